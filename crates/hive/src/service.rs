@@ -1,0 +1,122 @@
+use std::sync::Arc;
+
+use rbee_jobs::{JobWriter, Service, daemon_info, now_ms};
+use rbee_protocol::{
+    ApiError, DaemonInfo, End, ErrorCode, HiveId, HiveReport, ModelList, Operation, StopRequest,
+    SubmitRequest, WorkerList,
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::devices::Machine;
+use crate::models::ModelStore;
+use crate::supervisor::Supervisor;
+
+/// What a hive does with its jobs.
+pub(crate) struct HiveService {
+    hive: HiveId,
+    models: Arc<ModelStore>,
+    supervisor: Supervisor,
+    started_at_ms: u64,
+    shutdown: CancellationToken,
+}
+
+impl HiveService {
+    pub(crate) fn new(
+        hive: HiveId,
+        models: Arc<ModelStore>,
+        supervisor: Supervisor,
+        shutdown: CancellationToken,
+    ) -> Self {
+        Self { hive, models, supervisor, started_at_ms: now_ms(), shutdown }
+    }
+
+    async fn report(&self) -> Result<HiveReport, ApiError> {
+        let machine = Machine::look().await.map_err(|error| {
+            let message = format!("this machine's devices cannot be looked at: {error}");
+            ApiError::new(ErrorCode::Internal, message)
+        })?;
+        let info = self.info();
+        Ok(HiveReport {
+            hive: self.hive.clone(),
+            host: machine.host,
+            version: info.version,
+            pid: info.pid,
+            started_at_ms: info.started_at_ms,
+            memory_total_bytes: machine.memory_total_bytes,
+            memory_available_bytes: machine.memory_available_bytes,
+            devices: machine.devices,
+            models: self.models.list(),
+            workers: self.supervisor.workers(),
+        })
+    }
+
+    /// Tells of the workers now and after every change, until it is told to stop.
+    async fn watch(&self, job: &JobWriter) -> Result<End, ApiError> {
+        let mut changes = self.supervisor.changes();
+        loop {
+            changes.mark_unchanged();
+            job.answer(&WorkerList { workers: self.supervisor.workers() });
+            tokio::select! {
+                changed = changes.changed() => changed.expect("the supervisor, held here, holds the sender"),
+                () = job.cancelled() => return Err(job.cancel_error()),
+            }
+        }
+    }
+}
+
+impl Service for HiveService {
+    fn info(&self) -> DaemonInfo {
+        daemon_info("hive", self.started_at_ms)
+    }
+
+    fn check(&self, request: &SubmitRequest) -> Result<(), ApiError> {
+        match request.operation {
+            Operation::Infer(_)
+            | Operation::HiveStatus { .. }
+            | Operation::HiveWatch {}
+            | Operation::ModelList {}
+            | Operation::WorkerList {} => Ok(()),
+            Operation::Status {} | Operation::HiveList {} => {
+                let message = format!("a hive does not do `{}`", request.operation.name());
+                Err(ApiError::new(ErrorCode::BadRequest, message).hint("ask the queen"))
+            }
+        }
+    }
+
+    async fn run(self: Arc<Self>, operation: Operation, job: JobWriter) -> Result<End, ApiError> {
+        job.start();
+        match operation {
+            Operation::Infer(request) => {
+                let model = tokio::select! {
+                    model = self.models.find(request.model.as_ref(), &job) => model?,
+                    () = job.cancelled() => return Err(job.cancel_error()),
+                };
+                self.supervisor.infer(model, request, &job).await
+            }
+            Operation::HiveStatus { .. } => {
+                job.narrator("hive")
+                    .action("hive_status")
+                    .target(&self.hive)
+                    .context(&self.hive)
+                    .human("Looking at the devices, models and workers of hive {}")
+                    .emit();
+                job.answer(&self.report().await?);
+                Ok(End::succeeded())
+            }
+            Operation::ModelList {} => {
+                job.answer(&ModelList { models: self.models.list() });
+                Ok(End::succeeded())
+            }
+            Operation::WorkerList {} => {
+                job.answer(&WorkerList { workers: self.supervisor.workers() });
+                Ok(End::succeeded())
+            }
+            Operation::HiveWatch {} => self.watch(&job).await,
+            Operation::Status {} | Operation::HiveList {} => unreachable!("refused by `check`"),
+        }
+    }
+
+    fn stop(&self, _request: StopRequest) {
+        self.shutdown.cancel();
+    }
+}

@@ -1,0 +1,420 @@
+use std::collections::HashMap;
+use std::fmt::Write;
+use std::path::PathBuf;
+use std::process::ExitStatus;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
+
+use rbee_home::{Announcement, Config, Home, HomeError, Start, Started, program};
+use rbee_jobs::{JobWriter, Relayed, relay};
+use rbee_narration::{Level, Log, SystemNarrator};
+use rbee_protocol::{
+    ApiError, Client, ClientError, End, ErrorCode, HiveId, InferRequest, Operation, SubmitRequest, WorkerId,
+    WorkerInfo, WorkerState,
+};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::models::LocalModel;
+
+/// A worker that does not confirm a cancellation for so long is killed: its slot must come free.
+const CANCEL_TIMEOUT: Duration = Duration::from_secs(10);
+/// The pause before a model's worker is started again grows with each crash in a row.
+const RESTART_DELAY_MAX: Duration = Duration::from_secs(30);
+
+/// Starts this machine's workers, one for each model, and watches over them. A cheap handle.
+#[derive(Clone)]
+pub(crate) struct Supervisor(Arc<Inner>);
+
+struct Inner {
+    home: Home,
+    config: Config,
+    hive: HiveId,
+    system: SystemNarrator,
+    models: Mutex<HashMap<PathBuf, Arc<Slot>>>,
+    started: AtomicU64,
+    /// Changes whenever what [`Supervisor::workers`] tells may have changed.
+    changed: watch::Sender<u64>,
+    stopping: CancellationToken,
+    tasks: TaskTracker,
+}
+
+/// The place of one model's worker.
+#[derive(Default)]
+struct Slot {
+    /// Held while a worker is being started, so that one is.
+    starting: tokio::sync::Mutex<()>,
+    state: Mutex<SlotState>,
+}
+
+#[derive(Default)]
+struct SlotState {
+    worker: Option<Arc<Worker>>,
+    crashes: u32,
+    crashed_at: Option<Instant>,
+}
+
+struct Worker {
+    id: WorkerId,
+    model: String,
+    pid: u32,
+    client: Client,
+    loaded: watch::Sender<bool>,
+    /// Why it cannot load its model, when it cannot.
+    load_error: OnceLock<String>,
+    jobs: AtomicU64,
+    ended: watch::Sender<Option<String>>,
+    kill: CancellationToken,
+}
+
+impl Worker {
+    /// Waits until the worker's process has ended and returns how.
+    async fn ended(&self) -> String {
+        let mut ended = self.ended.subscribe();
+        let how = ended.wait_for(Option::is_some).await.expect("the worker, held here, holds the sender");
+        how.clone().unwrap_or_default()
+    }
+
+    /// Ends a worker that has no model once nobody waits for its word on that.
+    fn end_if_useless(&self) {
+        if self.load_error.get().is_some() && self.jobs.load(Ordering::Relaxed) == 0 {
+            self.kill.cancel();
+        }
+    }
+
+    fn died(&self, how: &str) -> ApiError {
+        if let Some(error) = self.load_error.get() {
+            return ApiError::new(ErrorCode::BadModel, error)
+                .hint("fetch the file again, or use another one");
+        }
+        ApiError::new(ErrorCode::WorkerCrashed, format!("{} died in the middle of the job ({how})", self.id))
+            .hint("try again: the next job gets a new worker; `rbee hive status` shows what runs")
+    }
+}
+
+impl Supervisor {
+    pub(crate) fn new(home: Home, config: Config, hive: HiveId, log: Log) -> Self {
+        Self(Arc::new(Inner {
+            home,
+            config,
+            hive,
+            system: SystemNarrator::new("hive", log),
+            models: Mutex::default(),
+            started: AtomicU64::new(0),
+            changed: watch::Sender::new(0),
+            stopping: CancellationToken::new(),
+            tasks: TaskTracker::new(),
+        }))
+    }
+
+    /// The workers that run at the moment.
+    pub(crate) fn workers(&self) -> Vec<WorkerInfo> {
+        let running = |slot: &Arc<Slot>| lock(&slot.state).worker.clone();
+        let mut workers: Vec<WorkerInfo> = lock(&self.0.models)
+            .values()
+            .filter_map(running)
+            .map(|worker| {
+                let jobs = worker.jobs.load(Ordering::Relaxed);
+                WorkerInfo {
+                    worker: worker.id.clone(),
+                    hive: self.0.hive.clone(),
+                    model: worker.model.clone(),
+                    state: match (*worker.loaded.borrow(), jobs) {
+                        (false, _) => WorkerState::Loading,
+                        (true, 0) => WorkerState::Idle,
+                        (true, _) => WorkerState::Busy,
+                    },
+                    pid: worker.pid,
+                    jobs,
+                }
+            })
+            .collect();
+        workers.sort_by(|a, b| a.worker.cmp(&b.worker));
+        workers
+    }
+
+    /// Changes whenever what [`Supervisor::workers`] tells may have changed.
+    pub(crate) fn changes(&self) -> watch::Receiver<u64> {
+        self.0.changed.subscribe()
+    }
+
+    /// Has a worker of `model` answer `request`, a worker that is started where there is none.
+    pub(crate) async fn infer(
+        &self,
+        model: LocalModel,
+        request: InferRequest,
+        job: &JobWriter,
+    ) -> Result<End, ApiError> {
+        let asked = Instant::now();
+        let slot = lock(&self.0.models).entry(model.path.clone()).or_default().clone();
+        let worker = tokio::select! {
+            worker = self.worker(&slot, &model, job) => worker?,
+            () = job.cancelled() => return Err(job.cancel_error()),
+        };
+        let start_ms = asked.elapsed().as_secs_f64() * 1e3;
+
+        let _counted = self.count(&worker);
+        let child = SubmitRequest::child(Operation::Infer(request), job.origin().clone());
+        match relay(job, &worker.client, child, CANCEL_TIMEOUT, worker.ended()).await {
+            Relayed::Ended(mut end) => {
+                lock(&slot.state).crashes = 0;
+                if let Some(timings) = &mut end.timings {
+                    timings.load_ms += start_ms;
+                }
+                Ok(end)
+            }
+            Relayed::Gone(how) => Err(worker.died(&how)),
+            Relayed::Failed(ClientError::Api(error)) => Err(error),
+            Relayed::Failed(error) => {
+                // A worker that answers nonsense, or nothing, is most likely about to be gone.
+                worker.kill.cancel();
+                let how = worker.ended().await;
+                let error = ApiError::from(error);
+                Err(ApiError::new(
+                    ErrorCode::WorkerCrashed,
+                    format!("{} ({how}): {}", worker.id, error.message),
+                )
+                .hint("try again: the next job gets a new worker"))
+            }
+            Relayed::Unconfirmed => {
+                job.narrator("hive")
+                    .action("worker_kill")
+                    .target(&worker.id)
+                    .level(Level::Warn)
+                    .context(&worker.id)
+                    .context(CANCEL_TIMEOUT.as_secs())
+                    .human("{} did not stop within {} s and is killed")
+                    .emit();
+                worker.kill.cancel();
+                worker.ended().await;
+                Err(job.cancel_error())
+            }
+        }
+    }
+
+    /// Ends all workers and returns when they have.
+    pub(crate) async fn stop(&self) {
+        self.0.stopping.cancel();
+        self.0.tasks.close();
+        self.0.tasks.wait().await;
+    }
+
+    /// The worker in `slot`, started where there is none.
+    async fn worker(
+        &self,
+        slot: &Arc<Slot>,
+        model: &LocalModel,
+        job: &JobWriter,
+    ) -> Result<Arc<Worker>, ApiError> {
+        let _starting = slot.starting.lock().await;
+        let (worker, delay) = {
+            let state = lock(&slot.state);
+            let since_crash = state.crashed_at.map(|at| at.elapsed());
+            let delay = restart_delay(state.crashes).saturating_sub(since_crash.unwrap_or(Duration::MAX));
+            (state.worker.clone(), delay)
+        };
+        if let Some(worker) = worker {
+            return Ok(worker);
+        }
+        let narrator = job.narrator("hive");
+        if !delay.is_zero() {
+            narrator
+                .action("worker_backoff")
+                .target(&model.name)
+                .level(Level::Warn)
+                .context(format!("{:.1}", delay.as_secs_f64()))
+                .human("Its worker crashed before; starting another in {} s")
+                .emit();
+            // The back-off itself: nothing else is being waited for.
+            tokio::time::sleep(delay).await;
+        }
+        let id = WorkerId::new(format!("worker-{}", self.0.started.fetch_add(1, Ordering::Relaxed) + 1));
+        narrator
+            .action("worker_start")
+            .target(&id)
+            .context(&id)
+            .context(&model.name)
+            .human("Starting {} for {}")
+            .emit();
+        let worker = self.start(id, slot, model).await.map_err(|error| {
+            let code = match error.exit_code() {
+                69 => ErrorCode::Unavailable,
+                74 => ErrorCode::Io,
+                _ => ErrorCode::WorkerCrashed,
+            };
+            let hint = error
+                .hint()
+                .unwrap_or_else(|| "`worker.log` in rbee's state folder may tell more".to_owned());
+            ApiError::new(code, format!("the worker did not start: {error}")).hint(hint)
+        })?;
+        Ok(worker)
+    }
+
+    async fn start(
+        &self,
+        id: WorkerId,
+        slot: &Arc<Slot>,
+        model: &LocalModel,
+    ) -> Result<Arc<Worker>, HomeError> {
+        let inner = &self.0;
+        let program = match &inner.config.worker_program {
+            Some(path) => path.clone(),
+            None => program("rbee-worker")?,
+        };
+        let socket = inner.home.socket(id.as_str());
+        let mut args = vec!["--model".into(), model.path.clone().into_os_string()];
+        args.extend(["--name".into(), model.name.clone().into()]);
+        args.extend(["--socket".into(), socket.clone().into_os_string()]);
+        if let Some(context_length) = inner.config.context_length {
+            args.extend(["--context-length".into(), context_length.to_string().into()]);
+        }
+        if let Some(threads) = inner.config.threads {
+            args.extend(["--threads".into(), threads.to_string().into()]);
+        }
+        let log = inner.home.log_file("worker");
+        let started = Start { program: &program, args, stderr: &log, lifeline: true }.spawn().await?;
+        let client = Client::unix_patient(&socket).map_err(|error| HomeError::NotStarted {
+            message: error.to_string(),
+            hint: None,
+            exit_code: 70,
+        })?;
+        let worker = Arc::new(Worker {
+            id,
+            model: model.name.clone(),
+            pid: started.child.id().unwrap_or_default(),
+            client,
+            loaded: watch::Sender::new(false),
+            load_error: OnceLock::new(),
+            jobs: AtomicU64::new(0),
+            ended: watch::Sender::new(None),
+            kill: CancellationToken::new(),
+        });
+        lock(&slot.state).worker = Some(worker.clone());
+        inner.changed();
+        inner.tasks.spawn(watch_over(inner.clone(), slot.clone(), worker.clone(), started, socket));
+        Ok(worker)
+    }
+
+    fn count(&self, worker: &Arc<Worker>) -> Counted {
+        worker.jobs.fetch_add(1, Ordering::Relaxed);
+        self.0.changed();
+        Counted { inner: self.0.clone(), worker: worker.clone() }
+    }
+}
+
+/// A job that a worker has; it has one less when this goes.
+struct Counted {
+    inner: Arc<Inner>,
+    worker: Arc<Worker>,
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.worker.jobs.fetch_sub(1, Ordering::Relaxed);
+        self.worker.end_if_useless();
+        self.inner.changed();
+    }
+}
+
+impl Inner {
+    fn changed(&self) {
+        self.changed.send_modify(|count| *count += 1);
+    }
+}
+
+/// Stays with a worker's process until it has ended, and takes the worker out of its slot then.
+async fn watch_over(
+    inner: Arc<Inner>,
+    slot: Arc<Slot>,
+    worker: Arc<Worker>,
+    started: Started,
+    socket: PathBuf,
+) {
+    let Started { mut child, mut stdout, .. } = started;
+    let mut talking = true;
+    let (status, expected) = loop {
+        tokio::select! {
+            line = stdout.next_line(), if talking => match line.ok().flatten().as_deref().map(Announcement::parse) {
+                // The second time it says so, its model is loaded.
+                Some(Some(Announcement::Ready(_))) => {
+                    worker.loaded.send_replace(true);
+                    inner.changed();
+                }
+                Some(Some(Announcement::Failed { message, .. })) => {
+                    worker.load_error.get_or_init(|| message);
+                    worker.end_if_useless();
+                }
+                Some(None) => {}
+                None => talking = false,
+            },
+            status = child.wait() => break (status, false),
+            () = inner.stopping.cancelled() => break (end(&mut child).await, true),
+            () = worker.kill.cancelled() => break (end(&mut child).await, true),
+        }
+    };
+    let how = status.map_or_else(|error| error.to_string(), describe);
+    {
+        let mut state = lock(&slot.state);
+        state.worker = None;
+        if !expected {
+            state.crashes += 1;
+            state.crashed_at = Some(Instant::now());
+        }
+    }
+    let _ = std::fs::remove_file(&socket);
+    let level = if expected { Level::Info } else { Level::Warn };
+    inner
+        .system
+        .action("worker_end")
+        .target(&worker.id)
+        .level(level)
+        .context(&worker.id)
+        .context(worker.pid)
+        .context(&how)
+        .human("{} (process {}) ended: {}")
+        .emit();
+    worker.ended.send_replace(Some(how));
+    inner.changed();
+}
+
+/// Ends a worker's process for certain. It keeps nothing that would need a gentle end.
+async fn end(child: &mut tokio::process::Child) -> std::io::Result<ExitStatus> {
+    child.start_kill()?;
+    child.wait().await
+}
+
+fn describe(status: ExitStatus) -> String {
+    let mut text = status.to_string();
+    if let Some(code) = status.code() {
+        text.clear();
+        // Writing to a String cannot fail.
+        let _ = write!(text, "exit code {code}");
+    }
+    text
+}
+
+/// How long to wait after so many crashes in a row: not at all after the first, then 1, 2, 4 … s.
+fn restart_delay(crashes: u32) -> Duration {
+    match crashes {
+        0 | 1 => Duration::ZERO,
+        n => Duration::from_secs(1 << (n - 2).min(10)).min(RESTART_DELAY_MAX),
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_restart_delay_doubles_up_to_its_bound() {
+        let seconds: Vec<u64> = (0..9).map(|crashes| restart_delay(crashes).as_secs()).collect();
+        assert_eq!(seconds, [0, 0, 1, 2, 4, 8, 16, 30, 30]);
+        assert_eq!(restart_delay(u32::MAX), RESTART_DELAY_MAX);
+    }
+}

@@ -1,0 +1,216 @@
+use std::env;
+use std::ffi::OsString;
+use std::fs::OpenOptions;
+use std::future::Future;
+use std::io::{self, IsTerminal, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{ExitCode, Stdio};
+use std::time::Duration;
+
+use rbee_narration::{printable, printable_text};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use tokio::io::{AsyncBufReadExt, BufReader, Lines};
+use tokio::process::{Child, ChildStdin, ChildStdout, Command};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::time::timeout;
+
+use crate::HomeError;
+
+/// A daemon that has not said a word for so long will not come up.
+const READY_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// What a daemon says on its stdout, a line of JSON each.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Announcement {
+    /// It is ready, with facts for its starter.
+    Ready(Value),
+    /// It will be of no use.
+    Failed {
+        /// What is wrong.
+        message: String,
+        /// What to do next.
+        hint: Option<String>,
+        /// The exit code that the reason has.
+        exit_code: u8,
+    },
+}
+
+impl Announcement {
+    /// Reads a line of a daemon's stdout; `None` when it is no announcement.
+    pub fn parse(line: &str) -> Option<Self> {
+        serde_json::from_str(line).ok()
+    }
+}
+
+/// Tells whoever started this daemon that it is ready, or why it will not be.
+#[derive(Debug)]
+pub struct Announcer(());
+
+impl Announcer {
+    /// The announcer of this process; its stdout belongs to it.
+    pub fn new() -> Self {
+        Self(())
+    }
+
+    /// Says that the daemon is ready, with `facts` for its starter.
+    pub fn ready(&self, facts: Value) {
+        announce(&Announcement::Ready(facts));
+    }
+
+    /// Says that the daemon does not come up, with the hint and exit code of what `known` stopped it,
+    /// and returns that exit code.
+    pub fn stopped(&self, message: String, known: Option<&HomeError>) -> ExitCode {
+        let exit_code = known.map_or(70, HomeError::exit_code);
+        self.failed(message, known.and_then(HomeError::hint), exit_code);
+        ExitCode::from(exit_code)
+    }
+
+    /// Says that the daemon will be of no use.
+    pub fn failed(&self, message: String, hint: Option<String>, exit_code: u8) {
+        announce(&Announcement::Failed { message, hint, exit_code });
+    }
+}
+
+impl Default for Announcer {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// A starter that has gone is no reason to stop, so what cannot be written is lost.
+fn announce(announcement: &Announcement) {
+    let mut stdout = io::stdout();
+    if !stdout.is_terminal() {
+        let line = serde_json::to_string(announcement).expect("an announcement is plain data");
+        let _ = stdout.write_all(format!("{line}\n").as_bytes()).and_then(|()| stdout.flush());
+    }
+    if let Announcement::Failed { message, hint, .. } = announcement {
+        let hint = hint.as_ref().map(|hint| format!("hint: {}\n", printable(hint))).unwrap_or_default();
+        let _ = io::stderr().write_all(format!("error: {}\n{hint}", printable_text(message)).as_bytes());
+    }
+}
+
+/// Returns when this process is asked to end, by SIGTERM or SIGINT.
+///
+/// # Errors
+/// What the system says when signals cannot be listened to.
+pub fn asked_to_end() -> io::Result<impl Future<Output = ()> + Send> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    })
+}
+
+/// How to start a daemon in the background.
+#[derive(Debug)]
+pub struct Start<'a> {
+    /// The program.
+    pub program: &'a Path,
+    /// Its arguments.
+    pub args: Vec<OsString>,
+    /// Where its stderr goes, appended.
+    pub stderr: &'a Path,
+    /// Whether it gets a stdin whose end tells it that its starter has gone.
+    pub lifeline: bool,
+}
+
+/// A daemon that has said that it is ready.
+#[derive(Debug)]
+pub struct Started {
+    /// Its process.
+    pub child: Child,
+    /// Its stdin, if it was to have a lifeline: what must live as long as the daemon is to. It is
+    /// apart from `child`, because waiting for a child closes what that has of a stdin.
+    pub lifeline: Option<ChildStdin>,
+    /// What it said with it.
+    pub facts: Value,
+    /// What it says after that.
+    pub stdout: Lines<BufReader<ChildStdout>>,
+}
+
+impl Start<'_> {
+    /// Starts the daemon, in a process group of its own, and waits until it says that it is ready.
+    ///
+    /// # Errors
+    /// [`HomeError::NotStarted`] with the daemon's own reason when it gives one.
+    pub async fn spawn(self) -> Result<Started, HomeError> {
+        rbee_narration::rotate(self.stderr).map_err(HomeError::io("set aside", self.stderr))?;
+        let stderr = OpenOptions::new()
+            .create(true)
+            .append(true)
+            .mode(0o600)
+            .open(self.stderr)
+            .map_err(HomeError::io("open", self.stderr))?;
+        let mut child = Command::new(self.program)
+            .args(self.args)
+            .current_dir("/")
+            .envs(absolute_home())
+            .stdin(if self.lifeline { Stdio::piped() } else { Stdio::null() })
+            .stdout(Stdio::piped())
+            .stderr(stderr)
+            .process_group(0)
+            .spawn()
+            .map_err(|error| HomeError::NotStarted {
+                message: format!("cannot start {}: {error}", self.program.display()),
+                hint: Some("see that the program is there and may be run".to_owned()),
+                exit_code: 69,
+            })?;
+        let stdout = child.stdout.take().expect("stdout was asked to be piped");
+        let mut stdout = BufReader::new(stdout).lines();
+        let lifeline = child.stdin.take();
+
+        let line = timeout(READY_TIMEOUT, stdout.next_line()).await;
+        let failed = |message: String| HomeError::NotStarted {
+            message,
+            hint: Some(format!("its log may say more: {}", self.stderr.display())),
+            exit_code: 69,
+        };
+        let name = self.program.file_name().unwrap_or(self.program.as_os_str()).display();
+        let error = match line {
+            Ok(Ok(Some(line))) => match Announcement::parse(&line) {
+                Some(Announcement::Ready(facts)) => return Ok(Started { child, facts, lifeline, stdout }),
+                Some(Announcement::Failed { message, hint, exit_code }) => {
+                    HomeError::NotStarted { message, hint, exit_code }
+                }
+                None => failed(format!("{name} is not a daemon of ours")),
+            },
+            Ok(Ok(None)) => {
+                let how =
+                    child.wait().await.map_or_else(|error| error.to_string(), |status| status.to_string());
+                return Err(failed(format!("{name} ended before it was ready ({how})")));
+            }
+            Ok(Err(error)) => failed(format!("{name} could not be heard: {error}")),
+            Err(_) => failed(format!("{name} was not ready after {} s", READY_TIMEOUT.as_secs())),
+        };
+        // Whatever it is, nobody would look after it. It may have ended by itself.
+        let _ = child.kill().await;
+        Err(error)
+    }
+}
+
+/// `RBEE_HOME` as a path that means the same in another folder.
+fn absolute_home() -> Option<(&'static str, PathBuf)> {
+    let home = env::var_os("RBEE_HOME").filter(|home| !home.is_empty())?;
+    Some(("RBEE_HOME", std::path::absolute(home).ok()?))
+}
+
+/// The path of our own program `name`: beside this one, else on the `PATH`.
+///
+/// # Errors
+/// [`HomeError::NoProgram`] when it is in neither place.
+pub fn program(name: &str) -> Result<PathBuf, HomeError> {
+    let beside = env::current_exe().ok().and_then(|exe| Some(exe.parent()?.join(name)));
+    let path = env::var_os("PATH").unwrap_or_default();
+    beside
+        .into_iter()
+        .chain(env::split_paths(&path).map(|folder| folder.join(name)))
+        .find(|candidate| candidate.is_file())
+        .ok_or_else(|| HomeError::NoProgram { name: name.to_owned() })
+}

@@ -1,0 +1,86 @@
+use std::fs::{self, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::path::Path;
+
+use crate::HomeError;
+
+/// Writes `text` to `path` with mode 0600, whole or not at all.
+///
+/// # Errors
+/// What the file system says.
+pub(crate) fn write_private(path: &Path, text: &str) -> Result<(), HomeError> {
+    let staged = path.with_extension(format!("new-{}", std::process::id()));
+    let write = || {
+        let mut file =
+            OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&staged)?;
+        file.write_all(text.as_bytes())?;
+        file.sync_all()?;
+        fs::rename(&staged, path)
+    };
+    write().map_err(HomeError::io("write", path))
+}
+
+/// A new key: `rbee_` and 256 random bits in hexadecimal.
+///
+/// # Panics
+/// When the system has no randomness to give, in which case no key is safe.
+fn new_key() -> String {
+    let mut bits = [0_u8; 32];
+    getrandom::fill(&mut bits).expect("a system without randomness cannot make keys");
+    let digits: String = bits.iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("rbee_{digits}")
+}
+
+/// The key in the file at `path`, which is made, with mode 0600, where it is missing.
+///
+/// # Errors
+/// What the file system says; also when the file is open to others or empty.
+pub fn read_or_create_key(path: &Path) -> Result<String, HomeError> {
+    match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
+        Ok(mut file) => {
+            let key = new_key();
+            file.write_all(format!("{key}\n").as_bytes())
+                .and_then(|()| file.sync_all())
+                .map_err(HomeError::io("write", path))?;
+            Ok(key)
+        }
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => read_key(path),
+        Err(error) => Err(HomeError::io("create", path)(error)),
+    }
+}
+
+/// The key in the file at `path`.
+///
+/// # Errors
+/// What the file system says; also when the file is open to others or empty.
+pub fn read_key(path: &Path) -> Result<String, HomeError> {
+    let metadata = fs::metadata(path).map_err(HomeError::io("read", path))?;
+    if metadata.permissions().mode() & 0o077 != 0 {
+        return Err(HomeError::NotPrivate { path: path.to_owned() });
+    }
+    let key = fs::read_to_string(path).map_err(HomeError::io("read", path))?.trim().to_owned();
+    if key.len() < 16 {
+        let reason = "it holds no key".to_owned();
+        return Err(HomeError::BadSetting { origin: path.display().to_string(), reason });
+    }
+    Ok(key)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_is_made_once_for_its_owner_alone() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let path = folder.path().join("operator.key");
+        let key = read_or_create_key(&path).expect("a new key");
+        assert_eq!(key.len(), "rbee_".len() + 64);
+        assert_eq!(read_or_create_key(&path).expect("the same key"), key);
+        assert_eq!(fs::metadata(&path).expect("it exists").permissions().mode() & 0o777, 0o600);
+
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).expect("our own file");
+        assert!(matches!(read_or_create_key(&path), Err(HomeError::NotPrivate { .. })));
+    }
+}

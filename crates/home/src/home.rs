@@ -1,0 +1,135 @@
+use std::env;
+use std::fs::{self, DirBuilder};
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use crate::{HomeError, Lock};
+
+/// A Unix socket's path has 108 bytes; so many are left for its folder.
+const SOCKET_FOLDER_MAX: usize = 80;
+
+/// The folders that hold rbee's files. All exist, and are ours alone, once this does.
+///
+/// Locks and sockets lie with the state and not in `$XDG_RUNTIME_DIR`: that differs between a
+/// terminal, cron and a service, and is emptied when its user logs out, whereas one home has one
+/// queen, which goes on.
+#[derive(Clone, Debug)]
+pub struct Home {
+    config: PathBuf,
+    data: PathBuf,
+    state: PathBuf,
+    sockets: PathBuf,
+}
+
+impl Home {
+    /// Takes the folders from `RBEE_HOME`, else from the XDG variables and `HOME`, and makes them.
+    ///
+    /// # Errors
+    /// [`HomeError::NoHome`], or what is wrong with a folder.
+    pub fn from_env() -> Result<Self, HomeError> {
+        let folder = |name| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+        let (config, data, state) = if let Some(root) = folder("RBEE_HOME") {
+            let root = std::path::absolute(&root).map_err(HomeError::io("find", &root))?;
+            (root.join("config"), root.join("data"), root.join("state"))
+        } else {
+            // A relative XDG path is invalid by that standard and to be ignored.
+            let xdg = |name, fallback: &str| {
+                folder(name)
+                    .filter(|path| path.is_absolute())
+                    .or_else(|| folder("HOME").map(|home| home.join(fallback)))
+                    .map(|base| base.join("rbee"))
+                    .ok_or(HomeError::NoHome)
+            };
+            (
+                xdg("XDG_CONFIG_HOME", ".config")?,
+                xdg("XDG_DATA_HOME", ".local/share")?,
+                xdg("XDG_STATE_HOME", ".local/state")?,
+            )
+        };
+        let sockets = state.join("run");
+        let sockets =
+            if sockets.as_os_str().len() > SOCKET_FOLDER_MAX { temporary(&state)? } else { sockets };
+        let home = Self { config, data, state, sockets };
+        for folder in [&home.config, &home.data, &home.state, &home.sockets] {
+            make_private(folder)?;
+        }
+        Ok(home)
+    }
+
+    /// Claims this home for this process as its daemon called `name`, e.g. `queen`.
+    ///
+    /// # Errors
+    /// [`HomeError::NotStarted`] when there is one already.
+    pub fn claim(&self, name: &str) -> Result<Lock, HomeError> {
+        Lock::try_acquire(&self.lock_file(name))?.ok_or_else(|| HomeError::NotStarted {
+            message: format!("another {name} of this home is running"),
+            hint: Some("`rbee queen stop` stops the queen and its hive".to_owned()),
+            exit_code: 69,
+        })
+    }
+
+    /// The configuration file, which need not exist.
+    pub fn config_file(&self) -> PathBuf {
+        self.config.join("config.toml")
+    }
+
+    /// The file with the operator's key.
+    pub fn operator_key_file(&self) -> PathBuf {
+        self.config.join("operator.key")
+    }
+
+    /// The folder with the models.
+    pub fn models_dir(&self) -> PathBuf {
+        self.data.join("models")
+    }
+
+    /// The log of the daemon called `name`; all workers share one.
+    pub fn log_file(&self, name: &str) -> PathBuf {
+        self.state.join(format!("{name}.log"))
+    }
+
+    /// The file whose lock says that the daemon called `name` runs.
+    pub fn lock_file(&self, name: &str) -> PathBuf {
+        self.state.join(format!("{name}.lock"))
+    }
+
+    /// The socket of the daemon called `name`.
+    pub fn socket(&self, name: &str) -> PathBuf {
+        self.sockets.join(format!("{name}.sock"))
+    }
+
+    /// The file in which a running queen says where it listens.
+    pub fn queen_address_file(&self) -> PathBuf {
+        self.state.join("queen.json")
+    }
+}
+
+/// The folder for sockets of the home whose own folder, `folder`, has too long a path.
+fn temporary(folder: &Path) -> Result<PathBuf, HomeError> {
+    let base = env::temp_dir().join(format!("rbee-{}", rustix::process::getuid().as_raw()));
+    // Anybody may make a link here, to a folder of ours that is meant for something else.
+    if base.is_symlink() {
+        return Err(HomeError::NotPrivate { path: base });
+    }
+    make_private(&base)?;
+    // The same in every program: they are built together.
+    let mut hasher = DefaultHasher::new();
+    folder.as_os_str().as_bytes().hash(&mut hasher);
+    Ok(base.join(format!("{:016x}", hasher.finish())))
+}
+
+/// Makes `folder` where it is missing, and sees that it is ours alone.
+fn make_private(folder: &Path) -> Result<(), HomeError> {
+    DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(HomeError::io("create", folder))?;
+    let metadata = fs::metadata(folder).map_err(HomeError::io("read", folder))?;
+    if metadata.uid() != rustix::process::getuid().as_raw() {
+        return Err(HomeError::NotPrivate { path: folder.to_owned() });
+    }
+    if metadata.permissions().mode() & 0o077 != 0 {
+        fs::set_permissions(folder, fs::Permissions::from_mode(0o700))
+            .map_err(HomeError::io("protect", folder))?;
+    }
+    Ok(())
+}

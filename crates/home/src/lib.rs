@@ -1,0 +1,102 @@
+//! Where rbee's files live, and how its daemons are started.
+#![forbid(unsafe_code)]
+
+mod config;
+mod daemon;
+mod files;
+mod home;
+mod lock;
+mod queen;
+
+pub use config::Config;
+pub use daemon::{Announcement, Announcer, Start, Started, asked_to_end, program};
+pub use files::{read_key, read_or_create_key};
+pub use home::Home;
+pub use lock::Lock;
+pub use queen::{QueenAddress, queen_or_start, running_queen};
+
+use std::io;
+use std::path::PathBuf;
+
+/// What can go wrong with rbee's own files and daemons.
+#[derive(Debug, thiserror::Error)]
+pub enum HomeError {
+    /// There is no place to keep files in.
+    #[error("neither RBEE_HOME nor HOME is set, so there is no place for rbee's files")]
+    NoHome,
+    /// A file or folder could not be used.
+    #[error("cannot {action} {path}: {source}")]
+    Io {
+        /// What was tried, e.g. `read`.
+        action: &'static str,
+        /// Which file or folder.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A folder that must be ours alone is not.
+    #[error("{path} belongs to somebody else or is open to others")]
+    NotPrivate {
+        /// Which folder.
+        path: PathBuf,
+    },
+    /// A setting that makes no sense.
+    #[error("{origin}: {reason}")]
+    BadSetting {
+        /// The file or variable it came from.
+        origin: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// One of our own programs is not where it should be.
+    #[error("the program {name} is neither beside this one nor on the PATH")]
+    NoProgram {
+        /// Its name.
+        name: String,
+    },
+    /// A daemon did not come up.
+    #[error("{message}")]
+    NotStarted {
+        /// What it said.
+        message: String,
+        /// What to do next.
+        hint: Option<String>,
+        /// The exit code that its reason has.
+        exit_code: u8,
+    },
+}
+
+impl HomeError {
+    pub(crate) fn io(action: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
+        let path = path.into();
+        move |source| Self::Io { action, path, source }
+    }
+
+    /// What to do next.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::NoHome => Some("set HOME, or RBEE_HOME to a folder of your choice".to_owned()),
+            Self::Io { source, .. } if source.kind() == io::ErrorKind::StorageFull => {
+                Some("free some room on that disk, then try again".to_owned())
+            }
+            Self::Io { path, .. } => Some(format!("check the permissions of {}", path.display())),
+            Self::NotPrivate { path } => {
+                Some(format!("remove {} or set RBEE_HOME to a folder of your own", path.display()))
+            }
+            Self::BadSetting { .. } => Some("correct or remove the setting".to_owned()),
+            Self::NoProgram { name } => Some(format!("in a clone of rbee, `./rbee infer` builds {name}")),
+            Self::NotStarted { hint, .. } => hint.clone(),
+        }
+    }
+
+    /// The exit code of a command that fails so.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::NoHome | Self::BadSetting { .. } => 2,
+            Self::NotPrivate { .. } => 77,
+            Self::Io { .. } => 74,
+            Self::NoProgram { .. } => 69,
+            Self::NotStarted { exit_code, .. } => *exit_code,
+        }
+    }
+}

@@ -1,0 +1,178 @@
+use std::sync::Arc;
+
+use tokio::sync::watch;
+
+use crate::log::{JobLog, Visible};
+use crate::store::Frame;
+
+/// So much goes out to a reader in one write at most.
+const PAGE_BYTES: usize = 64 << 10;
+
+/// A cursor over one job's log.
+///
+/// It costs the log nothing: however slow it is, it misses nothing and holds nobody up.
+pub struct JobReader {
+    log: Arc<JobLog>,
+    visible: watch::Receiver<Visible>,
+    seq: u64,
+}
+
+impl JobReader {
+    pub(crate) fn new(log: Arc<JobLog>, after: u64) -> Self {
+        log.readers.send_modify(|readers| *readers += 1);
+        let visible = log.visible.subscribe();
+        Self { log, visible, seq: after }
+    }
+
+    /// The next frames, as many as there are up to 64 KiB, or `None` after the end event.
+    /// Cancel-safe.
+    pub async fn next(&mut self) -> Option<Vec<Frame>> {
+        loop {
+            let visible = *self.visible.borrow_and_update();
+            if self.seq < visible.seq {
+                let page = self.log.stored.read(self.seq, PAGE_BYTES);
+                self.seq = page.last().map_or(self.seq, Frame::seq);
+                return Some(page);
+            }
+            if visible.ended() {
+                return None;
+            }
+            self.visible.changed().await.expect("the log, held here, holds the sender");
+        }
+    }
+}
+
+impl Drop for JobReader {
+    fn drop(&mut self) {
+        self.log.readers.send_modify(|readers| *readers -= 1);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt;
+    use proptest::prelude::*;
+    use proptest::sample::Index;
+    use rbee_protocol::{ApiError, End, ErrorCode, JobEvent, Token};
+
+    use super::*;
+    use crate::log::{JobWriter, test_log};
+
+    #[derive(Clone, Debug)]
+    enum Step {
+        Append { bytes: usize },
+        Open { after: Index },
+        Read { cursor: Index },
+        Close { cursor: Index },
+        End,
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        prop_oneof![
+            8 => (0..200_usize).prop_map(|bytes| Step::Append { bytes }),
+            2 => (20_000..70_000_usize).prop_map(|bytes| Step::Append { bytes }),
+            2 => any::<Index>().prop_map(|after| Step::Open { after }),
+            8 => any::<Index>().prop_map(|cursor| Step::Read { cursor }),
+            1 => any::<Index>().prop_map(|cursor| Step::Close { cursor }),
+            1 => Just(Step::End),
+        ]
+    }
+
+    /// What a log should hold, beside the log that should hold it.
+    struct Model {
+        log: Arc<JobLog>,
+        writer: JobWriter,
+        frames: Vec<Frame>,
+        ended: bool,
+        cursors: Vec<(JobReader, usize)>,
+    }
+
+    impl Model {
+        fn append(&mut self, event: &JobEvent) {
+            assert_eq!(self.writer.append(event).is_ok(), !self.ended);
+            if !self.ended {
+                self.frames.push(Frame::encode(self.frames.len() as u64 + 1, event));
+            }
+        }
+
+        fn open(&mut self, after: usize) {
+            self.cursors.push((JobReader::new(self.log.clone(), after as u64), after));
+        }
+
+        /// Reads a page, which must be the next of the frames, and says whether there was one.
+        fn read(&mut self, cursor: usize) -> bool {
+            let (reader, place) = &mut self.cursors[cursor];
+            let rest = &self.frames[*place..];
+            let Some(read) = reader.next().now_or_never() else {
+                assert!(rest.is_empty() && !self.ended, "a reader waits only where there is nothing to read");
+                return false;
+            };
+            let Some(page) = read else {
+                assert!(rest.is_empty() && self.ended, "a stream ends after its end event");
+                return false;
+            };
+            assert!(!page.is_empty());
+            assert_eq!(page, rest[..page.len()]);
+            let bytes: usize = page.iter().map(Frame::len).sum();
+            assert!(page.len() == 1 || bytes <= PAGE_BYTES);
+            *place += page.len();
+            true
+        }
+
+        fn step(&mut self, step: &Step) {
+            match step {
+                Step::Append { bytes } => {
+                    let text = "x".repeat(*bytes);
+                    self.append(&JobEvent::Token(Token { text, index: 0, reasoning: false }));
+                }
+                Step::Open { after } => self.open(after.index(self.frames.len() + 1)),
+                Step::Read { cursor } if !self.cursors.is_empty() => {
+                    self.read(cursor.index(self.cursors.len()));
+                }
+                Step::Close { cursor } if !self.cursors.is_empty() => {
+                    self.cursors.swap_remove(cursor.index(self.cursors.len()));
+                }
+                Step::Read { .. } | Step::Close { .. } => {}
+                Step::End => {
+                    let error = ApiError::new(ErrorCode::Io, "it failed");
+                    self.append(&JobEvent::End(Box::new(End::stopped(error))));
+                    self.ended = true;
+                }
+            }
+            assert_eq!(*self.log.readers.borrow(), self.cursors.len() as u64);
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 100, failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn readers_see_every_event_once_and_in_order(steps in prop::collection::vec(step(), 0..60)) {
+            let log = test_log();
+            let writer = JobWriter::new(log.clone());
+            let mut model = Model { log, writer, frames: Vec::new(), ended: false, cursors: Vec::new() };
+            model.open(0);
+            for step in &steps {
+                model.step(step);
+            }
+            model.step(&Step::End);
+            model.open(0);
+            for cursor in 0..model.cursors.len() {
+                while model.read(cursor) {}
+                assert_eq!(model.cursors[cursor].1, model.frames.len());
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_waiting_reader_wakes_for_an_event_and_loses_none_when_it_stops_waiting() {
+        let log = test_log();
+        let writer = JobWriter::new(log.clone());
+        let mut reader = JobReader::new(log, 0);
+        let token = JobEvent::Token(Token { text: "x".to_owned(), index: 0, reasoning: false });
+        assert!(reader.next().now_or_never().is_none());
+        let (page, appended) = tokio::join!(reader.next(), async { writer.append(&token) });
+        assert_eq!(appended, Ok(()));
+        assert_eq!(page.map(|page| page.len()), Some(1));
+    }
+}

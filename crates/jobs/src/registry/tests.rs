@@ -1,0 +1,307 @@
+use std::pin::Pin;
+
+use rbee_protocol::{
+    DaemonInfo, End, EndState, InferRequest, JobEvent, JobState, Operation, StopRequest, Token,
+};
+
+use super::*;
+use crate::service::daemon_info;
+
+type Work = Pin<Box<dyn Future<Output = Result<End, ApiError>> + Send>>;
+
+/// Does one thing with every job.
+struct Does(fn(JobWriter) -> Work);
+
+impl Service for Does {
+    fn info(&self) -> DaemonInfo {
+        daemon_info("test", 0)
+    }
+    fn check(&self, _request: &SubmitRequest) -> Result<(), ApiError> {
+        Ok(())
+    }
+    async fn run(self: Arc<Self>, _operation: Operation, job: JobWriter) -> Result<End, ApiError> {
+        (self.0)(job).await
+    }
+    fn stop(&self, _request: StopRequest) {}
+}
+
+async fn until_cancelled(job: JobWriter) -> Result<End, ApiError> {
+    job.cancelled().await;
+    Err(job.cancel_error())
+}
+
+fn jobs(limits: Limits) -> Jobs {
+    Jobs::new("test", limits, Log::capture().0, CancellationToken::new())
+}
+
+/// Every timer runs out at once.
+fn at_once() -> Limits {
+    Limits { retention: Duration::ZERO, unread: Duration::ZERO, ..Limits::default() }
+}
+
+fn ada() -> PrincipalId {
+    PrincipalId::new("ada")
+}
+
+fn read() -> SubmitRequest {
+    SubmitRequest::new(Operation::Infer(InferRequest::default()))
+}
+
+fn detached() -> SubmitRequest {
+    SubmitRequest { detached: true, ..read() }
+}
+
+fn create(jobs: &Jobs) -> JobWriter {
+    jobs.create(&ada(), &detached()).expect("there is room")
+}
+
+fn token(bytes: usize) -> JobEvent {
+    JobEvent::Token(Token { text: "x".repeat(bytes), index: 0, reasoning: false })
+}
+
+fn used(jobs: &Jobs) -> u64 {
+    jobs.0.budget.used.load(Ordering::Relaxed)
+}
+
+/// Whether all that jobs take, of whatever kind, has been given back.
+fn check_empty(jobs: &Jobs) {
+    assert_eq!((jobs.count(), used(jobs), jobs.0.tasks.len()), (0, 0, 0));
+    assert!(jobs.0.table().ended.is_empty());
+}
+
+/// Has `job` end, and waits until the registry has taken notice.
+async fn end(jobs: &Jobs, job: JobWriter) {
+    let id = job.id().clone();
+    drop(job);
+    while jobs.0.table().ended.back() != Some(&id) {
+        tokio::task::yield_now().await;
+    }
+}
+
+async fn last_event(jobs: &Jobs, id: &JobId) -> End {
+    let mut reader = jobs.reader(&ada(), id, 0).expect("the job is kept");
+    let mut last = None;
+    while let Some(frames) = reader.next().await {
+        last = frames.last().cloned();
+    }
+    let last = last.expect("a job has a first line");
+    match serde_json::from_slice(last.json()).expect("a frame holds an event") {
+        rbee_protocol::Event { event: JobEvent::End(end), .. } => *end,
+        event => panic!("{event:?} is last"),
+    }
+}
+
+#[tokio::test]
+async fn no_way_to_end_leaves_anything_behind() {
+    let ways = [
+        ("finished", Does(|_| Box::pin(async { Ok(End::succeeded()) }))),
+        ("failed", Does(|_| Box::pin(async { Err(ApiError::new(ErrorCode::Io, "failed")) }))),
+        ("panicked", Does(|_| Box::pin(async { panic!("the work panicked") }))),
+        ("cancelled", Does(|job| Box::pin(until_cancelled(job)))),
+        (
+            "over its quota",
+            Does(|job| {
+                Box::pin(async move {
+                    assert!(job.append(&token(32 << 10)).is_err());
+                    until_cancelled(job).await
+                })
+            }),
+        ),
+    ];
+    for (way, service) in ways {
+        let jobs = jobs(Limits { job_bytes: 16 << 10, ..at_once() });
+        let submitted = jobs.submit(&Arc::new(service), &ada(), read()).expect("there is room");
+        let reader = jobs.reader(&ada(), &submitted.job_id, 0).expect("the job exists");
+        assert!(used(&jobs) > 0, "{way}");
+        drop(reader);
+        jobs.ended().await;
+        check_empty(&jobs);
+    }
+}
+
+#[tokio::test]
+async fn a_reader_keeps_a_removed_job_only_until_it_goes() {
+    let jobs = jobs(at_once());
+    let job = create(&jobs);
+    let mut reader = jobs.reader(&ada(), job.id(), 0).expect("the job exists");
+    drop(job);
+    jobs.ended().await;
+    assert_eq!(jobs.count(), 0);
+    assert_eq!(reader.next().await.map(|frames| frames.len()), Some(2));
+    drop(reader);
+    check_empty(&jobs);
+}
+
+#[tokio::test]
+async fn ten_thousand_jobs_leave_nothing_behind() {
+    let jobs = jobs(at_once());
+    for _ in 0..100 {
+        for number in 0..100 {
+            let request = SubmitRequest { detached: number % 2 == 0, ..read() };
+            let job = jobs.create(&ada(), &request);
+            job.expect("there is room").append(&token(10)).expect("the job has not ended");
+        }
+        jobs.ended().await;
+    }
+    check_empty(&jobs);
+}
+
+#[tokio::test]
+async fn a_full_table_evicts_the_job_that_ended_first() {
+    let jobs = jobs(Limits { jobs: 3, ..Limits::default() });
+    let (first, second, running) = (create(&jobs), create(&jobs), create(&jobs));
+    let (first_id, second_id) = (first.id().clone(), second.id().clone());
+    // The order of their ends counts, not that of their beginnings.
+    end(&jobs, second).await;
+    end(&jobs, first).await;
+
+    let fourth = create(&jobs);
+    assert!(jobs.info(&ada(), &second_id).is_err());
+    assert!(jobs.info(&ada(), &first_id).is_ok());
+    let fifth = create(&jobs);
+    assert!(jobs.info(&ada(), &first_id).is_err());
+    let refused = jobs.create(&ada(), &read()).err().expect("all three are running");
+    assert_eq!(refused.code, ErrorCode::Busy);
+    assert_eq!(jobs.count(), 3);
+    drop((running, fourth, fifth));
+}
+
+#[tokio::test]
+async fn evicted_jobs_leave_no_task_behind() {
+    let jobs = jobs(Limits { jobs: 5, ..Limits::default() });
+    for _ in 0..1000 {
+        end(&jobs, create(&jobs)).await;
+    }
+    // Whatever is ready to run has its turn.
+    tokio::task::yield_now().await;
+    assert_eq!((jobs.count(), jobs.0.tasks.len()), (5, 5));
+}
+
+#[tokio::test]
+async fn ended_jobs_make_place_for_a_whole_new_one() {
+    let limits = Limits { job_bytes: 16 << 10, total_bytes: 64 << 10, ..Limits::default() };
+    let jobs = jobs(limits);
+    let mut ids = Vec::new();
+    for number in 1..=20 {
+        let job = create(&jobs);
+        job.append(&token(6 << 10)).expect("there is room for all that a job may have");
+        ids.push(job.id().clone());
+        end(&jobs, job).await;
+        assert!(used(&jobs) <= limits.total_bytes, "after job {number}");
+    }
+    let kept = ids.iter().filter(|id| jobs.info(&ada(), id).is_ok()).count();
+    assert!(kept > 1, "no more are evicted than need be");
+    assert!(ids[ids.len() - kept..].iter().all(|id| jobs.info(&ada(), id).is_ok()), "the oldest go first");
+}
+
+#[tokio::test]
+async fn running_jobs_that_fill_the_total_quota_keep_new_ones_out() {
+    let limits = Limits { job_bytes: 24 << 10, total_bytes: 64 << 10, ..Limits::default() };
+    let jobs = jobs(limits);
+    let running: Vec<JobWriter> = (0..5).map(|_| create(&jobs)).collect();
+    for job in &running[..4] {
+        job.append(&token(14 << 10)).expect("there is room");
+    }
+    let refused = jobs.create(&ada(), &read()).err().expect("what is there belongs to running jobs");
+    assert_eq!(refused.code, ErrorCode::Busy);
+
+    running[4].append(&token(14 << 10)).expect_err("the fifth finds no room");
+    let error = running[4].cancel_error();
+    assert_eq!(error.code, ErrorCode::Quota);
+    assert!(error.message.contains("all jobs' streams together"), "{error:?}");
+    assert_eq!(last_event(&jobs, running[4].id()).await.error, Some(error));
+    assert!(running[..4].iter().all(|job| job.state() == JobState::Queued && !job.is_cancelled()));
+}
+
+#[tokio::test]
+async fn a_job_over_its_quota_ends_and_its_work_is_told_to_stop() {
+    let jobs = jobs(Limits { job_bytes: 32 << 10, ..Limits::default() });
+    let job = create(&jobs);
+    while job.append(&token(100)).is_ok() {
+        assert!(!job.is_cancelled());
+    }
+    job.cancelled().await;
+    assert!(used(&jobs) <= 32 << 10, "the end event is within the quota");
+    let last = last_event(&jobs, job.id()).await;
+    assert_eq!((last.state, last.error), (EndState::Failed, Some(job.cancel_error())));
+    assert_eq!(job.cancel_error().code, ErrorCode::Quota);
+
+    // What the work returns comes too late to be another end.
+    let events = job.seq();
+    job.finish(Ok(End::succeeded()));
+    assert_eq!((job.seq(), job.state()), (events, JobState::Failed));
+}
+
+#[tokio::test]
+async fn an_unread_job_is_cancelled_and_a_detached_one_is_not() {
+    let jobs = jobs(Limits { unread: Duration::ZERO, ..Limits::default() });
+    let detached = create(&jobs);
+    let unread = jobs.create(&ada(), &read()).expect("there is room");
+    unread.cancelled().await;
+    let error = unread.cancel_error();
+    assert_eq!(error.code, ErrorCode::Cancelled);
+    assert!(error.message.contains("nobody read"), "{error:?}");
+    unread.finish(Err(unread.cancel_error()));
+    assert_eq!(last_event(&jobs, unread.id()).await.error, Some(error));
+    assert!(!detached.is_cancelled());
+}
+
+#[tokio::test]
+async fn a_job_is_cancelled_when_its_last_reader_has_gone() {
+    let jobs = jobs(Limits { unread: Duration::ZERO, ..Limits::default() });
+    let job = jobs.create(&ada(), &read()).expect("there is room");
+    let reader = jobs.reader(&ada(), job.id(), 0).expect("the job exists");
+    let other = jobs.reader(&ada(), job.id(), 1).expect("the job exists");
+    drop(reader);
+    // A job that nobody reads shows when those that are read would have been cancelled.
+    let unread = jobs.create(&ada(), &read()).expect("there is room");
+    unread.cancelled().await;
+    assert!(!job.is_cancelled());
+
+    drop(other);
+    job.cancelled().await;
+    assert_eq!(job.cancel_error().code, ErrorCode::Cancelled);
+}
+
+#[tokio::test]
+async fn the_first_reason_to_stop_is_the_one_that_is_given() {
+    let jobs = jobs(Limits { unread: Duration::ZERO, ..Limits::default() });
+    let job = jobs.create(&ada(), &read()).expect("there is room");
+    job.cancelled().await;
+    jobs.cancel(&ada(), job.id()).expect("the job exists");
+    assert!(job.cancel_error().message.contains("nobody read"));
+}
+
+#[tokio::test]
+async fn a_daemon_that_stops_interrupts_its_jobs() {
+    let jobs = jobs(Limits::default());
+    let service = Arc::new(Does(|job| Box::pin(until_cancelled(job))));
+    let submitted = jobs.submit(&service, &ada(), read()).expect("there is room");
+    let mut reader = jobs.reader(&ada(), &submitted.job_id, 1).expect("the job exists");
+    jobs.0.shutdown.cancel();
+    jobs.ended().await;
+    let frames = reader.next().await.expect("there is an end event");
+    let json = String::from_utf8_lossy(frames[0].json()).into_owned();
+    assert!(json.contains(r#""state":"failed""#) && json.contains(r#""code":"interrupted""#), "{json}");
+    assert!(reader.next().await.is_none());
+    drop(reader);
+    check_empty(&jobs);
+}
+
+#[tokio::test]
+async fn a_job_belongs_to_its_principal_alone() {
+    let jobs = jobs(Limits::default());
+    let job = create(&jobs);
+    let bob = PrincipalId::new("bob");
+    let errors = [
+        jobs.info(&bob, job.id()).err(),
+        jobs.cancel(&bob, job.id()).err(),
+        jobs.reader(&bob, job.id(), 0).err(),
+        jobs.reader(&bob, job.id(), 99).err(),
+    ];
+    assert!(errors.iter().flatten().all(|error| error.code == ErrorCode::NotFound));
+    assert_eq!(errors.iter().flatten().count(), 4);
+    assert!(jobs.list(&bob).jobs.is_empty());
+    assert!(!job.is_cancelled());
+    assert_eq!(jobs.list(&ada()).jobs.len(), 1);
+}

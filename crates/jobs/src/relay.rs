@@ -1,0 +1,88 @@
+use std::future::Future;
+use std::pin::pin;
+use std::time::Duration;
+
+use rbee_protocol::{Client, ClientError, End, Follow, JobEvent, SubmitRequest};
+
+use crate::log::JobWriter;
+
+/// What a next hop sent before it went away is in this machine's buffers already: once its stream has
+/// been silent for so long, there is no more of it.
+const LAST_WORDS_TIMEOUT: Duration = Duration::from_millis(250);
+
+/// How a job at the next hop ended.
+#[derive(Debug)]
+pub enum Relayed<G> {
+    /// With this end event.
+    Ended(End),
+    /// The next hop refused it, or lost it.
+    Failed(ClientError),
+    /// The next hop itself went away, as the caller was told.
+    Gone(G),
+    /// The next hop did not confirm a cancellation in time.
+    Unconfirmed,
+}
+
+/// Has `client`'s daemon do `request` for `job`, and copies every event but the end into the job's
+/// log. When the job is cancelled the cancellation is passed on, and its confirmation waited for as
+/// long as `confirm_within`.
+///
+/// `gone` returns when the next hop has ended; what it had sent until then is copied all the same.
+pub async fn relay<G>(
+    job: &JobWriter,
+    client: &Client,
+    request: SubmitRequest,
+    confirm_within: Duration,
+    gone: impl Future<Output = G>,
+) -> Relayed<G> {
+    let mut gone = pin!(gone);
+    let child = tokio::select! {
+        biased;
+        submitted = client.submit(&request) => match submitted {
+            Ok(submitted) => submitted.job_id,
+            Err(error) => return Relayed::Failed(error),
+        },
+        why = &mut gone => return Relayed::Gone(why),
+    };
+    // Never dropped half-way: a stream that is asked for anew from a next hop that has gone is lost.
+    let mut copying = pin!(copy(job, client.follow(&child, 0)));
+    let mut cancelling = pin!(async {
+        job.cancelled().await;
+        // Whether the request arrives shows in the stream's end, or in there being none.
+        let _ = tokio::time::timeout(confirm_within, client.cancel(&child)).await;
+    });
+    let mut overdue = pin!(async {
+        job.cancelled().await;
+        tokio::time::sleep(confirm_within).await;
+    });
+    let mut cancel_sent = false;
+    let why = loop {
+        tokio::select! {
+            biased;
+            end = &mut copying => return end.map_or_else(Relayed::Failed, Relayed::Ended),
+            why = &mut gone => break why,
+            () = &mut cancelling, if !cancel_sent => cancel_sent = true,
+            () = &mut overdue => return Relayed::Unconfirmed,
+        }
+    };
+    loop {
+        let seq = job.seq();
+        match tokio::time::timeout(LAST_WORDS_TIMEOUT, &mut copying).await {
+            Ok(Ok(end)) => return Relayed::Ended(end),
+            Err(_) if job.seq() > seq => {}
+            Ok(Err(_)) | Err(_) => return Relayed::Gone(why),
+        }
+    }
+}
+
+/// Copies all events but the end, which it returns.
+async fn copy(job: &JobWriter, mut follow: Follow) -> Result<End, ClientError> {
+    while let Some(followed) = follow.next().await? {
+        match followed.event {
+            JobEvent::End(end) => return Ok(*end),
+            // A job that has ended, by its quota, has been cancelled with that.
+            event => drop(job.append(&event)),
+        }
+    }
+    unreachable!("a stream that is followed ends with an end event")
+}

@@ -1,0 +1,102 @@
+use proptest::prelude::*;
+use proptest::test_runner::TestRunner;
+use rbee_protocol::JobEvent;
+use serde_json::Value;
+
+use crate::support::{Server, data_lines, detached, principal, token};
+
+/// Text that would break a stream which is framed carelessly.
+fn text() -> impl Strategy<Value = String> {
+    let piece = prop_oneof![
+        prop::sample::select(vec![
+            "\n",
+            "\r",
+            "\r\n",
+            "\n\n",
+            "\0",
+            "\t",
+            ":",
+            " ",
+            "\"",
+            "\\",
+            "\u{feff}",
+            "\u{2028}",
+            "\u{85}",
+            "data:",
+            "data: [DONE]",
+            "[DONE]",
+            "event: end",
+            "id: 7",
+            "retry: 1",
+            "{\"seq\":9",
+            "{}",
+            "\u{1b}[2J",
+            "😀",
+            "é",
+        ])
+        .prop_map(str::to_owned),
+        any::<char>().prop_map(String::from),
+    ];
+    prop::collection::vec(piece, 0..12).prop_map(|pieces| pieces.concat())
+}
+
+#[derive(Clone, Debug)]
+enum Said {
+    Token(String),
+    Narration(String),
+    Result(String),
+}
+
+fn said() -> impl Strategy<Value = Said> {
+    prop_oneof![text().prop_map(Said::Token), text().prop_map(Said::Narration), text().prop_map(Said::Result)]
+}
+
+#[test]
+fn no_text_forges_or_garbles_an_event() {
+    let runtime = tokio::runtime::Runtime::new().expect("there are threads left");
+    let server = runtime.block_on(Server::start());
+    let config = ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() };
+    let result = TestRunner::new(config).run(&prop::collection::vec(said(), 0..12), |said| {
+        let _entered = runtime.enter();
+        let job = server.jobs.create(&principal("ada"), &detached("")).expect("there is room");
+        let id = job.id().clone();
+        for (said, index) in said.iter().zip(0..) {
+            let appended = match said {
+                Said::Token(text) => job.append(&token(index, text)),
+                Said::Result(text) => job.append(&JobEvent::Result { result: Value::from(text.as_str()) }),
+                Said::Narration(text) => {
+                    job.narrator("script").action("narrate").human(text).emit();
+                    Ok(())
+                }
+            };
+            prop_assert_eq!(appended, Ok(()));
+        }
+        drop(job);
+        let (events, body) = runtime
+            .block_on(async { (server.events("ada", &id).await, server.body("ada", &id, "*/*").await) });
+
+        let lines = server.lines.job(id.as_str());
+        let mut narrated = lines.iter().skip(1);
+        prop_assert_eq!(events.len(), 1 + said.len() + 1);
+        for ((followed, said), seq) in events[1..].iter().zip(&said).zip(2..) {
+            prop_assert_eq!(followed.seq, seq);
+            match (&followed.event, said) {
+                (JobEvent::Token(token), Said::Token(text)) => prop_assert_eq!(&token.text, text),
+                (JobEvent::Result { result }, Said::Result(text)) => prop_assert_eq!(result, text.as_str()),
+                (JobEvent::Narration(line), Said::Narration(_)) => {
+                    prop_assert_eq!(Some(line), narrated.next());
+                    prop_assert!(!line.formatted.contains(char::is_control));
+                }
+                (event, said) => prop_assert!(false, "{event:?} instead of {said:?}"),
+            }
+        }
+        // Whatever splits lines, of the three ways that the format knows, there are these alone.
+        let fields = |name: &str| body.split(['\r', '\n']).filter(|line| line.starts_with(name)).count();
+        prop_assert_eq!(fields("id:"), events.len());
+        prop_assert_eq!(fields("event:"), events.len());
+        prop_assert_eq!(fields("data:"), events.len() + 1);
+        prop_assert!(data_lines(&body).ends_with(&["[DONE]"]));
+        Ok(())
+    });
+    result.expect("every text comes through as it was");
+}

@@ -1,0 +1,12 @@
+//! The job API as its clients see it, over real sockets.
+
+mod door;
+mod framing;
+mod isolation;
+mod proxy;
+mod relay;
+mod resume;
+mod retention;
+mod shutdown;
+mod stream;
+mod support;

@@ -1,0 +1,339 @@
+use std::collections::VecDeque;
+use std::path::Path;
+use std::pin::Pin;
+use std::time::Duration;
+
+use eventsource_stream::{Event as SseEvent, EventStreamError, Eventsource};
+use futures_util::{Stream, StreamExt};
+use reqwest::{Method, StatusCode, header};
+use serde::{Serialize, de::DeserializeOwned};
+
+use crate::error::{ApiError, ErrorBody, ErrorCode};
+use crate::event::{Event, JobEvent};
+use crate::id::JobId;
+use crate::job::{DaemonInfo, Health, JobInfo, JobList, StopRequest, Submitted};
+use crate::operation::SubmitRequest;
+
+/// A stream that has been silent for this long, three heartbeats, is taken for cut.
+const SILENCE_LIMIT: Duration = Duration::from_secs(45);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+/// Pauses before each try to resume a cut stream; when they are used up the stream is given up.
+const RESUME_DELAYS_MS: [u64; 7] = [0, 50, 100, 200, 400, 800, 1600];
+
+/// Speaks the job API to one daemon, over TCP or a Unix socket.
+#[derive(Clone)]
+pub struct Client {
+    http: reqwest::Client,
+    base: String,
+    key: Option<String>,
+    /// How to name the daemon in an error.
+    peer: String,
+}
+
+/// What can go wrong between a client and its daemon.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// The daemon answered with an error.
+    #[error(transparent)]
+    Api(#[from] ApiError),
+    /// The daemon could not be reached, or went away.
+    #[error("{peer} does not answer: {reason}")]
+    Unreachable {
+        /// The daemon's address.
+        peer: String,
+        /// What the connection said.
+        reason: String,
+    },
+    /// The daemon answered with something that is not of this API.
+    #[error("{peer} gave an answer that makes no sense: {reason}")]
+    Garbled {
+        /// The daemon's address.
+        peer: String,
+        /// What was wrong with it.
+        reason: String,
+    },
+}
+
+impl From<ClientError> for ApiError {
+    fn from(error: ClientError) -> Self {
+        let message = error.to_string();
+        match error {
+            ClientError::Api(error) => error,
+            ClientError::Unreachable { .. } => Self::new(ErrorCode::Unavailable, message),
+            ClientError::Garbled { .. } => Self::new(ErrorCode::Internal, message),
+        }
+    }
+}
+
+impl Client {
+    /// A client of the daemon at `base`, e.g. `http://127.0.0.1:7833`, with its key.
+    ///
+    /// # Errors
+    /// When the HTTP library cannot be set up.
+    pub fn tcp(base: &str, key: &str) -> Result<Self, ClientError> {
+        let builder = reqwest::Client::builder().read_timeout(SILENCE_LIMIT);
+        Self::build(builder, base.trim_end_matches('/').to_owned(), Some(key.to_owned()), base.to_owned())
+    }
+
+    /// A client of the daemon that listens on the Unix socket at `path`.
+    ///
+    /// # Errors
+    /// When the HTTP library cannot be set up.
+    pub fn unix(path: &Path) -> Result<Self, ClientError> {
+        let builder = reqwest::Client::builder().unix_socket(path).read_timeout(SILENCE_LIMIT);
+        Self::build(builder, "http://localhost".to_owned(), None, path.display().to_string())
+    }
+
+    /// Like [`Client::unix`], but through any silence: for a daemon whose process its client watches.
+    ///
+    /// # Errors
+    /// When the HTTP library cannot be set up.
+    pub fn unix_patient(path: &Path) -> Result<Self, ClientError> {
+        let builder = reqwest::Client::builder().unix_socket(path);
+        Self::build(builder, "http://localhost".to_owned(), None, path.display().to_string())
+    }
+
+    fn build(
+        builder: reqwest::ClientBuilder,
+        base: String,
+        key: Option<String>,
+        peer: String,
+    ) -> Result<Self, ClientError> {
+        // A key for a loopback address must never travel to a proxy.
+        let http = builder
+            .no_proxy()
+            .redirect(reqwest::redirect::Policy::none())
+            .connect_timeout(CONNECT_TIMEOUT)
+            .build()
+            .map_err(|error| unreachable(&peer, &error))?;
+        Ok(Self { http, base, key, peer })
+    }
+
+    /// Submits a job.
+    ///
+    /// # Errors
+    /// [`ClientError::Api`] when the daemon refuses it.
+    pub async fn submit(&self, request: &SubmitRequest) -> Result<Submitted, ClientError> {
+        self.call(Method::POST, "/v1/jobs", Some(request)).await
+    }
+
+    /// Follows a job's stream from the event after number `after` (0 for the first one), through
+    /// cut connections, to its end.
+    pub fn follow(&self, job: &JobId, after: u64) -> Follow {
+        Follow {
+            client: self.clone(),
+            path: format!("/v1/jobs/{job}/stream"),
+            last_seq: after,
+            stream: None,
+            pending: VecDeque::new(),
+            failures: 0,
+            ended: false,
+        }
+    }
+
+    /// Asks for a job to be cancelled. It has been when its stream's end event says so.
+    ///
+    /// # Errors
+    /// [`ClientError::Api`] when there is no such job.
+    pub async fn cancel(&self, job: &JobId) -> Result<JobInfo, ClientError> {
+        self.call(Method::DELETE, &format!("/v1/jobs/{job}"), None::<&()>).await
+    }
+
+    /// What is known about a job besides its stream.
+    ///
+    /// # Errors
+    /// [`ClientError::Api`] when there is no such job.
+    pub async fn job(&self, job: &JobId) -> Result<JobInfo, ClientError> {
+        self.call(Method::GET, &format!("/v1/jobs/{job}"), None::<&()>).await
+    }
+
+    /// The jobs of whoever asks, newest first.
+    ///
+    /// # Errors
+    /// [`ClientError::Api`] when the key is not accepted.
+    pub async fn jobs(&self) -> Result<JobList, ClientError> {
+        self.call(Method::GET, "/v1/jobs", None::<&()>).await
+    }
+
+    /// Which program answers, and since when.
+    ///
+    /// # Errors
+    /// [`ClientError::Api`] when the key is not accepted.
+    pub async fn info(&self) -> Result<DaemonInfo, ClientError> {
+        self.call(Method::GET, "/v1/info", None::<&()>).await
+    }
+
+    /// Whether the daemon answers at all. Sends no key.
+    ///
+    /// # Errors
+    /// [`ClientError::Unreachable`] when it does not.
+    pub async fn health(&self) -> Result<Health, ClientError> {
+        let keyless = Self { key: None, ..self.clone() };
+        keyless.call(Method::GET, "/health", None::<&()>).await
+    }
+
+    /// Asks the daemon to stop. It has when its lock is free.
+    ///
+    /// # Errors
+    /// [`ClientError::Api`] when the key is not accepted.
+    pub async fn stop(&self, request: StopRequest) -> Result<DaemonInfo, ClientError> {
+        self.call(Method::POST, "/v1/system/stop", Some(&request)).await
+    }
+
+    async fn call<B: Serialize, A: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&B>,
+    ) -> Result<A, ClientError> {
+        let mut request = self.request(method, path).timeout(ANSWER_TIMEOUT);
+        if let Some(body) = body {
+            request = request.json(body);
+        }
+        let response = request.send().await.map_err(|error| unreachable(&self.peer, &error))?;
+        let response = self.accepted(response).await?;
+        let bytes = response.bytes().await.map_err(|error| unreachable(&self.peer, &error))?;
+        serde_json::from_slice(&bytes).map_err(|error| self.garbled(error.to_string()))
+    }
+
+    fn request(&self, method: Method, path: &str) -> reqwest::RequestBuilder {
+        let request = self.http.request(method, format!("{}{path}", self.base));
+        match &self.key {
+            Some(key) => request.bearer_auth(key),
+            None => request,
+        }
+    }
+
+    /// Turns an answer that reports a failure into that failure.
+    async fn accepted(&self, response: reqwest::Response) -> Result<reqwest::Response, ClientError> {
+        let status = response.status();
+        if status.is_success() {
+            return Ok(response);
+        }
+        let bytes = response.bytes().await.map_err(|error| unreachable(&self.peer, &error))?;
+        match serde_json::from_slice::<ErrorBody>(&bytes) {
+            Ok(body) => Err(body.error.into()),
+            Err(_) => Err(self.garbled(format!("status {status} without an error of ours"))),
+        }
+    }
+
+    fn garbled(&self, reason: String) -> ClientError {
+        ClientError::Garbled { peer: self.peer.clone(), reason }
+    }
+}
+
+fn unreachable(peer: &str, error: &reqwest::Error) -> ClientError {
+    ClientError::Unreachable { peer: peer.to_owned(), reason: reason(error) }
+}
+
+fn reason(error: &reqwest::Error) -> String {
+    // reqwest's own words repeat the URL; what the system said is at the bottom of the chain.
+    let mut cause: &dyn std::error::Error = error;
+    while let Some(source) = cause.source() {
+        cause = source;
+    }
+    if error.is_timeout() { "it took too long".to_owned() } else { cause.to_string() }
+}
+
+/// One event as it was followed.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Followed {
+    /// Its place in the stream.
+    pub seq: u64,
+    /// What happened.
+    pub event: JobEvent,
+    /// The line of JSON that carried it.
+    pub json: String,
+}
+
+type SseStream = Pin<Box<dyn Stream<Item = Result<SseEvent, EventStreamError<reqwest::Error>>> + Send>>;
+
+/// A job's stream that is being followed; made by [`Client::follow`].
+pub struct Follow {
+    client: Client,
+    path: String,
+    last_seq: u64,
+    stream: Option<SseStream>,
+    pending: VecDeque<Followed>,
+    failures: usize,
+    ended: bool,
+}
+
+impl Follow {
+    /// The next event, or `None` after the end event. Cancel-safe.
+    ///
+    /// A stream that stops without an end event was cut, and is resumed after the last event seen.
+    ///
+    /// # Errors
+    /// [`ClientError::Unreachable`] when it cannot be resumed, [`ClientError::Api`] when the daemon
+    /// does not know the job.
+    pub async fn next(&mut self) -> Result<Option<Followed>, ClientError> {
+        loop {
+            if let Some(followed) = self.pending.pop_front() {
+                return Ok(Some(followed));
+            }
+            if self.ended {
+                return Ok(None);
+            }
+            let Some(stream) = &mut self.stream else {
+                self.connect().await?;
+                continue;
+            };
+            match stream.next().await {
+                Some(Ok(event)) => self.accept(&event)?,
+                Some(Err(error)) => self.cut(error.to_string())?,
+                None => self.cut("the stream was cut".to_owned())?,
+            }
+        }
+    }
+
+    fn accept(&mut self, sse: &SseEvent) -> Result<(), ClientError> {
+        if sse.data == "[DONE]" || sse.data.is_empty() {
+            return Ok(());
+        }
+        let Event { seq, event } =
+            serde_json::from_str(&sse.data).map_err(|error| self.client.garbled(error.to_string()))?;
+        if seq != self.last_seq + 1 {
+            let reason = format!("event {seq} came after event {}", self.last_seq);
+            return Err(self.client.garbled(reason));
+        }
+        self.last_seq = seq;
+        self.failures = 0;
+        self.ended = matches!(event, JobEvent::End(_));
+        self.pending.push_back(Followed { seq, event, json: sse.data.clone() });
+        Ok(())
+    }
+
+    async fn connect(&mut self) -> Result<(), ClientError> {
+        if self.failures > 0 {
+            tokio::time::sleep(Duration::from_millis(RESUME_DELAYS_MS[self.failures - 1])).await;
+        }
+        let mut request =
+            self.client.request(Method::GET, &self.path).header(header::ACCEPT, "text/event-stream");
+        if self.last_seq > 0 {
+            request = request.header("Last-Event-ID", self.last_seq);
+        }
+        match request.send().await {
+            Ok(response) if response.status() == StatusCode::OK => {
+                self.stream = Some(Box::pin(response.bytes_stream().eventsource()));
+                Ok(())
+            }
+            Ok(response) => match self.client.accepted(response).await {
+                Err(error) => Err(error),
+                Ok(response) => Err(self.client.garbled(format!("status {}", response.status()))),
+            },
+            Err(error) => self.cut(reason(&error)),
+        }
+    }
+
+    /// Notes that the connection is gone; an error once too many tries in a row have failed.
+    fn cut(&mut self, reason: String) -> Result<(), ClientError> {
+        self.stream = None;
+        self.failures += 1;
+        if self.failures > RESUME_DELAYS_MS.len() {
+            return Err(ClientError::Unreachable { peer: self.client.peer.clone(), reason });
+        }
+        Ok(())
+    }
+}

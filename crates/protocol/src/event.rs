@@ -1,0 +1,205 @@
+use rbee_narration::Line;
+use serde::{Deserialize, Serialize, Serializer};
+use serde_json::Value;
+
+use crate::{error::ApiError, error::ErrorCode, job::JobState};
+
+/// One event of a job's stream, as its `data:` line carries it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Event {
+    /// Its place in the stream: 1, 2, 3 …
+    pub seq: u64,
+    /// What happened.
+    #[serde(flatten)]
+    pub event: JobEvent,
+}
+
+/// What happens in a job's stream.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum JobEvent {
+    /// A component said what it does.
+    Narration(Line),
+    /// A phase went on.
+    Progress(Progress),
+    /// A piece of the answer.
+    Token(Token),
+    /// The answer of a question-like operation.
+    Result {
+        /// The answer itself; its shape depends on the operation.
+        result: Value,
+    },
+    /// How the job ended. Nothing follows it.
+    End(Box<End>),
+}
+
+impl JobEvent {
+    /// The event's name on the wire, the same as its `kind`.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Narration(_) => "narration",
+            Self::Progress(_) => "progress",
+            Self::Token(_) => "token",
+            Self::Result { .. } => "result",
+            Self::End(_) => "end",
+        }
+    }
+}
+
+/// How far a phase has come.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Progress {
+    /// Which phase.
+    pub phase: Phase,
+    /// How much is done, in `unit`.
+    pub done: u64,
+    /// How much there is in all, in `unit`; absent when nobody knows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub total: Option<u64>,
+    /// What `done` and `total` count.
+    pub unit: Unit,
+}
+
+/// The phases that a job can be in before its answer begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Phase {
+    /// Waiting for its turn; `done` counts up to `total`, the place it began at.
+    Queued,
+    /// A model is being downloaded.
+    Download,
+    /// A model is being loaded into memory.
+    Load,
+    /// The prompt is being read by the model.
+    Prefill,
+}
+
+/// What a [`Progress`] counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Unit {
+    /// Jobs ahead in the queue.
+    Jobs,
+    /// Bytes.
+    Bytes,
+    /// Percent of the phase's work.
+    Percent,
+    /// Tokens of the prompt.
+    Tokens,
+}
+
+/// A piece of the answer: whole UTF-8, never empty.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Token {
+    /// The text.
+    pub text: String,
+    /// The piece's place in the answer, from 0.
+    pub index: u64,
+    /// Whether the model was thinking aloud rather than answering.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub reasoning: bool,
+}
+
+/// How a job ended.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct End {
+    /// Succeeded, failed or cancelled.
+    pub state: EndState,
+    /// Why the answer stops where it stops.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub finish_reason: Option<FinishReason>,
+    /// What went wrong, or who cancelled.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<ApiError>,
+    /// How many tokens were read and written.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub usage: Option<Usage>,
+    /// Where the time went.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timings: Option<Timings>,
+}
+
+impl End {
+    /// The end of a job that did what it was asked to.
+    pub fn succeeded() -> Self {
+        Self { state: EndState::Succeeded, finish_reason: None, error: None, usage: None, timings: None }
+    }
+
+    /// The end of a job that `error` stopped: cancelled if that is its code, else failed.
+    pub fn stopped(error: ApiError) -> Self {
+        let state = if error.code == ErrorCode::Cancelled { EndState::Cancelled } else { EndState::Failed };
+        Self { state, error: Some(error), ..Self::succeeded() }
+    }
+}
+
+/// The three ways in which a job ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EndState {
+    /// It did what it was asked to.
+    Succeeded,
+    /// It could not.
+    Failed,
+    /// It was told to stop.
+    Cancelled,
+}
+
+impl From<EndState> for JobState {
+    fn from(state: EndState) -> Self {
+        match state {
+            EndState::Succeeded => Self::Succeeded,
+            EndState::Failed => Self::Failed,
+            EndState::Cancelled => Self::Cancelled,
+        }
+    }
+}
+
+/// Why an answer stops where it stops.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FinishReason {
+    /// The model ended it, or a stop string came up.
+    Stop,
+    /// `max_tokens` or the context's end was reached.
+    Length,
+    /// The job was cancelled.
+    Cancelled,
+}
+
+/// How many tokens were read and written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Usage {
+    /// Tokens of the prompt, template included.
+    pub prompt_tokens: u64,
+    /// Tokens that the model generated.
+    pub completion_tokens: u64,
+}
+
+/// Where a job's time went. Durations are wall time in milliseconds, from the monotonic clock of the
+/// process that did the work.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Timings {
+    /// Waiting for a hive and a free worker.
+    #[serde(serialize_with = "rounded")]
+    pub queue_ms: f64,
+    /// Waiting for the worker to start and load the model.
+    #[serde(serialize_with = "rounded")]
+    pub load_ms: f64,
+    /// Reading the prompt.
+    #[serde(serialize_with = "rounded")]
+    pub prefill_ms: f64,
+    /// Generating.
+    #[serde(serialize_with = "rounded")]
+    pub decode_ms: f64,
+    /// Prompt tokens read per second.
+    #[serde(serialize_with = "rounded")]
+    pub prefill_tokens_per_s: f64,
+    /// Tokens generated per second.
+    #[serde(serialize_with = "rounded")]
+    pub decode_tokens_per_s: f64,
+}
+
+/// Microseconds and thousandths of a token are as much as anybody can use.
+fn rounded<S: Serializer>(value: &f64, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_f64((value * 1e3).round() / 1e3)
+}

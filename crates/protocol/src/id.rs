@@ -1,0 +1,116 @@
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+/// A text that is not an id of the kind it was given for.
+#[derive(Debug, thiserror::Error)]
+#[error("`{0}` is not a job id: one is `job-` and 32 hexadecimal digits")]
+pub struct InvalidId(String);
+
+/// Names one job: `job-` and 128 random bits in hexadecimal.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct JobId(String);
+
+impl JobId {
+    /// The id made of these bits, which must be random.
+    pub fn from_bits(bits: u128) -> Self {
+        Self(format!("job-{bits:032x}"))
+    }
+
+    /// The id as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for JobId {
+    type Err = InvalidId;
+
+    fn from_str(text: &str) -> Result<Self, InvalidId> {
+        let digits = text.strip_prefix("job-").filter(|digits| {
+            digits.len() == 32 && digits.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
+        });
+        digits.map(|_| Self(text.to_owned())).ok_or_else(|| InvalidId(text.to_owned()))
+    }
+}
+
+impl TryFrom<String> for JobId {
+    type Error = InvalidId;
+
+    fn try_from(text: String) -> Result<Self, InvalidId> {
+        text.parse()
+    }
+}
+
+impl From<JobId> for String {
+    fn from(id: JobId) -> Self {
+        id.0
+    }
+}
+
+impl fmt::Display for JobId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+macro_rules! name {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+        #[serde(transparent)]
+        pub struct $name(String);
+
+        impl $name {
+            /// Takes `name` as it is.
+            pub fn new(name: impl Into<String>) -> Self {
+                Self(name.into())
+            }
+
+            /// The name as text.
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+    };
+}
+
+name! {
+    /// Names one hive, e.g. `local` for the one on the queen's machine.
+    HiveId
+}
+name! {
+    /// Names one worker process of one hive, e.g. `worker-3`.
+    WorkerId
+}
+name! {
+    /// Says which model is meant: a name in the hive's store, or the path of a `.gguf` file on its machine.
+    ModelRef
+}
+name! {
+    /// Says to whom a job belongs.
+    PrincipalId
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_job_id_survives_a_round_trip_and_others_are_refused() {
+        let id = JobId::from_bits(0xab);
+        assert_eq!(id.as_str(), "job-000000000000000000000000000000ab");
+        assert_eq!(id.as_str().parse::<JobId>().expect("its own text"), id);
+        for bad in ["", "job-", "job-AB", "../etc", "job-000000000000000000000000000000aG", "job-1"] {
+            assert!(bad.parse::<JobId>().is_err(), "{bad}");
+        }
+    }
+}

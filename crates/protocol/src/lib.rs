@@ -1,0 +1,24 @@
+//! The wire types of rbee's job API and its typed client.
+//!
+//! Queen, hive and worker all serve this API, and each is the next one's client: a request becomes a
+//! job, and the job's log flows back.
+#![forbid(unsafe_code)]
+
+mod client;
+mod error;
+mod event;
+mod id;
+mod job;
+mod operation;
+mod report;
+
+pub use client::{Client, ClientError, Follow, Followed};
+pub use error::{ApiError, ErrorBody, ErrorCode};
+pub use event::{End, EndState, Event, FinishReason, JobEvent, Phase, Progress, Timings, Token, Unit, Usage};
+pub use id::{HiveId, InvalidId, JobId, ModelRef, PrincipalId, WorkerId};
+pub use job::{DaemonInfo, Health, JobInfo, JobList, JobState, StopRequest, Submitted};
+pub use operation::{InferRequest, Message, Operation, Role, SubmitRequest};
+pub use report::{
+    Device, DeviceKind, HiveList, HiveReport, HiveState, HiveSummary, ModelInfo, ModelList, QueenReport,
+    WorkerInfo, WorkerList, WorkerState,
+};

@@ -1,0 +1,213 @@
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::error::{ApiError, ErrorCode};
+use crate::id::{HiveId, JobId, ModelRef};
+
+/// What a job does.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "operation", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Operation {
+    /// Answers a chat with a model's tokens.
+    Infer(InferRequest),
+    /// Tells about the queen and what it has at its disposal.
+    Status {},
+    /// Tells about one hive: devices, memory, models, workers.
+    HiveStatus {
+        /// Which hive; the local one when absent.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        hive: Option<HiveId>,
+    },
+    /// Lists the hives.
+    HiveList {},
+    /// Lists the workers of all hives.
+    WorkerList {},
+    /// Lists the models of all hives.
+    ModelList {},
+    /// Tells of a hive's workers, and again whenever they change, until the hive goes. Hives take
+    /// this from their queen.
+    HiveWatch {},
+}
+
+impl Operation {
+    /// The operation's name on the wire.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Infer(_) => "infer",
+            Self::Status {} => "status",
+            Self::HiveStatus { .. } => "hive_status",
+            Self::HiveList {} => "hive_list",
+            Self::WorkerList {} => "worker_list",
+            Self::ModelList {} => "model_list",
+            Self::HiveWatch {} => "hive_watch",
+        }
+    }
+}
+
+/// A chat to answer, and how. What is absent is the model's or the engine's default.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct InferRequest {
+    /// Which model; the default model when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model: Option<ModelRef>,
+    /// The chat so far, oldest first.
+    pub messages: Vec<Message>,
+    /// How many tokens to generate at most.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_tokens: Option<u32>,
+    /// How freely to choose: 0 always takes the likeliest token.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub temperature: Option<f32>,
+    /// Choose among so many of the likeliest tokens; 0 for all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub top_k: Option<u32>,
+    /// Choose among the likeliest tokens that make up this probability together, 0 to 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub top_p: Option<f32>,
+    /// Choose among tokens at least this likely compared with the likeliest, 0 to 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub min_p: Option<f32>,
+    /// Makes the choice repeatable.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seed: Option<u64>,
+    /// Texts at which the answer ends; they are not part of it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub stop: Vec<String>,
+}
+
+impl InferRequest {
+    /// Checks what can be checked without the model.
+    ///
+    /// # Errors
+    /// `bad_request` names the field that is out of its range.
+    pub fn check(&self) -> Result<(), ApiError> {
+        let ranges = [
+            ("temperature", self.temperature, 100.0),
+            ("top_p", self.top_p, 1.0),
+            ("min_p", self.min_p, 1.0),
+        ];
+        for (field, value, max) in ranges {
+            if value.is_some_and(|value| !(0.0..=max).contains(&value)) {
+                let message = format!("`{field}` is out of its range");
+                let hint = format!("give it a number from 0 to {max}");
+                return Err(ApiError::new(ErrorCode::BadRequest, message).hint(hint));
+            }
+        }
+        if self.max_tokens == Some(0) {
+            let error = ApiError::new(ErrorCode::BadRequest, "`max_tokens` is 0, which leaves nothing to do");
+            return Err(error.hint("ask for one token at least, or leave it out"));
+        }
+        Ok(())
+    }
+}
+
+/// One message of a chat.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Message {
+    /// Who speaks.
+    pub role: Role,
+    /// What they say.
+    pub content: String,
+}
+
+/// Who speaks in a chat.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Role {
+    /// Whoever set the scene.
+    System,
+    /// Whoever asks.
+    User,
+    /// The model.
+    Assistant,
+}
+
+/// The body of `POST /v1/jobs`: an operation with its fields, and how to run it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "Map<String, Value>")]
+pub struct SubmitRequest {
+    /// What to do.
+    #[serde(flatten)]
+    pub operation: Operation,
+    /// Whether the job runs on when nobody reads it.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub detached: bool,
+    /// The queen's job that this one works for. Only hives and workers heed it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub origin: Option<JobId>,
+}
+
+impl SubmitRequest {
+    /// A job that somebody will read.
+    pub fn new(operation: Operation) -> Self {
+        Self { operation, detached: false, origin: None }
+    }
+
+    /// The part of `origin` that the next daemon does.
+    pub fn child(operation: Operation, origin: JobId) -> Self {
+        Self { operation, detached: false, origin: Some(origin) }
+    }
+}
+
+// Not derived: a flattened enum would let unknown fields pass.
+impl TryFrom<Map<String, Value>> for SubmitRequest {
+    type Error = serde_json::Error;
+
+    fn try_from(mut fields: Map<String, Value>) -> Result<Self, serde_json::Error> {
+        let detached = fields.remove("detached").map(serde_json::from_value).transpose()?.unwrap_or_default();
+        let origin = fields.remove("origin").map(serde_json::from_value).transpose()?;
+        let operation = serde_json::from_value(Value::Object(fields))?;
+        Ok(Self { operation, detached, origin })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(json: &str) -> Result<SubmitRequest, serde_json::Error> {
+        serde_json::from_str(json)
+    }
+
+    #[test]
+    fn a_submission_survives_a_round_trip() {
+        let request = SubmitRequest {
+            operation: Operation::Infer(InferRequest {
+                messages: vec![Message { role: Role::User, content: "hi".into() }],
+                seed: Some(7),
+                ..Default::default()
+            }),
+            detached: true,
+            origin: Some(JobId::from_bits(3)),
+        };
+        let json = serde_json::to_string(&request).expect("plain data");
+        assert_eq!(parse(&json).expect("its own text"), request);
+    }
+
+    #[test]
+    fn values_out_of_their_range_are_named() {
+        let check = |json: &str| serde_json::from_str::<InferRequest>(json).expect("a request").check();
+        assert_eq!(check(r#"{"messages":[],"temperature":0,"top_p":1}"#), Ok(()));
+        for (json, field) in [
+            (r#"{"messages":[],"temperature":-1}"#, "temperature"),
+            (r#"{"messages":[],"temperature":1e39}"#, "temperature"),
+            (r#"{"messages":[],"top_p":1.5}"#, "top_p"),
+            (r#"{"messages":[],"min_p":-0.1}"#, "min_p"),
+            (r#"{"messages":[],"max_tokens":0}"#, "max_tokens"),
+        ] {
+            let error = check(json).expect_err(json);
+            assert!(error.message.contains(field), "{error}");
+        }
+    }
+
+    #[test]
+    fn unknown_fields_and_operations_are_named() {
+        let error = |json| parse(json).expect_err("must be refused").to_string();
+        assert!(error(r#"{"operation":"hive_list","colour":1}"#).contains("colour"));
+        assert!(error(r#"{"operation":"infer","messages":[],"temprature":1}"#).contains("temprature"));
+        assert!(error(r#"{"operation":"explode"}"#).contains("explode"));
+        assert!(error(r#"{}"#).contains("operation"));
+    }
+}

@@ -1,0 +1,171 @@
+//! What the question-like operations answer.
+
+use serde::{Deserialize, Serialize};
+
+use crate::id::{HiveId, WorkerId};
+
+/// What `status` answers.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct QueenReport {
+    /// The queen's version.
+    pub version: String,
+    /// Its process id.
+    pub pid: u32,
+    /// Where it listens.
+    pub url: String,
+    /// Since when it runs, in milliseconds since the Unix epoch.
+    pub started_at_ms: u64,
+    /// Jobs of whoever asked that have not ended, this one excluded.
+    pub active_jobs: u64,
+    /// The hives.
+    pub hives: Vec<HiveSummary>,
+    /// Their workers.
+    pub workers: Vec<WorkerInfo>,
+}
+
+/// What `hive_list` answers.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct HiveList {
+    /// The hives.
+    pub hives: Vec<HiveSummary>,
+}
+
+/// A hive as the queen sees it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct HiveSummary {
+    /// Its name.
+    pub hive: HiveId,
+    /// Whether it can be used.
+    pub state: HiveState,
+    /// How many workers it runs.
+    pub workers: u64,
+    /// How many jobs run there.
+    pub running_jobs: u64,
+    /// Why it cannot be used.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+/// Whether a hive can be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum HiveState {
+    /// The queen is about to reach it.
+    Connecting,
+    /// It takes jobs.
+    Ready,
+    /// The queen could not reach it.
+    Down,
+}
+
+/// What `hive_status` answers.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct HiveReport {
+    /// Its name.
+    pub hive: HiveId,
+    /// The name of its machine.
+    pub host: String,
+    /// Its version.
+    pub version: String,
+    /// Its process id.
+    pub pid: u32,
+    /// Since when it runs, in milliseconds since the Unix epoch.
+    pub started_at_ms: u64,
+    /// Memory of the machine, in bytes.
+    pub memory_total_bytes: u64,
+    /// Memory that programs could still take, in bytes.
+    pub memory_available_bytes: u64,
+    /// What models can run on.
+    pub devices: Vec<Device>,
+    /// What models there are.
+    pub models: Vec<ModelInfo>,
+    /// What workers run.
+    pub workers: Vec<WorkerInfo>,
+}
+
+/// Something a model can run on.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Device {
+    /// CPU or GPU.
+    pub kind: DeviceKind,
+    /// What it is called.
+    pub name: String,
+    /// Hardware threads, of a CPU those available to us.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub threads: Option<u64>,
+    /// Its memory, in bytes.
+    pub memory_total_bytes: u64,
+    /// How much of that is free, in bytes.
+    pub memory_free_bytes: u64,
+}
+
+/// The kinds of [`Device`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DeviceKind {
+    /// The processor, with the machine's memory.
+    Cpu,
+    /// An NVIDIA graphics card, with its own.
+    Nvidia,
+}
+
+/// What `model_list` answers.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ModelList {
+    /// The models.
+    pub models: Vec<ModelInfo>,
+}
+
+/// A model that a hive has or knows how to get.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ModelInfo {
+    /// What to call it with `-m`.
+    pub model: String,
+    /// On which hive.
+    pub hive: HiveId,
+    /// Size of its file in bytes.
+    pub size_bytes: u64,
+    /// Whether the file is there; if not, it is downloaded when first asked for.
+    pub downloaded: bool,
+    /// Whether it is what `infer` takes when no model is named.
+    pub default: bool,
+    /// Where its file is, on the hive's machine.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
+}
+
+/// What `worker_list` answers.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct WorkerList {
+    /// The workers.
+    pub workers: Vec<WorkerInfo>,
+}
+
+/// One worker process.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WorkerInfo {
+    /// Its name.
+    pub worker: WorkerId,
+    /// Its hive.
+    pub hive: HiveId,
+    /// The model it runs.
+    pub model: String,
+    /// What it does.
+    pub state: WorkerState,
+    /// Its process id.
+    pub pid: u32,
+    /// How many jobs it has.
+    pub jobs: u64,
+}
+
+/// What a worker does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WorkerState {
+    /// Loads its model.
+    Loading,
+    /// Waits for a job.
+    Idle,
+    /// Works on one.
+    Busy,
+}

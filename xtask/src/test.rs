@@ -1,0 +1,155 @@
+//! Every check and every test, with what a fresh machine needs for them.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, bail};
+
+use crate::printer;
+use crate::tools::Tools;
+use crate::workspace::{Workspace, execute, is_installed};
+use crate::{completions, tidy};
+
+/// The model that tests run: small, and real.
+const TEST_MODEL: &str = "SmolLM2-135M-Instruct.Q4_1.gguf";
+/// The variable in which tests find its path.
+const TEST_MODEL_VARIABLE: &str = "RBEE_TEST_MODEL";
+
+/// Runs all checks, cheap ones first, and says in the end which failed.
+///
+/// A failed check does not keep the next from running; only what everything later needs does.
+pub(crate) fn run(workspace: &Workspace, nextest_arguments: &[String]) -> Result<()> {
+    let mut report = Report::default();
+    report.step("fmt", || execute(&mut workspace.cargo(["fmt", "--all", "--check"])));
+    report.step("tidy", || tidy::check(workspace));
+
+    let Some(tools) = report.step("tools", || Tools::obtain(workspace)) else { return report.finish() };
+    let cargo = |arguments: &[&str]| {
+        let mut command = workspace.cargo(arguments);
+        tools.apply(&mut command)?;
+        anyhow::Ok(command)
+    };
+    let built = report.step("build", || {
+        execute(&mut cargo(&["build", "--release", "--workspace", "--bins", "--examples"])?)
+    });
+    if built.is_none() {
+        return report.finish();
+    }
+
+    report.step("completions", || completions::generate(workspace, true));
+    report.step("clippy", || {
+        let mut clippy = cargo(&["clippy", "--release", "--workspace", "--all-targets"])?;
+        execute(clippy.args(["--", "-D", "warnings"]))
+    });
+
+    if let Some(model) = report.step("test model", || test_model(workspace)) {
+        if is_installed(&mut workspace.cargo(["nextest", "--version"])) {
+            report.step("tests", || {
+                let mut nextest = cargo(&["nextest", "run", "--release", "--workspace"])?;
+                execute(nextest.args(nextest_arguments).env(TEST_MODEL_VARIABLE, &model))
+            });
+            report.step("doctests", || {
+                let mut doctests = cargo(&["test", "--release", "--doc", "--workspace"])?;
+                execute(doctests.env(TEST_MODEL_VARIABLE, &model))
+            });
+        } else {
+            report.step("tests and doctests", || {
+                let mut tests = cargo(&["test", "--release", "--workspace"])?;
+                execute(tests.args(nextest_arguments).env(TEST_MODEL_VARIABLE, &model))
+            });
+        }
+    }
+
+    report.step("doc", || {
+        let mut doc = cargo(&["doc", "--release", "--no-deps", "--workspace"])?;
+        execute(doc.env("RUSTDOCFLAGS", "-D warnings"))
+    });
+    if is_installed(&mut workspace.cargo(["deny", "--version"])) {
+        // Advisories need the network, and appear without a commit: `cargo deny check` has them as well.
+        report
+            .step("deny", || execute(&mut workspace.cargo(["deny", "check", "bans", "licenses", "sources"])));
+    } else {
+        report.skip("deny", "cargo-deny is not installed");
+    }
+    report.finish()
+}
+
+/// The path of the model that tests run, fetched on the first call.
+///
+/// It is fetched as any user's first model is, so that the path a newcomer takes is tried as well.
+fn test_model(workspace: &Workspace) -> Result<PathBuf> {
+    let model = workspace.target.join("models").join(TEST_MODEL);
+    if model.exists() {
+        return Ok(model);
+    }
+    let home = workspace.target.join("test-home");
+    let rbee = |arguments: &[&str]| -> Command {
+        let mut command = workspace.command(workspace.program("rbee"));
+        command.args(arguments).env("RBEE_HOME", &home).stdout(Stdio::from(io::stderr()));
+        command
+    };
+    let inferred = execute(&mut rbee(&["infer", "--max-tokens", "1", "--temperature", "0", "hello"]));
+    let stopped = execute(&mut rbee(&["queen", "stop"]));
+    inferred.and(stopped)?;
+    place(&home.join("data/models").join(TEST_MODEL), &model)?;
+    Ok(model)
+}
+
+/// Makes `from` also available at `to`, which either is complete or does not exist.
+fn place(from: &Path, to: &Path) -> Result<()> {
+    let context = || format!("cannot place {} at {}", from.display(), to.display());
+    let folder = to.parent().with_context(context)?;
+    fs::create_dir_all(folder).with_context(context)?;
+    if fs::hard_link(from, to).is_ok() {
+        return Ok(());
+    }
+    // Not every file system has hard links.
+    let partial = to.with_extension("partial");
+    fs::copy(from, &partial).with_context(context)?;
+    fs::rename(&partial, to).with_context(context)
+}
+
+/// What has run, and how it went.
+#[derive(Default)]
+struct Report {
+    passed: Vec<&'static str>,
+    failed: Vec<&'static str>,
+    skipped: Vec<&'static str>,
+}
+
+impl Report {
+    /// Runs one step. `None` when it failed, which has then been said.
+    fn step<T>(&mut self, name: &'static str, run: impl FnOnce() -> Result<T>) -> Option<T> {
+        printer::say(name);
+        match run() {
+            Ok(value) => {
+                self.passed.push(name);
+                Some(value)
+            }
+            Err(error) => {
+                printer::say(&format!("{name}: {error:#}"));
+                self.failed.push(name);
+                None
+            }
+        }
+    }
+
+    fn skip(&mut self, name: &'static str, why: &str) {
+        printer::say(&format!("{name}: skipped, {why}"));
+        self.skipped.push(name);
+    }
+
+    fn finish(self) -> Result<()> {
+        let skipped = match self.skipped.as_slice() {
+            [] => String::new(),
+            names => format!("; skipped: {}", names.join(", ")),
+        };
+        if !self.failed.is_empty() {
+            bail!("failed: {}; passed: {}{skipped}", self.failed.join(", "), self.passed.join(", "));
+        }
+        printer::say(&format!("passed: {}{skipped}", self.passed.join(", ")));
+        Ok(())
+    }
+}
