@@ -1,6 +1,7 @@
 use std::fs;
 use std::future::Future;
 use std::io::{self, Read};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -40,6 +41,18 @@ struct KnownModel {
 pub(crate) struct LocalModel {
     pub(crate) name: String,
     pub(crate) path: PathBuf,
+    pub(crate) version: FileVersion,
+}
+
+/// Tells a file from what has taken its place since: inode, time of the last change, size.
+pub(crate) type FileVersion = (u64, i64, i64, u64);
+
+impl LocalModel {
+    fn at(name: &str, path: PathBuf) -> Result<Self, ApiError> {
+        let metadata = fs::metadata(&path).map_err(|error| io_error("look at the model's file", &error))?;
+        let version = (metadata.ino(), metadata.mtime(), metadata.mtime_nsec(), metadata.len());
+        Ok(Self { name: name.to_owned(), path, version })
+    }
 }
 
 /// The models of this machine.
@@ -94,7 +107,7 @@ impl ModelStore {
             Some(name) => {
                 let path = self.path(name);
                 if path.is_file() {
-                    return Ok(LocalModel { name: name.to_owned(), path });
+                    return LocalModel::at(name, path);
                 }
                 let message = format!("there is no model `{}`", rbee_narration::printable(name));
                 Err(ApiError::new(ErrorCode::NotFound, message)
@@ -142,10 +155,10 @@ impl ModelStore {
 
     async fn default_model(&self, job: &JobWriter) -> Result<LocalModel, ApiError> {
         let KnownModel { name, size_bytes, .. } = self.default;
-        let model = LocalModel { name: name.to_owned(), path: self.path(name) };
-        let here = || fs::metadata(&model.path).is_ok_and(|metadata| metadata.len() == size_bytes);
+        let path = self.path(name);
+        let here = || fs::metadata(&path).is_ok_and(|metadata| metadata.len() == size_bytes);
         if here() {
-            return Ok(model);
+            return LocalModel::at(name, path);
         }
         let narrator = job.narrator("hive");
         let _fetching = match self.fetching.try_lock() {
@@ -161,7 +174,7 @@ impl ModelStore {
             }
         };
         if here() {
-            return Ok(model);
+            return LocalModel::at(name, path);
         }
         narrator
             .action("model_fetch")
@@ -171,7 +184,7 @@ impl ModelStore {
             .context(self.default.source.describe())
             .human("Fetching the default model {} ({} MB) from {}")
             .emit();
-        self.fetch_default(&model.path, job).await.map_err(|error| {
+        self.fetch_default(&path, job).await.map_err(|error| {
             let message = format!("the default model could not be had: {}", error.message);
             ApiError::new(error.code, message)
                 .hint("name a file that you have: rbee infer -m ./model.gguf \"hello\"")
@@ -182,7 +195,7 @@ impl ModelStore {
             .context(name)
             .human("Model {} is here and verified")
             .emit();
-        Ok(model)
+        LocalModel::at(name, path)
     }
 
     /// Fetches, verifies, then renames: a file under a model's name is that model, whole.
@@ -225,7 +238,7 @@ fn local_file(path: &Path) -> Result<LocalModel, ApiError> {
     // One file has one worker, by whatever path it is named.
     let path = path.canonicalize().map_err(|error| io_error("find the model's file", &error))?;
     let name = path.file_stem().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
-    Ok(LocalModel { name, path })
+    LocalModel::at(&name, path)
 }
 
 pub(crate) fn io_error(action: &str, error: &io::Error) -> ApiError {

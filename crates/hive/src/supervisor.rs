@@ -17,7 +17,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::models::LocalModel;
+use crate::models::{FileVersion, LocalModel};
 
 /// A worker that does not confirm a cancellation for so long is killed: its slot must come free.
 const CANCEL_TIMEOUT: Duration = Duration::from_secs(10);
@@ -59,6 +59,7 @@ struct SlotState {
 struct Worker {
     id: WorkerId,
     model: String,
+    version: FileVersion,
     pid: u32,
     client: Client,
     loaded: watch::Sender<bool>,
@@ -215,10 +216,17 @@ impl Supervisor {
             let delay = restart_delay(state.crashes).saturating_sub(since_crash.unwrap_or(Duration::MAX));
             (state.worker.clone(), delay)
         };
-        if let Some(worker) = worker {
-            return Ok(worker);
-        }
         let narrator = job.narrator("hive");
+        if let Some(worker) = worker {
+            // One that is busy goes on with the file that it has; the next job after it gets the new one.
+            if worker.version == model.version || worker.jobs.load(Ordering::Relaxed) > 0 {
+                return Ok(worker);
+            }
+            let draft = narrator.action("worker_replace").target(&worker.id).context(&model.name);
+            draft.human("The file of {} has changed, so its worker is replaced").emit();
+            worker.kill.cancel();
+            worker.ended().await;
+        }
         if !delay.is_zero() {
             narrator
                 .action("worker_backoff")
@@ -283,6 +291,7 @@ impl Supervisor {
         let worker = Arc::new(Worker {
             id,
             model: model.name.clone(),
+            version: model.version,
             pid: started.child.id().unwrap_or_default(),
             client,
             loaded: watch::Sender::new(false),

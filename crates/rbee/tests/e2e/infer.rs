@@ -212,4 +212,10 @@ fn a_model_is_taken_by_its_path_and_by_its_name() {
     assert_eq!(by_path.stdout, GREETING, "{}", by_path.stderr);
     let workers = home.ask(&["worker", "list"]);
     assert_eq!(workers["workers"].as_array().map(Vec::len), Some(2));
+
+    // What takes the file's place is what answers from then on.
+    fs::remove_file(&copy).expect("our own file");
+    fs::write(&copy, "no model at all").expect("room for a small file");
+    let replaced = home.run(["infer", "-m", copy.to_str().expect("a plain path"), "hello"]);
+    assert_eq!((replaced.code, replaced.stdout.as_str()), (Some(65), ""), "{}", replaced.stderr);
 }
