@@ -13,7 +13,7 @@ pub use daemon::{Announcement, Announcer, Start, Started, asked_to_end, program}
 pub use files::{read_key, read_or_create_key};
 pub use home::Home;
 pub use lock::Lock;
-pub use queen::{QueenAddress, queen_or_start, running_queen};
+pub use queen::{QueenAddress, queen_or_start, running_queen, running_queen_under};
 
 use std::io;
 use std::path::PathBuf;

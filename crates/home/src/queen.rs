@@ -37,7 +37,15 @@ impl QueenAddress {
 /// # Errors
 /// What the file system says.
 pub fn running_queen(home: &Home) -> Result<Option<QueenAddress>, HomeError> {
-    let _starts = Lock::acquire(&home.lock_file("start"))?;
+    let starts = Lock::acquire(&home.lock_file("start"))?;
+    running_queen_under(home, &starts)
+}
+
+/// Like [`running_queen`], for whoever holds the lock `start`, which keeps queens from being started.
+///
+/// # Errors
+/// What the file system says.
+pub fn running_queen_under(home: &Home, _starts: &Lock) -> Result<Option<QueenAddress>, HomeError> {
     look(home)
 }
 

@@ -90,8 +90,8 @@ impl Listener {
         match self {
             Self::Tcp(listener) => {
                 let (stream, _) = listener.accept().await?;
-                // Tokens are small and due at once.
-                stream.set_nodelay(true)?;
+                // Tokens are small and due at once. A client that has gone already is noticed later.
+                let _ = stream.set_nodelay(true);
                 Ok(Box::new(stream))
             }
             Self::Unix(listener) => Ok(Box::new(listener.accept().await?.0)),

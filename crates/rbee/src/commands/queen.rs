@@ -8,7 +8,10 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use rbee_home::{Home, HomeError, Lock, QueenAddress, program, queen_or_start, read_key, running_queen};
+use rbee_home::{
+    Home, HomeError, Lock, QueenAddress, program, queen_or_start, read_key, running_queen,
+    running_queen_under,
+};
 use rbee_narration::printable;
 use rbee_protocol::{Client, ClientError, DaemonInfo, ErrorCode, StopRequest};
 use rustix::process::{Pid, Signal, kill_process};
@@ -109,12 +112,11 @@ async fn status(home: &Home, printer: &mut Printer) -> Result<u8> {
 }
 
 async fn stop(home: &Home, keep_hive: bool, printer: &mut Printer) -> Result<u8> {
-    let running = running_queen(home)?;
     // A command that needs a queen in the meantime waits, and then starts another.
     let start_lock = home.lock_file("start");
     let starts = tokio::task::spawn_blocking(move || Lock::acquire(&start_lock)).await;
-    let _starts = starts.expect("taking a lock does not panic")?;
-    let queen = match running {
+    let starts = starts.expect("taking a lock does not panic")?;
+    let queen = match running_queen_under(home, &starts)? {
         Some(address) => {
             // A queen can be stopped also by whoever has lost its key, but not its process.
             let client = match client(home, &address) {
