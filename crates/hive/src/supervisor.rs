@@ -150,13 +150,13 @@ impl Supervisor {
     ) -> Result<End, ApiError> {
         let asked = Instant::now();
         let slot = lock(&self.0.models).entry(model.path.clone()).or_default().clone();
-        let worker = tokio::select! {
-            worker = self.worker(&slot, &model, job) => worker?,
+        let counted = tokio::select! {
+            counted = self.worker(&slot, &model, job) => counted?,
             () = job.cancelled() => return Err(job.cancel_error()),
         };
+        let worker = &counted.worker;
         let start_ms = asked.elapsed().as_secs_f64() * 1e3;
 
-        let _counted = self.count(&worker);
         let child = SubmitRequest::child(Operation::Infer(request), job.origin().clone());
         match relay(job, &worker.client, child, CANCEL_TIMEOUT, worker.ended()).await {
             Relayed::Ended(mut end) => {
@@ -202,13 +202,14 @@ impl Supervisor {
         self.0.tasks.wait().await;
     }
 
-    /// The worker in `slot`, started where there is none.
+    /// The worker in `slot`, started where there is none, with this job counted as its own: a worker
+    /// that has a job is not replaced under it.
     async fn worker(
         &self,
         slot: &Arc<Slot>,
         model: &LocalModel,
         job: &JobWriter,
-    ) -> Result<Arc<Worker>, ApiError> {
+    ) -> Result<Counted, ApiError> {
         let _starting = slot.starting.lock().await;
         let (worker, delay) = {
             let state = lock(&slot.state);
@@ -218,12 +219,17 @@ impl Supervisor {
         };
         let narrator = job.narrator("hive");
         if let Some(worker) = worker {
+            // Counted first, so that nobody ends it as idle between the look and the use.
+            let counted = self.count(&worker);
+            let is_ours_alone = worker.jobs.load(Ordering::Relaxed) == 1;
             // One that is busy goes on with the file that it has; the next job after it gets the new one.
-            if worker.version == model.version || worker.jobs.load(Ordering::Relaxed) > 0 {
-                return Ok(worker);
+            if !worker.kill.is_cancelled() && (worker.version == model.version || !is_ours_alone) {
+                return Ok(counted);
             }
-            let draft = narrator.action("worker_replace").target(&worker.id).context(&model.name);
-            draft.human("The file of {} has changed, so its worker is replaced").emit();
+            if !worker.kill.is_cancelled() {
+                let draft = narrator.action("worker_replace").target(&worker.id).context(&model.name);
+                draft.human("The file of {} has changed, so its worker is replaced").emit();
+            }
             worker.kill.cancel();
             worker.ended().await;
         }
@@ -235,7 +241,7 @@ impl Supervisor {
                 .context(format!("{:.1}", delay.as_secs_f64()))
                 .human("Its worker crashed before; starting another in {} s")
                 .emit();
-            // The back-off itself: nothing else is being waited for.
+            // The back-off itself: there is no state to wait for. A cancelled job drops this.
             tokio::time::sleep(delay).await;
         }
         let id = WorkerId::new(format!("worker-{}", self.0.started.fetch_add(1, Ordering::Relaxed) + 1));
@@ -257,7 +263,7 @@ impl Supervisor {
                 .unwrap_or_else(|| "`worker.log` in rbee's state folder may tell more".to_owned());
             ApiError::new(code, format!("the worker did not start: {error}")).hint(hint)
         })?;
-        Ok(worker)
+        Ok(self.count(&worker))
     }
 
     async fn start(

@@ -41,14 +41,6 @@ pub fn running_queen(home: &Home) -> Result<Option<QueenAddress>, HomeError> {
     running_queen_under(home, &starts)
 }
 
-/// Like [`running_queen`], for whoever holds the lock `start`, which keeps queens from being started.
-///
-/// # Errors
-/// What the file system says.
-pub fn running_queen_under(home: &Home, _starts: &Lock) -> Result<Option<QueenAddress>, HomeError> {
-    look(home)
-}
-
 /// The address of this home's queen, which is started where none runs. `starting` is called before.
 ///
 /// However many ask at once, one queen is started.
@@ -58,8 +50,8 @@ pub fn running_queen_under(home: &Home, _starts: &Lock) -> Result<Option<QueenAd
 pub async fn queen_or_start(home: &Home, starting: impl FnOnce()) -> Result<QueenAddress, HomeError> {
     let lock_file = home.lock_file("start");
     let lock = tokio::task::spawn_blocking(move || Lock::acquire(&lock_file)).await;
-    let _starts = lock.expect("taking a lock does not panic")?;
-    if let Some(address) = look(home)? {
+    let starts = lock.expect("taking a lock does not panic")?;
+    if let Some(address) = running_queen_under(home, &starts)? {
         return Ok(address);
     }
     starting();
@@ -73,7 +65,11 @@ pub async fn queen_or_start(home: &Home, starting: impl FnOnce()) -> Result<Quee
     })
 }
 
-fn look(home: &Home) -> Result<Option<QueenAddress>, HomeError> {
+/// Like [`running_queen`], for whoever holds the lock `start`, which keeps queens from being started.
+///
+/// # Errors
+/// What the file system says.
+pub fn running_queen_under(home: &Home, _starts: &Lock) -> Result<Option<QueenAddress>, HomeError> {
     if !Lock::is_held(&home.lock_file("queen"))? {
         return Ok(None);
     }

@@ -284,6 +284,7 @@ async fn look_after(registry: std::sync::Weak<Registry>, log: Arc<JobLog>) {
     let mut visible = log.visible.subscribe();
     drop(log);
     tokio::select! {
+        // The retention itself.
         () = tokio::time::sleep(limits.retention) => {}
         () = shutdown.cancelled() => {}
         // Nothing follows an end: what there is to notice is that the log has gone, to make room.

@@ -53,6 +53,7 @@ pub async fn relay<G>(
     });
     let mut overdue = pin!(async {
         job.cancelled().await;
+        // A deadline, raced against the confirmation.
         tokio::time::sleep(confirm_within).await;
     });
     let mut cancel_sent = false;

@@ -307,6 +307,7 @@ impl Follow {
 
     async fn connect(&mut self) -> Result<(), ClientError> {
         if self.failures > 0 {
+            // A daemon that is not there cannot tell when it is back.
             tokio::time::sleep(Duration::from_millis(RESUME_DELAYS_MS[self.failures - 1])).await;
         }
         let mut request =

@@ -62,11 +62,12 @@ pub(crate) async fn keep_local(
             draft.human("Hive {} cannot be reached: {}").emit();
             queen.hive_changed(Input::Down { hive: hive.clone(), reason: lost.to_string() }, None);
         }
-        if began.elapsed() > STABLE {
+        if was_there && began.elapsed() > STABLE {
             delay = RETRY_DELAY_MIN;
             continue;
         }
         tokio::select! {
+            // The back-off itself: what fails at once would fail again at once.
             () = tokio::time::sleep(delay) => {}
             () = shutdown.cancelled() => return,
         }
