@@ -19,6 +19,9 @@ _rbee() {
             rbee,completions)
                 cmd="rbee__subcmd__completions"
                 ;;
+            rbee,events)
+                cmd="rbee__subcmd__events"
+                ;;
             rbee,help)
                 cmd="rbee__subcmd__help"
                 ;;
@@ -30,6 +33,9 @@ _rbee() {
                 ;;
             rbee,job)
                 cmd="rbee__subcmd__job"
+                ;;
+            rbee,key)
+                cmd="rbee__subcmd__key"
                 ;;
             rbee,model)
                 cmd="rbee__subcmd__model"
@@ -46,6 +52,9 @@ _rbee() {
             rbee__subcmd__help,completions)
                 cmd="rbee__subcmd__help__subcmd__completions"
                 ;;
+            rbee__subcmd__help,events)
+                cmd="rbee__subcmd__help__subcmd__events"
+                ;;
             rbee__subcmd__help,help)
                 cmd="rbee__subcmd__help__subcmd__help"
                 ;;
@@ -57,6 +66,9 @@ _rbee() {
                 ;;
             rbee__subcmd__help,job)
                 cmd="rbee__subcmd__help__subcmd__job"
+                ;;
+            rbee__subcmd__help,key)
+                cmd="rbee__subcmd__help__subcmd__key"
                 ;;
             rbee__subcmd__help,model)
                 cmd="rbee__subcmd__help__subcmd__model"
@@ -76,6 +88,9 @@ _rbee() {
             rbee__subcmd__help__subcmd__hive,status)
                 cmd="rbee__subcmd__help__subcmd__hive__subcmd__status"
                 ;;
+            rbee__subcmd__help__subcmd__job,attach)
+                cmd="rbee__subcmd__help__subcmd__job__subcmd__attach"
+                ;;
             rbee__subcmd__help__subcmd__job,cancel)
                 cmd="rbee__subcmd__help__subcmd__job__subcmd__cancel"
                 ;;
@@ -87,6 +102,15 @@ _rbee() {
                 ;;
             rbee__subcmd__help__subcmd__job,show)
                 cmd="rbee__subcmd__help__subcmd__job__subcmd__show"
+                ;;
+            rbee__subcmd__help__subcmd__key,create)
+                cmd="rbee__subcmd__help__subcmd__key__subcmd__create"
+                ;;
+            rbee__subcmd__help__subcmd__key,list)
+                cmd="rbee__subcmd__help__subcmd__key__subcmd__list"
+                ;;
+            rbee__subcmd__help__subcmd__key,revoke)
+                cmd="rbee__subcmd__help__subcmd__key__subcmd__revoke"
                 ;;
             rbee__subcmd__help__subcmd__model,list)
                 cmd="rbee__subcmd__help__subcmd__model__subcmd__list"
@@ -127,6 +151,9 @@ _rbee() {
             rbee__subcmd__hive__subcmd__help,status)
                 cmd="rbee__subcmd__hive__subcmd__help__subcmd__status"
                 ;;
+            rbee__subcmd__job,attach)
+                cmd="rbee__subcmd__job__subcmd__attach"
+                ;;
             rbee__subcmd__job,cancel)
                 cmd="rbee__subcmd__job__subcmd__cancel"
                 ;;
@@ -142,6 +169,9 @@ _rbee() {
             rbee__subcmd__job,show)
                 cmd="rbee__subcmd__job__subcmd__show"
                 ;;
+            rbee__subcmd__job__subcmd__help,attach)
+                cmd="rbee__subcmd__job__subcmd__help__subcmd__attach"
+                ;;
             rbee__subcmd__job__subcmd__help,cancel)
                 cmd="rbee__subcmd__job__subcmd__help__subcmd__cancel"
                 ;;
@@ -156,6 +186,30 @@ _rbee() {
                 ;;
             rbee__subcmd__job__subcmd__help,show)
                 cmd="rbee__subcmd__job__subcmd__help__subcmd__show"
+                ;;
+            rbee__subcmd__key,create)
+                cmd="rbee__subcmd__key__subcmd__create"
+                ;;
+            rbee__subcmd__key,help)
+                cmd="rbee__subcmd__key__subcmd__help"
+                ;;
+            rbee__subcmd__key,list)
+                cmd="rbee__subcmd__key__subcmd__list"
+                ;;
+            rbee__subcmd__key,revoke)
+                cmd="rbee__subcmd__key__subcmd__revoke"
+                ;;
+            rbee__subcmd__key__subcmd__help,create)
+                cmd="rbee__subcmd__key__subcmd__help__subcmd__create"
+                ;;
+            rbee__subcmd__key__subcmd__help,help)
+                cmd="rbee__subcmd__key__subcmd__help__subcmd__help"
+                ;;
+            rbee__subcmd__key__subcmd__help,list)
+                cmd="rbee__subcmd__key__subcmd__help__subcmd__list"
+                ;;
+            rbee__subcmd__key__subcmd__help,revoke)
+                cmd="rbee__subcmd__key__subcmd__help__subcmd__revoke"
                 ;;
             rbee__subcmd__model,help)
                 cmd="rbee__subcmd__model__subcmd__help"
@@ -224,7 +278,7 @@ _rbee() {
 
     case "${cmd}" in
         rbee)
-            opts="-q -v -h -V --output --quiet --verbose --narration --color --help --version infer status hive worker model job queen completions help"
+            opts="-q -v -h -V --output --quiet --verbose --narration --color --help --version infer status hive worker model job key events queen completions help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -275,8 +329,38 @@ _rbee() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        rbee__subcmd__events)
+            opts="-q -v -h -V --after --output --quiet --verbose --narration --color --help --version"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --after)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --output)
+                    COMPREPLY=($(compgen -W "text json ndjson" -- "${cur}"))
+                    return 0
+                    ;;
+                --narration)
+                    COMPREPLY=($(compgen -W "stderr stdout off" -- "${cur}"))
+                    return 0
+                    ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         rbee__subcmd__help)
-            opts="infer status hive worker model job queen completions help"
+            opts="infer status hive worker model job key events queen completions help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -290,6 +374,20 @@ _rbee() {
             return 0
             ;;
         rbee__subcmd__help__subcmd__completions)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        rbee__subcmd__help__subcmd__events)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -374,8 +472,22 @@ _rbee() {
             return 0
             ;;
         rbee__subcmd__help__subcmd__job)
-            opts="list show logs cancel"
+            opts="list show attach logs cancel"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        rbee__subcmd__help__subcmd__job__subcmd__attach)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
@@ -430,6 +542,62 @@ _rbee() {
             return 0
             ;;
         rbee__subcmd__help__subcmd__job__subcmd__show)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        rbee__subcmd__help__subcmd__key)
+            opts="create list revoke"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        rbee__subcmd__help__subcmd__key__subcmd__create)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        rbee__subcmd__help__subcmd__key__subcmd__list)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        rbee__subcmd__help__subcmd__key__subcmd__revoke)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -732,7 +900,7 @@ _rbee() {
             return 0
             ;;
         rbee__subcmd__infer)
-            opts="-m -q -v -h -V --model --system --max-tokens --stop --temperature --top-k --top-p --min-p --seed --no-stdin --output --quiet --verbose --narration --color --help --version"
+            opts="-m -q -v -h -V --model --system --max-tokens --stop --temperature --top-k --top-p --min-p --seed --no-stdin --detach --output --quiet --verbose --narration --color --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -798,8 +966,34 @@ _rbee() {
             return 0
             ;;
         rbee__subcmd__job)
-            opts="-q -v -h -V --output --quiet --verbose --narration --color --help --version list show logs cancel help"
+            opts="-q -v -h -V --output --quiet --verbose --narration --color --help --version list show attach logs cancel help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --output)
+                    COMPREPLY=($(compgen -W "text json ndjson" -- "${cur}"))
+                    return 0
+                    ;;
+                --narration)
+                    COMPREPLY=($(compgen -W "stderr stdout off" -- "${cur}"))
+                    return 0
+                    ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        rbee__subcmd__job__subcmd__attach)
+            opts="-q -v -h -V --output --quiet --verbose --narration --color --help --version"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
@@ -850,8 +1044,22 @@ _rbee() {
             return 0
             ;;
         rbee__subcmd__job__subcmd__help)
-            opts="list show logs cancel help"
+            opts="list show attach logs cancel help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        rbee__subcmd__job__subcmd__help__subcmd__attach)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
@@ -934,7 +1142,7 @@ _rbee() {
             return 0
             ;;
         rbee__subcmd__job__subcmd__list)
-            opts="-q -v -h -V --output --quiet --verbose --narration --color --help --version"
+            opts="-q -v -h -V --all --output --quiet --verbose --narration --color --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -986,6 +1194,184 @@ _rbee() {
             return 0
             ;;
         rbee__subcmd__job__subcmd__show)
+            opts="-q -v -h -V --output --quiet --verbose --narration --color --help --version"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --output)
+                    COMPREPLY=($(compgen -W "text json ndjson" -- "${cur}"))
+                    return 0
+                    ;;
+                --narration)
+                    COMPREPLY=($(compgen -W "stderr stdout off" -- "${cur}"))
+                    return 0
+                    ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        rbee__subcmd__key)
+            opts="-q -v -h -V --output --quiet --verbose --narration --color --help --version create list revoke help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --output)
+                    COMPREPLY=($(compgen -W "text json ndjson" -- "${cur}"))
+                    return 0
+                    ;;
+                --narration)
+                    COMPREPLY=($(compgen -W "stderr stdout off" -- "${cur}"))
+                    return 0
+                    ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        rbee__subcmd__key__subcmd__create)
+            opts="-q -v -h -V --role --output --quiet --verbose --narration --color --help --version"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --role)
+                    COMPREPLY=($(compgen -W "user operator" -- "${cur}"))
+                    return 0
+                    ;;
+                --output)
+                    COMPREPLY=($(compgen -W "text json ndjson" -- "${cur}"))
+                    return 0
+                    ;;
+                --narration)
+                    COMPREPLY=($(compgen -W "stderr stdout off" -- "${cur}"))
+                    return 0
+                    ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        rbee__subcmd__key__subcmd__help)
+            opts="create list revoke help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        rbee__subcmd__key__subcmd__help__subcmd__create)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        rbee__subcmd__key__subcmd__help__subcmd__help)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        rbee__subcmd__key__subcmd__help__subcmd__list)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        rbee__subcmd__key__subcmd__help__subcmd__revoke)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        rbee__subcmd__key__subcmd__list)
+            opts="-q -v -h -V --output --quiet --verbose --narration --color --help --version"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --output)
+                    COMPREPLY=($(compgen -W "text json ndjson" -- "${cur}"))
+                    return 0
+                    ;;
+                --narration)
+                    COMPREPLY=($(compgen -W "stderr stdout off" -- "${cur}"))
+                    return 0
+                    ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        rbee__subcmd__key__subcmd__revoke)
             opts="-q -v -h -V --output --quiet --verbose --narration --color --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )

@@ -35,6 +35,8 @@ set edit:completion:arg-completer[rbee] = {|@words|
             cand worker 'Tell about workers: the processes that each run one model'
             cand model 'Tell about models'
             cand job 'Look at jobs, read them again, cancel them'
+            cand key 'Give others keys of their own, and revoke them'
+            cand events 'Show what happens to the service: jobs, hives, workers, keys'
             cand queen 'Start, stop and examine the queen: the daemon that takes the jobs'
             cand completions 'Print what makes a shell complete `rbee` commands'
             cand help 'Print this message or the help of the given subcommand(s)'
@@ -54,6 +56,7 @@ set edit:completion:arg-completer[rbee] = {|@words|
             cand --narration 'Where the lines go in which the service tells what it does'
             cand --color 'Whether to use colours; NO_COLOR is honoured'
             cand --no-stdin 'Leave stdin alone, e.g. in a loop that reads it'
+            cand --detach 'Print the job''s id and leave; `rbee job attach` follows it from anywhere'
             cand -q 'No narration, no progress, no notes; errors stay'
             cand --quiet 'No narration, no progress, no notes; errors stay'
             cand -v 'Show the lines meant for whoever looks into a problem, too'
@@ -215,11 +218,26 @@ set edit:completion:arg-completer[rbee] = {|@words|
             cand --version 'Print version'
             cand list 'List your jobs, newest first'
             cand show 'Tell about one job'
+            cand attach 'Follow a job as if this command had started it'
             cand logs 'Print what a job printed, and follow it while it runs'
             cand cancel 'Cancel a job, and wait until it has ended'
             cand help 'Print this message or the help of the given subcommand(s)'
         }
         &'rbee;job;list'= {
+            cand --output 'The form of the answer on stdout'
+            cand --narration 'Where the lines go in which the service tells what it does'
+            cand --color 'Whether to use colours; NO_COLOR is honoured'
+            cand --all 'The jobs of everybody, with their owners'
+            cand -q 'No narration, no progress, no notes; errors stay'
+            cand --quiet 'No narration, no progress, no notes; errors stay'
+            cand -v 'Show the lines meant for whoever looks into a problem, too'
+            cand --verbose 'Show the lines meant for whoever looks into a problem, too'
+            cand -h 'Print help (see more with ''--help'')'
+            cand --help 'Print help (see more with ''--help'')'
+            cand -V 'Print version'
+            cand --version 'Print version'
+        }
+        &'rbee;job;show'= {
             cand --output 'The form of the answer on stdout'
             cand --narration 'Where the lines go in which the service tells what it does'
             cand --color 'Whether to use colours; NO_COLOR is honoured'
@@ -232,7 +250,7 @@ set edit:completion:arg-completer[rbee] = {|@words|
             cand -V 'Print version'
             cand --version 'Print version'
         }
-        &'rbee;job;show'= {
+        &'rbee;job;attach'= {
             cand --output 'The form of the answer on stdout'
             cand --narration 'Where the lines go in which the service tells what it does'
             cand --color 'Whether to use colours; NO_COLOR is honoured'
@@ -274,6 +292,7 @@ set edit:completion:arg-completer[rbee] = {|@words|
         &'rbee;job;help'= {
             cand list 'List your jobs, newest first'
             cand show 'Tell about one job'
+            cand attach 'Follow a job as if this command had started it'
             cand logs 'Print what a job printed, and follow it while it runs'
             cand cancel 'Cancel a job, and wait until it has ended'
             cand help 'Print this message or the help of the given subcommand(s)'
@@ -282,11 +301,98 @@ set edit:completion:arg-completer[rbee] = {|@words|
         }
         &'rbee;job;help;show'= {
         }
+        &'rbee;job;help;attach'= {
+        }
         &'rbee;job;help;logs'= {
         }
         &'rbee;job;help;cancel'= {
         }
         &'rbee;job;help;help'= {
+        }
+        &'rbee;key'= {
+            cand --output 'The form of the answer on stdout'
+            cand --narration 'Where the lines go in which the service tells what it does'
+            cand --color 'Whether to use colours; NO_COLOR is honoured'
+            cand -q 'No narration, no progress, no notes; errors stay'
+            cand --quiet 'No narration, no progress, no notes; errors stay'
+            cand -v 'Show the lines meant for whoever looks into a problem, too'
+            cand --verbose 'Show the lines meant for whoever looks into a problem, too'
+            cand -h 'Print help (see more with ''--help'')'
+            cand --help 'Print help (see more with ''--help'')'
+            cand -V 'Print version'
+            cand --version 'Print version'
+            cand create 'Make a key and print it, this once'
+            cand list 'List the keys, which are not shown themselves'
+            cand revoke 'Revoke a key at once, and cut what its holder is reading'
+            cand help 'Print this message or the help of the given subcommand(s)'
+        }
+        &'rbee;key;create'= {
+            cand --role 'What they may do'
+            cand --output 'The form of the answer on stdout'
+            cand --narration 'Where the lines go in which the service tells what it does'
+            cand --color 'Whether to use colours; NO_COLOR is honoured'
+            cand -q 'No narration, no progress, no notes; errors stay'
+            cand --quiet 'No narration, no progress, no notes; errors stay'
+            cand -v 'Show the lines meant for whoever looks into a problem, too'
+            cand --verbose 'Show the lines meant for whoever looks into a problem, too'
+            cand -h 'Print help (see more with ''--help'')'
+            cand --help 'Print help (see more with ''--help'')'
+            cand -V 'Print version'
+            cand --version 'Print version'
+        }
+        &'rbee;key;list'= {
+            cand --output 'The form of the answer on stdout'
+            cand --narration 'Where the lines go in which the service tells what it does'
+            cand --color 'Whether to use colours; NO_COLOR is honoured'
+            cand -q 'No narration, no progress, no notes; errors stay'
+            cand --quiet 'No narration, no progress, no notes; errors stay'
+            cand -v 'Show the lines meant for whoever looks into a problem, too'
+            cand --verbose 'Show the lines meant for whoever looks into a problem, too'
+            cand -h 'Print help (see more with ''--help'')'
+            cand --help 'Print help (see more with ''--help'')'
+            cand -V 'Print version'
+            cand --version 'Print version'
+        }
+        &'rbee;key;revoke'= {
+            cand --output 'The form of the answer on stdout'
+            cand --narration 'Where the lines go in which the service tells what it does'
+            cand --color 'Whether to use colours; NO_COLOR is honoured'
+            cand -q 'No narration, no progress, no notes; errors stay'
+            cand --quiet 'No narration, no progress, no notes; errors stay'
+            cand -v 'Show the lines meant for whoever looks into a problem, too'
+            cand --verbose 'Show the lines meant for whoever looks into a problem, too'
+            cand -h 'Print help (see more with ''--help'')'
+            cand --help 'Print help (see more with ''--help'')'
+            cand -V 'Print version'
+            cand --version 'Print version'
+        }
+        &'rbee;key;help'= {
+            cand create 'Make a key and print it, this once'
+            cand list 'List the keys, which are not shown themselves'
+            cand revoke 'Revoke a key at once, and cut what its holder is reading'
+            cand help 'Print this message or the help of the given subcommand(s)'
+        }
+        &'rbee;key;help;create'= {
+        }
+        &'rbee;key;help;list'= {
+        }
+        &'rbee;key;help;revoke'= {
+        }
+        &'rbee;key;help;help'= {
+        }
+        &'rbee;events'= {
+            cand --after 'Begin after the event of this number'
+            cand --output 'The form of the answer on stdout'
+            cand --narration 'Where the lines go in which the service tells what it does'
+            cand --color 'Whether to use colours; NO_COLOR is honoured'
+            cand -q 'No narration, no progress, no notes; errors stay'
+            cand --quiet 'No narration, no progress, no notes; errors stay'
+            cand -v 'Show the lines meant for whoever looks into a problem, too'
+            cand --verbose 'Show the lines meant for whoever looks into a problem, too'
+            cand -h 'Print help (see more with ''--help'')'
+            cand --help 'Print help (see more with ''--help'')'
+            cand -V 'Print version'
+            cand --version 'Print version'
         }
         &'rbee;queen'= {
             cand --output 'The form of the answer on stdout'
@@ -417,6 +523,8 @@ set edit:completion:arg-completer[rbee] = {|@words|
             cand worker 'Tell about workers: the processes that each run one model'
             cand model 'Tell about models'
             cand job 'Look at jobs, read them again, cancel them'
+            cand key 'Give others keys of their own, and revoke them'
+            cand events 'Show what happens to the service: jobs, hives, workers, keys'
             cand queen 'Start, stop and examine the queen: the daemon that takes the jobs'
             cand completions 'Print what makes a shell complete `rbee` commands'
             cand help 'Print this message or the help of the given subcommand(s)'
@@ -446,6 +554,7 @@ set edit:completion:arg-completer[rbee] = {|@words|
         &'rbee;help;job'= {
             cand list 'List your jobs, newest first'
             cand show 'Tell about one job'
+            cand attach 'Follow a job as if this command had started it'
             cand logs 'Print what a job printed, and follow it while it runs'
             cand cancel 'Cancel a job, and wait until it has ended'
         }
@@ -453,9 +562,24 @@ set edit:completion:arg-completer[rbee] = {|@words|
         }
         &'rbee;help;job;show'= {
         }
+        &'rbee;help;job;attach'= {
+        }
         &'rbee;help;job;logs'= {
         }
         &'rbee;help;job;cancel'= {
+        }
+        &'rbee;help;key'= {
+            cand create 'Make a key and print it, this once'
+            cand list 'List the keys, which are not shown themselves'
+            cand revoke 'Revoke a key at once, and cut what its holder is reading'
+        }
+        &'rbee;help;key;create'= {
+        }
+        &'rbee;help;key;list'= {
+        }
+        &'rbee;help;key;revoke'= {
+        }
+        &'rbee;help;events'= {
         }
         &'rbee;help;queen'= {
             cand start 'Start the queen, unless it runs already'

@@ -2,7 +2,10 @@
 #![forbid(unsafe_code)]
 
 mod build;
-mod completions;
+mod door;
+mod generated;
+mod leaks;
+mod load;
 mod printer;
 mod test;
 mod tidy;
@@ -38,9 +41,33 @@ enum Command {
         #[arg(last = true)]
         nextest: Vec<String>,
     },
+    /// Try the queen's door with schemathesis, as an operator and as a user
+    Door,
+    /// Load real daemons: all of isolation, kill, slow, soak, disk, restart, cancel, or one of them
+    Soak {
+        /// Which; all without one
+        name: Option<String>,
+        /// Passed on to `rbee-load`, e.g. `--short`
+        #[arg(last = true)]
+        arguments: Vec<String>,
+    },
+    /// Measure side by side with others
+    Bench {
+        /// What: `streams`
+        #[arg(value_parser = ["streams"])]
+        name: String,
+        /// Passed on to `rbee-load`, e.g. `--short`
+        #[arg(last = true)]
+        arguments: Vec<String>,
+    },
+    /// Plant each leak of `xtask/leaks` in a copy of the sources, and say which tests catch it
+    Leaks {
+        /// Only those with one of these in their names
+        names: Vec<String>,
+    },
     /// Check the rules of the workspace that the compiler does not
     Tidy,
-    /// Write the shell completions
+    /// Write the shell completions and the description of the API
     Gen {
         /// Only say whether the committed ones are up to date
         #[arg(long)]
@@ -65,10 +92,14 @@ fn run(command: Command) -> Result<()> {
     match command {
         Command::Build { worker } => build::programs(&workspace, worker),
         Command::Test { nextest } => test::run(&workspace, &nextest),
+        Command::Door => door::run(&workspace),
+        Command::Soak { name, arguments } => load::soak(&workspace, name.as_deref(), &arguments),
+        Command::Bench { name, arguments } => load::bench(&workspace, &name, &arguments),
+        Command::Leaks { names } => leaks::run(&workspace, &names),
         Command::Tidy => tidy::check(&workspace),
         Command::Gen { check } => {
             build::programs(&workspace, false)?;
-            completions::generate(&workspace, check)
+            generated::generate(&workspace, check)
         }
         Command::Tools => {
             Tools::obtain(&workspace)?.exports()?.iter().for_each(|line| printer::data(line));

@@ -10,12 +10,15 @@ use anyhow::{Context, Result, bail};
 use crate::printer;
 use crate::tools::Tools;
 use crate::workspace::{Workspace, execute, is_installed};
-use crate::{completions, tidy};
+use crate::{generated, tidy};
 
 /// The model that tests run: small, and real.
-const TEST_MODEL: &str = "SmolLM2-135M-Instruct.Q4_1.gguf";
+pub(crate) const TEST_MODEL: &str = "SmolLM2-135M-Instruct.Q4_1.gguf";
 /// The variable in which tests find its path.
 const TEST_MODEL_VARIABLE: &str = "RBEE_TEST_MODEL";
+
+/// The variable that says over which store the tests of daemons run, where that is not the memory.
+const TEST_STORE_VARIABLE: &str = "RBEE_TEST_STORE";
 
 /// Runs all checks, cheap ones first, and says in the end which failed.
 ///
@@ -38,7 +41,7 @@ pub(crate) fn run(workspace: &Workspace, nextest_arguments: &[String]) -> Result
         return report.finish();
     }
 
-    report.step("completions", || completions::generate(workspace, true));
+    report.step("generated files", || generated::generate(workspace, true));
     report.step("clippy", || {
         let mut clippy = cargo(&["clippy", "--release", "--workspace", "--all-targets"])?;
         execute(clippy.args(["--", "-D", "warnings"]))
@@ -50,6 +53,15 @@ pub(crate) fn run(workspace: &Workspace, nextest_arguments: &[String]) -> Result
                 let mut nextest = cargo(&["nextest", "run", "--release", "--workspace"])?;
                 execute(nextest.args(nextest_arguments).env(TEST_MODEL_VARIABLE, &model))
             });
+            report.step("tests over the journal", || {
+                let mut nextest = cargo(&["nextest", "run", "--release", "--workspace"])?;
+                nextest.args(["-E", "binary_id(rbee-jobs::it)"]).env(TEST_STORE_VARIABLE, "journal");
+                execute(&mut nextest)
+            });
+            report.step("schedules", || {
+                let mut nextest = cargo(&["nextest", "run", "--release", "--package", "rbee-jobs"])?;
+                execute(nextest.args(["--features", "shuttle", "--lib", "schedules"]))
+            });
             report.step("doctests", || {
                 let mut doctests = cargo(&["test", "--release", "--doc", "--workspace"])?;
                 execute(doctests.env(TEST_MODEL_VARIABLE, &model))
@@ -58,6 +70,14 @@ pub(crate) fn run(workspace: &Workspace, nextest_arguments: &[String]) -> Result
             report.step("tests and doctests", || {
                 let mut tests = cargo(&["test", "--release", "--workspace"])?;
                 execute(tests.args(nextest_arguments).env(TEST_MODEL_VARIABLE, &model))
+            });
+            report.step("tests over the journal", || {
+                let mut tests = cargo(&["test", "--release", "--package", "rbee-jobs", "--test", "it"])?;
+                execute(tests.env(TEST_STORE_VARIABLE, "journal"))
+            });
+            report.step("schedules", || {
+                let mut tests = cargo(&["test", "--release", "--package", "rbee-jobs", "--lib"])?;
+                execute(tests.args(["--features", "shuttle", "schedules"]))
             });
         }
     }
@@ -79,7 +99,7 @@ pub(crate) fn run(workspace: &Workspace, nextest_arguments: &[String]) -> Result
 /// The path of the model that tests run, fetched on the first call.
 ///
 /// It is fetched as any user's first model is, so that the path a newcomer takes is tried as well.
-fn test_model(workspace: &Workspace) -> Result<PathBuf> {
+pub(crate) fn test_model(workspace: &Workspace) -> Result<PathBuf> {
     let model = workspace.target.join("models").join(TEST_MODEL);
     if model.exists() {
         return Ok(model);
@@ -98,7 +118,7 @@ fn test_model(workspace: &Workspace) -> Result<PathBuf> {
 }
 
 /// Makes `from` also available at `to`, which either is complete or does not exist.
-fn place(from: &Path, to: &Path) -> Result<()> {
+pub(crate) fn place(from: &Path, to: &Path) -> Result<()> {
     let context = || format!("cannot place {} at {}", from.display(), to.display());
     let folder = to.parent().with_context(context)?;
     fs::create_dir_all(folder).with_context(context)?;

@@ -14,12 +14,14 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("rbee-narration", &[]),
     ("rbee-protocol", &["rbee-narration"]),
     ("rbee-jobs", &["rbee-narration", "rbee-protocol"]),
+    ("rbee-journal", &["rbee-protocol", "rbee-jobs"]),
     ("rbee-home", &["rbee-narration"]),
     ("rbee-engine", &[]),
     ("rbee-worker", &["rbee-narration", "rbee-protocol", "rbee-jobs", "rbee-home", "rbee-engine"]),
     ("rbee-hive", &["rbee-narration", "rbee-protocol", "rbee-jobs", "rbee-home"]),
-    ("rbee-queen", &["rbee-narration", "rbee-protocol", "rbee-jobs", "rbee-home"]),
+    ("rbee-queen", &["rbee-narration", "rbee-protocol", "rbee-jobs", "rbee-journal", "rbee-home"]),
     ("rbee", &["rbee-narration", "rbee-protocol", "rbee-home"]),
+    ("rbee-load", &["rbee-narration", "rbee-protocol", "rbee-jobs", "rbee-journal", "rbee-home"]),
     ("xtask", &[]),
 ];
 /// The one crate that may hold `unsafe` code, and depend on llama.cpp.

@@ -1,4 +1,4 @@
-//! The tools that compile llama.cpp: cmake, and libclang for its bindings.
+//! The tools that compile llama.cpp: cmake, and libclang for its bindings; and what tries the queen's door.
 //!
 //! What the system has is used; what it lacks comes as wheels from the Python package index and lies under
 //! `target/tools`, so nothing here needs root. What is obtained is passed to cargo in variables that cargo
@@ -20,6 +20,9 @@ use crate::workspace::{Workspace, execute, is_installed};
 
 const CMAKE: Wheel = Wheel { name: "cmake", version: "4.4.4" };
 const LIBCLANG: Wheel = Wheel { name: "libclang", version: "18.1.1" };
+
+/// What tries the queen's door.
+const SCHEMATHESIS: Wheel = Wheel { name: "schemathesis", version: "4.32.5" };
 
 /// The oldest cmake that configures llama.cpp.
 const CMAKE_AT_LEAST: (u32, u32) = (3, 14);
@@ -107,9 +110,7 @@ struct Site(PathBuf);
 impl Site {
     /// The folder that [`install`] made, if it did.
     fn find(tools: &Path) -> Option<Site> {
-        let libraries = fs::read_dir(tools.join("venv/lib")).into_iter().flatten().flatten();
-        let in_venv = libraries.map(|entry| entry.path().join("site-packages"));
-        let mut sites = in_venv.chain([tools.join("site")]).map(Site);
+        let mut sites = site_packages(&tools.join("venv")).chain([Site(tools.join("site"))]);
         sites.find(|site| site.has(&CMAKE) || site.has(&LIBCLANG))
     }
 
@@ -125,6 +126,11 @@ impl Site {
     fn libclang_folder(&self) -> PathBuf {
         self.0.join("clang/native")
     }
+}
+
+/// Where the packages of a virtual environment lie.
+fn site_packages(venv: &Path) -> impl Iterator<Item = Site> + use<> {
+    entries(&venv.join("lib")).into_iter().map(|library| Site(library.join("site-packages")))
 }
 
 fn install(workspace: &Workspace, folder: &Path, wheels: &[&Wheel]) -> Result<Site> {
@@ -178,6 +184,27 @@ fn pip_install(workspace: &Workspace, folder: &Path, wheels: &[&Wheel]) -> Resul
     }
     pip.args(wheels.iter().map(|wheel| format!("{}=={}", wheel.name, wheel.version)));
     execute(pip.stdout(Stdio::from(io::stderr())))
+}
+
+/// The path of schemathesis, in a virtual environment of its own; installed on the first call.
+///
+/// # Errors
+/// When there is no `python3` with pip, or the package cannot be had.
+pub(crate) fn schemathesis(workspace: &Workspace) -> Result<PathBuf> {
+    let venv = workspace.target.join("tools").join(SCHEMATHESIS.name);
+    let is_there = site_packages(&venv).any(|site| site.has(&SCHEMATHESIS));
+    if !is_there {
+        printer::say(&format!("installing {} {} (this once)", SCHEMATHESIS.name, SCHEMATHESIS.version));
+        let python = venv.join("bin/python3");
+        if !make_venv(workspace, &venv, &python) {
+            bail!("`python3` makes no virtual environments (on Debian or Ubuntu: apt install python3-venv)");
+        }
+        let mut pip = workspace.command(python);
+        pip.args(["-m", "pip", "install", "--quiet", "--no-input", "--disable-pip-version-check"]);
+        pip.arg(format!("{}=={}", SCHEMATHESIS.name, SCHEMATHESIS.version));
+        execute(pip.stdout(Stdio::from(io::stderr())))?;
+    }
+    Ok(venv.join("bin").join(SCHEMATHESIS.name))
 }
 
 /// Makes a virtual environment with pip. `false` where Debian's `python3-venv` is missing.

@@ -1,16 +1,21 @@
 //! A worker for tests: in place of a model, it does what the user's message says.
 //!
 //! `escapes` answers with control characters, `echo` with the messages as it got them, `wait`
-//! not at all until it is cancelled, and anything else with that text.
+//! not at all until it is cancelled, `tokens N MS TEXT` with N tokens TEXT, MS milliseconds apart,
+//! and anything else with that text, a token for each character. `{us}` in TEXT stands for when the
+//! token was due, in microseconds since the Unix epoch.
 #![forbid(unsafe_code)]
 
 use std::io::Read;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use clap::Parser;
 use rbee_home::Announcer;
-use rbee_jobs::{Access, JobWriter, Jobs, Limits, Listener, Service, daemon_info, now_ms, router, run};
+use rbee_jobs::{
+    Access, JobWriter, Jobs, Limits, Listener, Principal, Service, daemon_info, now_ms, router, run,
+};
 use rbee_narration::Log;
 use rbee_protocol::{
     ApiError, DaemonInfo, End, InferRequest, JobEvent, Operation, Role, StopRequest, SubmitRequest, Token,
@@ -38,7 +43,7 @@ impl Service for Scripted {
         daemon_info("worker", now_ms())
     }
 
-    fn check(&self, _request: &SubmitRequest) -> Result<(), ApiError> {
+    fn check(&self, _request: &SubmitRequest, _by: &Principal) -> Result<(), ApiError> {
         Ok(())
     }
 
@@ -55,7 +60,10 @@ impl Service for Scripted {
                 job.cancelled().await;
                 return Err(job.cancel_error());
             }
-            other => other.to_owned(),
+            other => match tokens(other) {
+                Some(tokens) => return tokens.append(&job).await,
+                None => other.to_owned(),
+            },
         };
         for (index, c) in text.chars().enumerate() {
             let token = Token { text: c.to_string(), index: index as u64, reasoning: false };
@@ -67,6 +75,44 @@ impl Service for Scripted {
     }
 
     fn stop(&self, _request: StopRequest) {}
+}
+
+/// Many tokens of one text.
+struct Tokens<'t> {
+    count: u64,
+    apart: Duration,
+    text: &'t str,
+}
+
+/// Reads `tokens N MS TEXT`.
+fn tokens(script: &str) -> Option<Tokens<'_>> {
+    let mut words = script.strip_prefix("tokens ")?.splitn(3, ' ');
+    let count = words.next()?.parse().ok()?;
+    let apart = Duration::from_millis(words.next()?.parse().ok()?);
+    Some(Tokens { count, apart, text: words.next()? })
+}
+
+impl Tokens<'_> {
+    async fn append(&self, job: &JobWriter) -> Result<End, ApiError> {
+        let start = tokio::time::Instant::now();
+        let start_us = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_micros();
+        let mut due = Duration::ZERO;
+        for index in 0..self.count {
+            tokio::select! {
+                biased;
+                () = job.cancelled() => return Err(job.cancel_error()),
+                // The pace itself; without one there is nothing to wait for.
+                () = tokio::time::sleep_until(start + due), if !self.apart.is_zero() => {}
+                () = tokio::task::yield_now(), if self.apart.is_zero() => {}
+            }
+            let text = self.text.replace("{us}", &(start_us + due.as_micros()).to_string());
+            if job.append(&JobEvent::Token(Token { text, index, reasoning: false })).is_err() {
+                break;
+            }
+            due += self.apart;
+        }
+        Ok(End::succeeded())
+    }
 }
 
 #[tokio::main]

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use clap::Parser;
-use rbee_home::{Announcer, Config, Home, asked_to_end};
+use rbee_home::{Announcer, Config, Home, asked_to_end, keep_memory_private};
 use rbee_jobs::{Access, Jobs, Limits, Listener, router, run};
 use rbee_narration::{Log, SystemNarrator};
 use rbee_protocol::HiveId;
@@ -23,8 +23,10 @@ use crate::models::ModelStore;
 use crate::service::HiveService;
 use crate::supervisor::Supervisor;
 
-/// Ended jobs are kept this long for a queen that lost sight of them; it has copied all others.
+/// Ended jobs are kept this long, and not more of them, for a queen that lost sight of them; it has
+/// copied all others.
 const RETENTION: Duration = Duration::from_secs(600);
+const JOBS_MAX: usize = 2000;
 
 /// The daemon of one machine. A queen starts it; it outlives that queen and serves the next one.
 #[derive(Parser)]
@@ -41,6 +43,7 @@ async fn main() -> ExitCode {
 }
 
 async fn start_and_serve() -> anyhow::Result<()> {
+    keep_memory_private().context("this process's memory cannot be protected")?;
     let home = Home::from_env()?;
     let config = Config::load(&home)?;
     let _lock = home.claim("hive")?;
@@ -52,7 +55,12 @@ async fn start_and_serve() -> anyhow::Result<()> {
     let hive = HiveId::new("local");
     let models = ModelStore::open(home.models_dir(), hive.clone())?;
     let supervisor = Supervisor::new(home.clone(), config, hive.clone(), log.clone());
-    let jobs = Jobs::new("hive", Limits { retention: RETENTION, ..Limits::default() }, log, shutdown.clone());
+    let jobs = Jobs::new(
+        "hive",
+        Limits { retention: RETENTION, jobs: JOBS_MAX, ..Limits::default() },
+        log,
+        shutdown.clone(),
+    );
     let service = Arc::new(HiveService::new(hive, models, supervisor.clone(), shutdown.clone()));
 
     let socket = home.socket("hive");

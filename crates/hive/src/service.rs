@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use rbee_jobs::{JobWriter, Service, daemon_info, now_ms};
+use rbee_jobs::{JobWriter, Principal, Service, daemon_info, now_ms};
 use rbee_protocol::{
     ApiError, DaemonInfo, End, ErrorCode, HiveId, HiveReport, ModelList, Operation, StopRequest,
     SubmitRequest, WorkerList,
@@ -10,6 +10,9 @@ use tokio_util::sync::CancellationToken;
 use crate::devices::Machine;
 use crate::models::ModelStore;
 use crate::supervisor::Supervisor;
+
+/// A log of more reports than this is worth less than the memory that it takes.
+const WATCH_REPORTS_MAX: u32 = 1000;
 
 /// What a hive does with its jobs.
 pub(crate) struct HiveService {
@@ -50,10 +53,11 @@ impl HiveService {
         })
     }
 
-    /// Tells of the workers now and after every change, until it is told to stop.
+    /// Tells of the workers now and after every change, until it is told to stop or has said so much
+    /// that whoever listens had better ask anew.
     async fn watch(&self, job: &JobWriter) -> Result<End, ApiError> {
         let mut changes = self.supervisor.changes();
-        loop {
+        for _ in 0..WATCH_REPORTS_MAX {
             changes.mark_unchanged();
             job.answer(&WorkerList { workers: self.supervisor.workers() });
             tokio::select! {
@@ -61,6 +65,7 @@ impl HiveService {
                 () = job.cancelled() => return Err(job.cancel_error()),
             }
         }
+        Ok(End::succeeded())
     }
 }
 
@@ -69,7 +74,7 @@ impl Service for HiveService {
         daemon_info("hive", self.started_at_ms)
     }
 
-    fn check(&self, request: &SubmitRequest) -> Result<(), ApiError> {
+    fn check(&self, request: &SubmitRequest, _by: &Principal) -> Result<(), ApiError> {
         match request.operation {
             Operation::Infer(_)
             | Operation::HiveStatus { .. }

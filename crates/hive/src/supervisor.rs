@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use rbee_home::{Announcement, Config, Home, HomeError, Start, Started, program};
-use rbee_jobs::{JobWriter, Relayed, relay};
+use rbee_jobs::{Child, JobWriter, Relayed, relay};
 use rbee_narration::{Level, Log, SystemNarrator};
 use rbee_protocol::{
     ApiError, Client, ClientError, End, ErrorCode, HiveId, InferRequest, Operation, SubmitRequest, WorkerId,
@@ -158,6 +158,7 @@ impl Supervisor {
         let start_ms = asked.elapsed().as_secs_f64() * 1e3;
 
         let child = SubmitRequest::child(Operation::Infer(request), job.origin().clone());
+        let child = Child::New(child, None);
         match relay(job, &worker.client, child, CANCEL_TIMEOUT, worker.ended()).await {
             Relayed::Ended(mut end) => {
                 lock(&slot.state).crashes = 0;

@@ -9,6 +9,8 @@ use serde::Deserialize;
 
 use crate::{Home, HomeError};
 
+/// With fewer, a job's end could be gone before its owner has read it.
+const RETENTION_JOBS_MIN: u32 = 100;
 /// More than llama.cpp takes makes no sense.
 const THREADS_MAX: usize = 512;
 
@@ -17,12 +19,45 @@ const THREADS_MAX: usize = 512;
 pub struct Config {
     /// Where the queen listens: `queen.listen`, `RBEE_QUEEN_LISTEN`.
     pub queen_listen: Option<SocketAddr>,
+    /// Where the queen keeps its jobs: `queen.journal`, `RBEE_JOURNAL`.
+    pub journal: JournalKind,
+    /// How many hours the queen keeps a job after its end: `queen.retention_hours`, `RBEE_RETENTION_HOURS`.
+    pub retention_hours: Option<u32>,
+    /// How many jobs the queen keeps at most: `queen.retention_jobs`, `RBEE_RETENTION_JOBS`.
+    pub retention_jobs: Option<u32>,
+    /// How many jobs that have not ended the holder of a key may have: `queen.jobs_per_key`, `RBEE_JOBS_PER_KEY`.
+    pub jobs_per_key: Option<u32>,
+    /// How many streams the holder of a key may read at once: `queen.streams_per_key`, `RBEE_STREAMS_PER_KEY`.
+    pub streams_per_key: Option<u32>,
     /// The worker program in place of our own: `hive.worker_program`, `RBEE_WORKER_PROGRAM`.
     pub worker_program: Option<PathBuf>,
     /// Context length of a worker, in tokens: `worker.context_length`, `RBEE_CONTEXT_LENGTH`.
     pub context_length: Option<u32>,
     /// Threads that a worker computes with: `worker.threads`, `RBEE_THREADS`.
     pub threads: Option<usize>,
+}
+
+/// Where a queen keeps its jobs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum JournalKind {
+    /// On the disk: prompts until a hive has them, and answers. They outlast the queen.
+    #[default]
+    Disk,
+    /// In memory: prompts and answers are never written, and gone with the queen.
+    Memory,
+}
+
+impl FromStr for JournalKind {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "disk" => Ok(Self::Disk),
+            "memory" => Ok(Self::Memory),
+            _ => Err("it is `disk` or `memory`"),
+        }
+    }
 }
 
 #[derive(Default, Deserialize)]
@@ -37,6 +72,11 @@ struct File {
 #[serde(default, deny_unknown_fields)]
 struct QueenSection {
     listen: Option<SocketAddr>,
+    journal: Option<JournalKind>,
+    retention_hours: Option<u32>,
+    retention_jobs: Option<u32>,
+    jobs_per_key: Option<u32>,
+    streams_per_key: Option<u32>,
 }
 
 #[derive(Default, Deserialize)]
@@ -88,7 +128,37 @@ impl Config {
         if threads.is_some_and(|threads| !(1..=THREADS_MAX).contains(&threads)) {
             return Err(bad("worker.threads", format!("it must be from 1 to {THREADS_MAX}")));
         }
-        Ok(Self { queen_listen, worker_program, context_length, threads })
+        let journal = variable("RBEE_JOURNAL")?.or(file.queen.journal).unwrap_or_default();
+        let retention_hours = variable("RBEE_RETENTION_HOURS")?.or(file.queen.retention_hours);
+        let retention_jobs = variable("RBEE_RETENTION_JOBS")?.or(file.queen.retention_jobs);
+        if retention_hours == Some(0) {
+            let reason =
+                "0 leaves no time to read an answer; `queen.journal = \"memory\"` writes none".to_owned();
+            return Err(bad("queen.retention_hours", reason));
+        }
+        if retention_jobs.is_some_and(|jobs| jobs < RETENTION_JOBS_MIN) {
+            return Err(bad("queen.retention_jobs", format!("it must be at least {RETENTION_JOBS_MIN}")));
+        }
+        let jobs_per_key = variable("RBEE_JOBS_PER_KEY")?.or(file.queen.jobs_per_key);
+        let streams_per_key = variable("RBEE_STREAMS_PER_KEY")?.or(file.queen.streams_per_key);
+        for (setting, limit) in
+            [("queen.jobs_per_key", jobs_per_key), ("queen.streams_per_key", streams_per_key)]
+        {
+            if limit == Some(0) {
+                return Err(bad(setting, "with 0 nobody could do anything".to_owned()));
+            }
+        }
+        Ok(Self {
+            queen_listen,
+            journal,
+            retention_hours,
+            retention_jobs,
+            jobs_per_key,
+            streams_per_key,
+            worker_program,
+            context_length,
+            threads,
+        })
     }
 }
 

@@ -9,6 +9,7 @@ use std::process::{ExitCode, Stdio};
 use std::time::Duration;
 
 use rbee_narration::{printable, printable_text};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, BufReader, Lines};
@@ -93,6 +94,19 @@ fn announce(announcement: &Announcement) {
     }
 }
 
+/// Keeps what this process has of prompts and answers in memory to itself: should it crash, it leaves no
+/// core file, and other programs of its user cannot look into it.
+///
+/// # Errors
+/// What the system says.
+pub fn keep_memory_private() -> io::Result<()> {
+    setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) })?;
+    // The limit means nothing where cores are piped to a program.
+    #[cfg(target_os = "linux")]
+    rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable)?;
+    Ok(())
+}
+
 /// Returns when this process is asked to end, by SIGTERM or SIGINT.
 ///
 /// # Errors
@@ -106,6 +120,17 @@ pub fn asked_to_end() -> io::Result<impl Future<Output = ()> + Send> {
             _ = interrupt.recv() => {}
         }
     })
+}
+
+/// Allows this process, and those that it starts, so many open files where the system lets it have them and it
+/// has fewer so far.
+pub fn allow_open_files(wanted: u64) {
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    let wanted = maximum.map_or(wanted, |maximum| wanted.min(maximum));
+    if current.is_some_and(|current| current < wanted) {
+        // With fewer a daemon serves fewer connections at once.
+        let _ = setrlimit(Resource::Nofile, Rlimit { current: Some(wanted), maximum });
+    }
 }
 
 /// How to start a daemon in the background.

@@ -1,31 +1,52 @@
-use std::fs::{self, OpenOptions};
-use std::io::{self, Write};
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
 use crate::HomeError;
 
-/// Writes `text` to `path` with mode 0600, whole or not at all.
+/// Writes `text` to `path` with mode 0600, whole or not at all. It is on the disk when this returns.
 ///
 /// # Errors
 /// What the file system says.
-pub(crate) fn write_private(path: &Path, text: &str) -> Result<(), HomeError> {
+pub fn write_private(path: &Path, text: &str) -> Result<(), HomeError> {
     let staged = path.with_extension(format!("new-{}", std::process::id()));
     let write = || {
         let mut file =
             OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&staged)?;
         file.write_all(text.as_bytes())?;
         file.sync_all()?;
-        fs::rename(&staged, path)
+        fs::rename(&staged, path)?;
+        // The new name is the folder's content, and durable when that is.
+        path.parent().map_or(Ok(()), |folder| File::open(folder)?.sync_all())
     };
-    write().map_err(HomeError::io("write", path))
+    write().map_err(|error| {
+        // Where there is no room, what is half written takes the last of it.
+        let _ = fs::remove_file(&staged);
+        HomeError::io("write", path)(error)
+    })
+}
+
+/// The text in the file at `path`.
+///
+/// # Errors
+/// What the file system says; [`HomeError::OpenToOthers`] when others may use the file.
+pub fn read_private(path: &Path) -> Result<String, HomeError> {
+    let mut file = File::open(path).map_err(HomeError::io("read", path))?;
+    let metadata = file.metadata().map_err(HomeError::io("read", path))?;
+    if metadata.permissions().mode() & 0o077 != 0 {
+        return Err(HomeError::OpenToOthers { path: path.to_owned() });
+    }
+    let mut text = String::new();
+    file.read_to_string(&mut text).map_err(HomeError::io("read", path))?;
+    Ok(text)
 }
 
 /// A new key: `rbee_` and 256 random bits in hexadecimal.
 ///
 /// # Panics
 /// When the system has no randomness to give, in which case no key is safe.
-fn new_key() -> String {
+pub fn new_key() -> String {
     let mut bits = [0_u8; 32];
     getrandom::fill(&mut bits).expect("a system without randomness cannot make keys");
     let digits: String = bits.iter().map(|byte| format!("{byte:02x}")).collect();
@@ -55,11 +76,7 @@ pub fn read_or_create_key(path: &Path) -> Result<String, HomeError> {
 /// # Errors
 /// What the file system says; also when the file is open to others or empty.
 pub fn read_key(path: &Path) -> Result<String, HomeError> {
-    let metadata = fs::metadata(path).map_err(HomeError::io("read", path))?;
-    if metadata.permissions().mode() & 0o077 != 0 {
-        return Err(HomeError::NotPrivate { path: path.to_owned() });
-    }
-    let key = fs::read_to_string(path).map_err(HomeError::io("read", path))?.trim().to_owned();
+    let key = read_private(path)?.trim().to_owned();
     if key.len() < 16 {
         let reason = "it holds no key".to_owned();
         return Err(HomeError::BadSetting { origin: path.display().to_string(), reason });
@@ -81,6 +98,19 @@ mod tests {
         assert_eq!(fs::metadata(&path).expect("it exists").permissions().mode() & 0o777, 0o600);
 
         fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).expect("our own file");
-        assert!(matches!(read_or_create_key(&path), Err(HomeError::NotPrivate { .. })));
+        assert!(matches!(read_or_create_key(&path), Err(HomeError::OpenToOthers { .. })));
+    }
+
+    #[test]
+    fn a_private_file_is_replaced_whole_and_stays_private() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let path = folder.path().join("keys.json");
+        for text in ["first, and longer", "second"] {
+            write_private(&path, text).expect("room for a small file");
+            assert_eq!(read_private(&path).expect("our own file"), text);
+        }
+        assert_eq!(fs::metadata(&path).expect("it exists").permissions().mode() & 0o777, 0o600);
+        assert_eq!(fs::read_dir(folder.path()).expect("our own folder").count(), 1);
+        assert!(write_private(&folder.path().join("missing/keys.json"), "x").is_err());
     }
 }

@@ -80,9 +80,19 @@ impl Home {
         self.config.join("operator.key")
     }
 
+    /// The file in which the queen keeps the hashes of all other keys.
+    pub fn keys_file(&self) -> PathBuf {
+        self.config.join("keys.json")
+    }
+
     /// The folder with the models.
     pub fn models_dir(&self) -> PathBuf {
         self.data.join("models")
+    }
+
+    /// The file in which the queen keeps its jobs.
+    pub fn journal_file(&self) -> PathBuf {
+        self.state.join("journal.sqlite")
     }
 
     /// The log of the daemon called `name`; all workers share one.

@@ -8,9 +8,11 @@ mod home;
 mod lock;
 mod queen;
 
-pub use config::Config;
-pub use daemon::{Announcement, Announcer, Start, Started, asked_to_end, program};
-pub use files::{read_key, read_or_create_key};
+pub use config::{Config, JournalKind};
+pub use daemon::{
+    Announcement, Announcer, Start, Started, allow_open_files, asked_to_end, keep_memory_private, program,
+};
+pub use files::{new_key, read_key, read_or_create_key, read_private, write_private};
 pub use home::Home;
 pub use lock::Lock;
 pub use queen::{QueenAddress, queen_or_start, running_queen, running_queen_under};
@@ -39,6 +41,20 @@ pub enum HomeError {
     NotPrivate {
         /// Which folder.
         path: PathBuf,
+    },
+    /// A file that holds secrets can be used by others.
+    #[error("{path} is open to others")]
+    OpenToOthers {
+        /// Which file.
+        path: PathBuf,
+    },
+    /// The file with the keys is not one that was written here.
+    #[error("{path} is damaged: {reason}")]
+    DamagedKeys {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
     },
     /// A setting that makes no sense.
     #[error("{origin}: {reason}")]
@@ -83,6 +99,14 @@ impl HomeError {
             Self::NotPrivate { path } => {
                 Some(format!("remove {} or set RBEE_HOME to a folder of your own", path.display()))
             }
+            Self::OpenToOthers { path } => Some(format!(
+                "`chmod 600 {}`; if somebody may have read it, replace what it holds",
+                path.display()
+            )),
+            Self::DamagedKeys { .. } => Some(
+                "restore it from a backup, or remove it and create the keys again: none of them works without it"
+                    .to_owned(),
+            ),
             Self::BadSetting { .. } => Some("correct or remove the setting".to_owned()),
             Self::NoProgram { name } => Some(format!("in a clone of rbee, `./rbee infer` builds {name}")),
             Self::NotStarted { hint, .. } => hint.clone(),
@@ -93,7 +117,8 @@ impl HomeError {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::NoHome | Self::BadSetting { .. } => 2,
-            Self::NotPrivate { .. } => 77,
+            Self::DamagedKeys { .. } => 65,
+            Self::NotPrivate { .. } | Self::OpenToOthers { .. } => 77,
             Self::Io { .. } => 74,
             Self::NoProgram { .. } => 69,
             Self::NotStarted { exit_code, .. } => *exit_code,

@@ -1,10 +1,11 @@
-use std::fs;
-use std::io;
+use std::fs::{self, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
 use crate::daemon::{Start, program};
-use crate::files::write_private;
 use crate::{Home, HomeError, Lock};
 
 /// Where a running queen can be reached.
@@ -19,14 +20,36 @@ pub struct QueenAddress {
 }
 
 impl QueenAddress {
-    /// Leaves the address where commands look for it.
+    /// Leaves the address where commands look for it, after [`QueenAddress::blank`].
     ///
     /// # Errors
     /// What the file system says.
     pub fn publish(&self, home: &Home) -> Result<(), HomeError> {
         let text = serde_json::to_string(self).expect("an address is plain data");
-        write_private(&home.queen_address_file(), &text)
+        let path = home.queen_address_file();
+        write_over(&path, &text).map_err(HomeError::io("write", path))
     }
+
+    /// Makes the address that a queen left behind one that nobody can read.
+    ///
+    /// Its file stays, and the next address is written over it: on a full disk there is no room for another.
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub fn blank(home: &Home) -> Result<(), HomeError> {
+        let path = home.queen_address_file();
+        let length = fs::metadata(&path).map_or(0, |metadata| metadata.len());
+        let spaces = " ".repeat(usize::try_from(length).unwrap_or(0));
+        write_over(&path, &spaces).map_err(HomeError::io("write", path))
+    }
+}
+
+/// Writes `text` over what is in the file at `path`, without a moment in which the file takes more room.
+fn write_over(path: &Path, text: &str) -> io::Result<()> {
+    let mut options = OpenOptions::new();
+    let mut file = options.write(true).create(true).truncate(false).mode(0o600).open(path)?;
+    file.write_all(text.as_bytes())?;
+    file.set_len(text.len() as u64)
 }
 
 /// The address of this home's queen, if one runs.
@@ -79,5 +102,22 @@ pub fn running_queen_under(home: &Home, _starts: &Lock) -> Result<Option<QueenAd
         Ok(text) => Ok(serde_json::from_str(&text).ok()),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(HomeError::io("read", path)(error)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_is_written_over_the_one_before() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let path = folder.path().join("queen.json");
+        for text in ["first, and longer", "second", ""] {
+            write_over(&path, text).expect("room for a small file");
+            assert_eq!(fs::read_to_string(&path).expect("our own file"), text);
+        }
+        let device = Path::new("/dev/full");
+        assert_eq!(write_over(device, "x").map_err(|error| error.kind()), Err(io::ErrorKind::StorageFull));
     }
 }

@@ -2,13 +2,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::extract::{FromRequest, Request, State};
-use axum::http::{Method, header};
+use axum::extract::{FromRequest, MatchedPath, Request, State};
+use axum::http::{Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use rbee_protocol::{ApiError, ErrorBody, ErrorCode, PrincipalId};
+use serde::Serialize;
 use serde::de::DeserializeOwned;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use crate::access::{Act, Permission, Principal, authorize};
+use crate::routes::Route;
 
 /// A request's body may be so long, in bytes, and take so long to arrive.
 const BODY_MAX_BYTES: usize = 4 << 20;
@@ -31,48 +37,90 @@ pub trait Authenticate: Send + Sync + 'static {
     fn authenticate(&self, key: &str) -> Option<Principal>;
 }
 
-/// Who makes a request.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Principal {
-    /// Their name.
-    pub id: PrincipalId,
-    /// Whether they may operate the daemon itself.
-    pub operator: bool,
+/// What stands before the routes.
+pub(crate) struct Door {
+    pub(crate) access: Access,
+    pub(crate) table: Vec<Route>,
 }
+
+/// Whom a connection serves, by what is cancelled when they are to be served no longer.
+#[derive(Clone)]
+pub(crate) struct Serving(pub(crate) watch::Sender<CancellationToken>);
 
 /// How many bytes a request's body may have.
 #[derive(Clone, Copy)]
 struct BodyMax(usize);
 
-/// Lets a request in when its host, its origin and its key are right.
-pub(crate) async fn guard(State(access): State<Access>, mut request: Request, next: Next) -> Response {
-    match admit(&access, &request) {
-        Ok(principal) => {
-            if let Some(principal) = principal {
-                request.extensions_mut().insert(principal);
-            }
-            request.extensions_mut().insert(match access {
-                Access::Socket => BodyMax(BODY_MAX_BYTES_BETWEEN_DAEMONS),
-                Access::Keys(_) => BodyMax(BODY_MAX_BYTES),
-            });
-            next.run(request).await
+/// Lets a request in when its host and origin are right and whoever makes it may.
+pub(crate) async fn guard(State(door): State<Arc<Door>>, mut request: Request, next: Next) -> Response {
+    let principal = match door.admit(&request) {
+        Ok(principal) => principal,
+        Err(error) => return error_response(&error),
+    };
+    if let Some(principal) = principal {
+        if let Some(serving) = request.extensions().get::<Serving>() {
+            serving.0.send_replace(principal.revoked.clone());
         }
-        Err(error) => error_response(&error),
+        request.extensions_mut().insert(principal);
+    }
+    request.extensions_mut().insert(match door.access {
+        Access::Socket => BodyMax(BODY_MAX_BYTES_BETWEEN_DAEMONS),
+        Access::Keys(_) => BodyMax(BODY_MAX_BYTES),
+    });
+    next.run(request).await
+}
+
+impl Door {
+    fn admit(&self, request: &Request) -> Result<Option<Principal>, ApiError> {
+        check_host_and_origin(request)?;
+        let principal = self.principal(request);
+        let route = self.route(request);
+        // That a path or a method does not exist is for those to know who have a key.
+        let permission = route.as_ref().map_or(Permission::User, |route| route.permission);
+        authorize(principal.as_ref(), Act::Call(permission))?;
+        route?;
+        Ok(principal)
+    }
+
+    /// Who makes this request, if that is known.
+    fn principal(&self, request: &Request) -> Option<Principal> {
+        match &self.access {
+            Access::Socket => Some(Principal {
+                id: PrincipalId::new("owner"),
+                operator: true,
+                revoked: CancellationToken::new(),
+            }),
+            Access::Keys(keys) => {
+                let (scheme, key) = text(request, header::AUTHORIZATION)?.split_once(' ')?;
+                scheme.eq_ignore_ascii_case("bearer").then(|| keys.authenticate(key.trim())).flatten()
+            }
+        }
+    }
+
+    /// The route of this request. What is not in the table is not answered, whatever the router has.
+    fn route(&self, request: &Request) -> Result<&Route, ApiError> {
+        let (method, path) = (request.method(), request.uri().path());
+        let Some(matched) = request.extensions().get::<MatchedPath>() else {
+            let error = ApiError::new(ErrorCode::NotFound, format!("there is no {method} {path}"));
+            return Err(error.hint("the API begins at /v1/jobs"));
+        };
+        let registered = if *method == Method::HEAD { &Method::GET } else { method };
+        let found =
+            self.table.iter().find(|route| route.path == matched.as_str() && route.method == *registered);
+        found.ok_or_else(|| ApiError::new(ErrorCode::MethodNotAllowed, format!("{path} takes no {method}")))
     }
 }
 
-fn admit(access: &Access, request: &Request) -> Result<Option<Principal>, ApiError> {
-    let text = |name| request.headers().get(name).map(|value| value.to_str().unwrap_or_default());
+fn check_host_and_origin(request: &Request) -> Result<(), ApiError> {
     let denied = |message: String, hint: &str| Err(ApiError::new(ErrorCode::Denied, message).hint(hint));
-
-    let host = text(header::HOST).unwrap_or_default();
+    let host = text(request, header::HOST).unwrap_or_default();
     if !is_own_host(host) || request.uri().authority().is_some_and(|named| !is_own_host(named.as_str())) {
         return denied(
             format!("requests for the host `{}` are not answered here", rbee_narration::printable(host)),
             "use the URL that `rbee queen status` shows",
         );
     }
-    if let Some(origin) = text(header::ORIGIN)
+    if let Some(origin) = text(request, header::ORIGIN)
         && origin.strip_prefix("http://") != Some(host)
     {
         return denied(
@@ -80,22 +128,12 @@ fn admit(access: &Access, request: &Request) -> Result<Option<Principal>, ApiErr
             "call the API from a program, not from a page",
         );
     }
-    match access {
-        Access::Socket => Ok(Some(Principal { id: PrincipalId::new("owner"), operator: true })),
-        Access::Keys(_) if request.uri().path() == "/health" => Ok(None),
-        Access::Keys(keys) => {
-            let key = text(header::AUTHORIZATION).and_then(|value| {
-                let (scheme, key) = value.split_once(' ')?;
-                scheme.eq_ignore_ascii_case("bearer").then(|| key.trim())
-            });
-            let principal = key.and_then(|key| keys.authenticate(key));
-            principal.map(Some).ok_or_else(|| {
-                ApiError::new(ErrorCode::Unauthorized, "the request carries no key that is known here").hint(
-                    "send `Authorization: Bearer <key>`; the operator's key is in operator.key in rbee's configuration folder",
-                )
-            })
-        }
-    }
+    Ok(())
+}
+
+/// A header's value, empty where it is no text.
+fn text(request: &Request, name: header::HeaderName) -> Option<&str> {
+    request.headers().get(name).map(|value| value.to_str().unwrap_or_default())
 }
 
 /// Whether `host`, as a Host header has it, names this machine's loopback.
@@ -107,8 +145,20 @@ fn is_own_host(host: &str) -> bool {
     name.eq_ignore_ascii_case("localhost") || matches!(name, "127.0.0.1" | "[::1]")
 }
 
+/// An answer in JSON with this status, or the error that takes its place.
+pub struct Answer<T>(pub StatusCode, pub Result<T, ApiError>);
+
+impl<T: Serialize> IntoResponse for Answer<T> {
+    fn into_response(self) -> Response {
+        match self.1 {
+            Ok(answer) => (self.0, [(header::CACHE_CONTROL, "no-store")], axum::Json(answer)).into_response(),
+            Err(error) => error_response(&error),
+        }
+    }
+}
+
 /// A request's body, read as JSON within the limits.
-pub(crate) struct Json<T>(pub(crate) T);
+pub struct Json<T>(pub T);
 
 impl<T: DeserializeOwned, S: Sync> FromRequest<S> for Json<T> {
     type Rejection = Response;
@@ -179,6 +229,7 @@ pub(crate) fn error_response(error: &ApiError) -> Response {
     let body = serde_json::to_vec(&ErrorBody { error: error.clone() }).expect("an error is plain data");
     let mut response = Response::builder()
         .status(status)
+        .extension(error.code)
         .header(header::CONTENT_TYPE, "application/json")
         .header(header::CACHE_CONTROL, "no-store");
     if error.code == ErrorCode::Unauthorized {
@@ -192,17 +243,6 @@ pub(crate) fn error_response(error: &ApiError) -> Response {
         response = response.header(header::CONNECTION, "close");
     }
     response.body(Body::from(body)).expect("the parts are constants").into_response()
-}
-
-/// Answers a path that does not exist.
-pub(crate) async fn no_such_path(method: Method, uri: axum::http::Uri) -> Response {
-    let message = format!("there is no {method} {}", uri.path());
-    error_response(&ApiError::new(ErrorCode::NotFound, message).hint("the API begins at /v1/jobs"))
-}
-
-/// Answers a method that a path does not take.
-pub(crate) async fn no_such_method(method: Method, uri: axum::http::Uri) -> Response {
-    error_response(&ApiError::new(ErrorCode::MethodNotAllowed, format!("{} takes no {method}", uri.path())))
 }
 
 #[cfg(test)]

@@ -1,25 +1,30 @@
-use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
-use axum::http::{HeaderMap, StatusCode, header};
-use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
-use axum::{Extension, Router, middleware};
+use axum::http::{HeaderMap, Method, StatusCode, header};
+use axum::response::Response;
+use axum::{Extension, Router};
 use futures_util::stream;
 use rbee_protocol::{
-    ApiError, DaemonInfo, ErrorCode, Health, JobId, JobInfo, JobList, StopRequest, SubmitRequest, Submitted,
+    ApiError, DaemonInfo, ErrorBody, ErrorCode, Event, Health, HiveList, HiveReport, JobEvent, JobId,
+    JobInfo, JobList, ModelList, QueenReport, StopRequest, SubmitRequest, Submitted, SystemEvent, WorkerList,
 };
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
+use utoipa::{IntoParams, OpenApi, ToSchema};
 
-use crate::door::{self, Access, Json, Principal, error_response};
-use crate::reader::JobReader;
+use crate::access::{Permission, Principal};
+use crate::door::{Access, Answer, Json, error_response};
+use crate::events::{SystemLog, SystemReader};
+use crate::reader::{JobReader, ReadError};
 use crate::registry::Jobs;
-use crate::render::{Form, Renderer};
+use crate::render::{Form, Renderer, Textual};
+use crate::routes::Routes;
 use crate::service::Service;
+use crate::store::Frame;
+use crate::streams::OpenStream;
 
 /// A stream that has nothing to say says so this often, so that nobody takes it for dead.
 const HEARTBEAT: Duration = Duration::from_secs(15);
@@ -37,88 +42,284 @@ impl<S> Clone for Api<S> {
 
 /// The job API over `jobs`, which `service` runs, for those whom `access` lets in.
 pub fn router<S: Service>(jobs: Jobs, service: Arc<S>, access: Access) -> Router {
-    Router::new()
-        .route("/health", get(health))
-        .route("/v1/info", get(info::<S>))
-        .route("/v1/jobs", post(submit::<S>).get(list::<S>))
-        .route("/v1/jobs/{id}", get(show::<S>).delete(cancel::<S>))
-        .route("/v1/jobs/{id}/stream", get(read::<S>))
-        .route("/v1/system/stop", post(stop::<S>))
-        .fallback(door::no_such_path)
-        .method_not_allowed_fallback(door::no_such_method)
-        .layer(middleware::from_fn_with_state(access, door::guard))
+    job_routes(jobs, service).guarded(access)
+}
+
+/// The routes of the job API over `jobs`, which `service` runs.
+pub fn job_routes<S: Service>(jobs: Jobs, service: Arc<S>) -> Routes {
+    use Permission::{Open, Operator, User};
+    Routes::default()
+        .add(Method::GET, "/health", Open, health)
+        .add(Method::GET, "/v1/info", User, info::<S>)
+        .add(Method::POST, "/v1/jobs", User, submit::<S>)
+        .add(Method::GET, "/v1/jobs", User, list::<S>)
+        .add(Method::GET, "/v1/jobs/{id}", User, show::<S>)
+        .add(Method::DELETE, "/v1/jobs/{id}", User, cancel::<S>)
+        .add(Method::GET, "/v1/jobs/{id}/stream", User, read::<S>)
+        .add(Method::POST, "/v1/system/stop", Operator, stop::<S>)
         .with_state(Api { jobs, service })
 }
 
-/// An answer in JSON, or the error that takes its place.
-struct Answer<T>(StatusCode, Result<T, ApiError>);
-
-impl<T: Serialize> IntoResponse for Answer<T> {
-    fn into_response(self) -> Response {
-        match self.1 {
-            Ok(answer) => (self.0, [(header::CACHE_CONTROL, "no-store")], axum::Json(answer)).into_response(),
-            Err(error) => error_response(&error),
-        }
-    }
+/// The route of what happens to the service, which `events` tells of.
+pub fn system_routes(jobs: Jobs, events: SystemLog) -> Routes {
+    Routes::default()
+        .add(Method::GET, "/v1/system/events", Permission::Operator, read_system)
+        .with_state(SystemApi { jobs, events })
 }
 
+#[derive(Clone)]
+struct SystemApi {
+    jobs: Jobs,
+    events: SystemLog,
+}
+
+/// What of the description in `openapi.rs` stands with the handlers below.
+#[derive(OpenApi)]
+#[openapi(
+    paths(health, info, submit, list, show, cancel, read, stop, read_system),
+    components(schemas(Event, ErrorBody, QueenReport, HiveReport, HiveList, WorkerList, ModelList)),
+    tags(
+        (name = "jobs", description = "Submitting jobs, reading their streams, cancelling them."),
+        (name = "daemon", description = "The daemon itself, and what happens to it."),
+    )
+)]
+pub(crate) struct JobApi;
+
+/// Whether the daemon answers
+///
+/// The one answer that needs no key.
+#[utoipa::path(
+    get, path = "/health", tag = "daemon", security(()),
+    responses((status = 200, description = "It does.", body = Health, example = json!({"status": "ok"})))
+)]
 async fn health() -> Answer<Health> {
     Answer(StatusCode::OK, Ok(Health { status: "ok".to_owned() }))
 }
 
+/// Which program answers, and since when
+#[utoipa::path(
+    get, path = "/v1/info", tag = "daemon",
+    responses((
+        status = 200, description = "The program.", body = DaemonInfo,
+        example = json!({"daemon": "queen", "version": "0.1.0", "pid": 4711, "started_at_ms": 1_750_000_000_000_u64})
+    ))
+)]
 async fn info<S: Service>(State(api): State<Api<S>>) -> Answer<DaemonInfo> {
     Answer(StatusCode::OK, Ok(api.service.info()))
 }
 
+/// Submit a job
+///
+/// It begins at once, and its stream exists already when this answers. Unless it is `detached`, a job that
+/// nobody reads for 30 s is cancelled.
+#[utoipa::path(
+    post, path = "/v1/jobs", tag = "jobs", operation_id = "submit_job",
+    request_body(
+        content = SubmitRequest,
+        examples(
+            ("infer" = (value = json!({
+                "operation": "infer",
+                "messages": [{"role": "user", "content": "hello"}],
+                "max_tokens": 64, "temperature": 0.7, "seed": 7, "stop": ["\n\n"]
+            }))),
+            ("detached" = (value = json!({"operation": "hive_status", "hive": "local", "detached": true}))),
+            ("hive_list" = (value = json!({"operation": "hive_list"}))),
+        )
+    ),
+    responses(
+        (
+            status = 201, description = "It has been created.", body = Submitted,
+            example = json!({
+                "job_id": "job-dd7b4a3fba570c6d1529f887f6f1eecf",
+                "sse_url": "/v1/jobs/job-dd7b4a3fba570c6d1529f887f6f1eecf/stream",
+                "state": "queued"
+            })
+        ),
+        (
+            status = 429,
+            description = "`busy`: whoever asks has as many jobs as they may, or there is no room for another."
+        ),
+        (status = 500, description = "`internal`, `io`: it could not be kept."),
+        (status = 503, description = "`unavailable`: the daemon is stopping."),
+        (status = 507, description = "`disk_full`: there is no room to keep it."),
+    )
+)]
 async fn submit<S: Service>(
     State(api): State<Api<S>>,
     Extension(principal): Extension<Principal>,
     Json(request): Json<SubmitRequest>,
 ) -> Answer<Submitted> {
-    Answer(StatusCode::CREATED, api.jobs.submit(&api.service, &principal.id, request))
+    // The body may have taken its time.
+    if principal.revoked.is_cancelled() {
+        let error = ApiError::new(ErrorCode::Unauthorized, "the key has been revoked");
+        return Answer(StatusCode::CREATED, Err(error.hint("ask an operator for another")));
+    }
+    Answer(StatusCode::CREATED, api.jobs.submit(&api.service, &principal, request).await)
 }
 
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+struct Scope {
+    /// Whether to list everybody's, which is for operators.
+    #[serde(default)]
+    #[param(default = false)]
+    all: bool,
+}
+
+/// List jobs, newest first
+#[utoipa::path(
+    get, path = "/v1/jobs", tag = "jobs", operation_id = "list_jobs", params(Scope),
+    responses(
+        (
+            status = 200, description = "The jobs of whoever asks, or of everybody.", body = JobList,
+            example = json!({"jobs": [{
+                "job_id": "job-dd7b4a3fba570c6d1529f887f6f1eecf", "operation": "infer", "state": "succeeded",
+                "principal": "ada", "detached": false, "created_at_ms": 1_750_000_000_000_u64,
+                "ended_at_ms": 1_750_000_000_420_u64, "events": 24, "readers": 0
+            }]})
+        ),
+        (status = 400, description = "`bad_request`: `all` is neither `true` nor `false`."),
+        (status = 403, description = "`denied`: `all` is for operators."),
+    )
+)]
 async fn list<S: Service>(
     State(api): State<Api<S>>,
     Extension(principal): Extension<Principal>,
+    scope: Result<Query<Scope>, QueryRejection>,
 ) -> Answer<JobList> {
-    Answer(StatusCode::OK, Ok(api.jobs.list(&principal.id)))
+    let list = match scope {
+        Ok(Query(Scope { all: true })) => api.jobs.list_all(&principal),
+        Ok(Query(Scope { all: false })) => Ok(api.jobs.list(&principal.id)),
+        Err(_) => Err(ApiError::new(ErrorCode::BadRequest, "`all` is either `true` or `false`")
+            .hint("leave it out for your own jobs")),
+    };
+    Answer(StatusCode::OK, list)
 }
 
+/// What is known about a job besides its stream
+///
+/// For its owner and for operators.
+#[utoipa::path(
+    get, path = "/v1/jobs/{id}", tag = "jobs", operation_id = "show_job",
+    params(("id" = JobId, Path, description = "The job.")),
+    responses(
+        (status = 200, description = "The job.", body = JobInfo),
+        (status = 404, description = "`not_found`: there is no such job for whoever asks."),
+    )
+)]
 async fn show<S: Service>(
     State(api): State<Api<S>>,
     Extension(principal): Extension<Principal>,
     id: Result<Path<String>, PathRejection>,
 ) -> Answer<JobInfo> {
-    Answer(StatusCode::OK, job_id(id).and_then(|id| api.jobs.info(&principal.id, &id)))
+    Answer(StatusCode::OK, job_id(id).and_then(|id| api.jobs.info(&principal, &id)))
 }
 
+/// Tell a job to stop
+///
+/// It has when its stream's `end` event says so, or that it had ended before. For its owner and for operators.
+#[utoipa::path(
+    delete, path = "/v1/jobs/{id}", tag = "jobs", operation_id = "cancel_job",
+    params(("id" = JobId, Path, description = "The job.")),
+    responses(
+        (status = 202, description = "It has been told.", body = JobInfo),
+        (status = 404, description = "`not_found`: there is no such job for whoever asks."),
+    )
+)]
 async fn cancel<S: Service>(
     State(api): State<Api<S>>,
     Extension(principal): Extension<Principal>,
     id: Result<Path<String>, PathRejection>,
 ) -> Answer<JobInfo> {
-    Answer(StatusCode::ACCEPTED, job_id(id).and_then(|id| api.jobs.cancel(&principal.id, &id)))
+    Answer(StatusCode::ACCEPTED, job_id(id).and_then(|id| api.jobs.cancel(&principal, &id)))
 }
 
-async fn stop<S: Service>(
-    State(api): State<Api<S>>,
-    Extension(principal): Extension<Principal>,
-    Json(request): Json<StopRequest>,
-) -> Answer<DaemonInfo> {
-    if !principal.operator {
-        let error = ApiError::new(ErrorCode::Denied, "only an operator may stop a daemon");
-        return Answer(StatusCode::ACCEPTED, Err(error.hint("use the operator's key")));
-    }
+/// Stop the daemon
+///
+/// It answers no more, and its jobs have ended, soon after. For operators.
+#[utoipa::path(
+    post, path = "/v1/system/stop", tag = "daemon", operation_id = "stop",
+    request_body(content = StopRequest, example = json!({"keep_hive": false})),
+    responses((status = 202, description = "It begins to stop.", body = DaemonInfo))
+)]
+async fn stop<S: Service>(State(api): State<Api<S>>, Json(request): Json<StopRequest>) -> Answer<DaemonInfo> {
     api.service.stop(request);
     Answer(StatusCode::ACCEPTED, Ok(api.service.info()))
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 struct Cursor {
+    /// The number of the event to go on after; 0, or none, for the first one. `Last-Event-ID` beats it.
+    #[param(value_type = Option<u64>, format = "uint64", maximum = 18_446_744_073_709_551_615_u64)]
     after: Option<String>,
 }
 
+#[derive(IntoParams)]
+#[into_params(parameter_in = Header)]
+#[expect(dead_code, reason = "only its description is used: the header is read where it beats the query")]
+struct LastEventId {
+    /// The number of the last event received, as an `EventSource` sends it.
+    #[param(
+        rename = "Last-Event-ID",
+        nullable = false,
+        format = "uint64",
+        maximum = 18_446_744_073_709_551_615_u64
+    )]
+    last_event_id: Option<u64>,
+}
+
+/// One server-sent event of a stream.
+#[derive(ToSchema)]
+#[serde(untagged)]
+#[expect(dead_code, reason = "only its schema is used: frames are encoded by the store")]
+enum ServerSentEvent {
+    /// Something happened.
+    Event {
+        /// The event's number, to resume after.
+        #[schema(pattern = "^[1-9][0-9]*$")]
+        id: String,
+        /// The event's `kind`.
+        event: String,
+        /// An `Event`, or a `SystemEvent`, in JSON, on one line.
+        #[schema(content_media_type = "application/json", pattern = r"^\{")]
+        data: String,
+    },
+    /// The stream is whole. This comes once, after the last event.
+    Done {
+        /// Always this.
+        #[schema(pattern = r"^\[DONE\]$")]
+        data: String,
+    },
+}
+
+/// Read a job's stream
+///
+/// Server-sent events, each with a schema `Event` in JSON for its data, from the job's first one or from where a
+/// reader left off, up to the `end` event; then `data: [DONE]`. `Accept` chooses another form. For its owner.
+#[utoipa::path(
+    get, path = "/v1/jobs/{id}/stream", tag = "jobs", operation_id = "read_job",
+    params(
+        ("id" = JobId, Path, description = "The job."),
+        Cursor,
+        LastEventId,
+    ),
+    responses(
+        (
+            status = 200,
+            description = "The stream: the schemas are those of each server-sent event, and of each line of JSON.",
+            content(
+                (ServerSentEvent = "text/event-stream"),
+                (Event = "application/x-ndjson"),
+                (String = "text/plain"),
+            )
+        ),
+        (status = 400, description = "`bad_request`: the position to go on after is no number."),
+        (status = 404, description = "`not_found`: there is no such job for whoever asks."),
+        (status = 409, description = "`cursor_ahead`: the stream is not that long yet."),
+        (status = 429, description = "`busy`: whoever asks reads as many streams as they may."),
+    )
+)]
 async fn read<S: Service>(
     State(api): State<Api<S>>,
     Extension(principal): Extension<Principal>,
@@ -128,11 +329,51 @@ async fn read<S: Service>(
 ) -> Response {
     let reader = job_id(id).and_then(|id| {
         let after = after(cursor, &headers)?;
-        api.jobs.reader(&principal.id, &id, after)
+        // Before it is looked up, so that the answer to one who has too many open tells nothing about the job.
+        let open = api.jobs.open_stream(&principal.id)?;
+        Ok((api.jobs.reader(&principal, &id, after)?, open))
     });
-    let accept = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok());
     match reader {
-        Ok(reader) => stream_response(reader, Form::accepted(accept.unwrap_or_default())),
+        Ok((reader, open)) => stream_response(reader, open, &headers),
+        Err(error) => error_response(&error),
+    }
+}
+
+/// Read what happens to the service
+///
+/// Server-sent events, each with a schema `SystemEvent` in JSON for its data, from the first one that is kept or from
+/// where a reader left off, until the queen stops; then `data: [DONE]`. `Accept` chooses another form. The numbers
+/// begin anew with each queen. For operators.
+#[utoipa::path(
+    get, path = "/v1/system/events", tag = "daemon", operation_id = "read_system",
+    params(Cursor, LastEventId),
+    responses(
+        (
+            status = 200,
+            description = "The stream: the schemas are those of each server-sent event, and of each line of JSON.",
+            content(
+                (ServerSentEvent = "text/event-stream"),
+                (SystemEvent = "application/x-ndjson"),
+                (String = "text/plain"),
+            )
+        ),
+        (status = 400, description = "`bad_request`: the position to go on after is no number."),
+        (status = 409, description = "`cursor_ahead`: the stream is not that long yet."),
+        (status = 429, description = "`busy`: whoever asks reads as many streams as they may."),
+    )
+)]
+async fn read_system(
+    State(api): State<SystemApi>,
+    Extension(principal): Extension<Principal>,
+    cursor: Result<Query<Cursor>, QueryRejection>,
+    headers: HeaderMap,
+) -> Response {
+    let reader = after(cursor, &headers).and_then(|after| {
+        let open = api.jobs.open_stream(&principal.id)?;
+        Ok((api.events.reader(after)?, open))
+    });
+    match reader {
+        Ok((reader, open)) => stream_response(reader, open, &headers),
         Err(error) => error_response(&error),
     }
 }
@@ -157,19 +398,47 @@ fn after(cursor: Result<Query<Cursor>, QueryRejection>, headers: &HeaderMap) -> 
     })
 }
 
-fn stream_response(reader: JobReader, form: Form) -> Response {
-    let start = Some((reader, Renderer::new(form)));
+/// What a stream is made of.
+trait Source: Send + 'static {
+    type Event: Textual;
+
+    /// The next frames, or `None` after the last. Cancel-safe.
+    fn next(&mut self) -> impl Future<Output = Result<Option<Vec<Frame<Self::Event>>>, ReadError>> + Send;
+}
+
+impl Source for JobReader {
+    type Event = JobEvent;
+
+    async fn next(&mut self) -> Result<Option<Vec<Frame>>, ReadError> {
+        self.next().await
+    }
+}
+
+impl Source for SystemReader {
+    type Event = SystemEvent;
+
+    async fn next(&mut self) -> Result<Option<Vec<Frame<SystemEvent>>>, ReadError> {
+        Ok(self.next().await)
+    }
+}
+
+fn stream_response(reader: impl Source, open: OpenStream, headers: &HeaderMap) -> Response {
+    let accept = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok());
+    let form = Form::accepted(accept.unwrap_or_default());
+    let start = Some((reader, Renderer::new(form), open));
     let body = stream::unfold(start, move |place| async move {
-        let (mut reader, mut renderer) = place?;
+        let (mut reader, mut renderer, open) = place?;
         loop {
             match tokio::time::timeout(HEARTBEAT, reader.next()).await {
-                Ok(Some(frames)) => {
+                Ok(Ok(Some(frames))) => {
                     let bytes = renderer.frames(&frames);
-                    return Some((Ok::<_, Infallible>(bytes), Some((reader, renderer))));
+                    return Some((Ok(bytes), Some((reader, renderer, open))));
                 }
-                Ok(None) => return Some((Ok(renderer.done().to_vec()), None)),
+                Ok(Ok(None)) => return Some((Ok(renderer.done().to_vec()), None)),
+                // Cut, which is not an end: the reader comes back and is told then.
+                Ok(Err(error)) => return Some((Err(error), None)),
                 Err(_) if form == Form::Sse => {
-                    return Some((Ok(b": heartbeat\n\n".to_vec()), Some((reader, renderer))));
+                    return Some((Ok(b": heartbeat\n\n".to_vec()), Some((reader, renderer, open))));
                 }
                 // The other forms have nothing that a reader would skip.
                 Err(_) => {}

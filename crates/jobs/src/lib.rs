@@ -5,23 +5,36 @@
 //! over it. There is no way from one job's writer to another job's log.
 #![forbid(unsafe_code)]
 
+mod access;
+mod committer;
 mod door;
+mod events;
 mod http;
 mod log;
+mod metrics;
+mod openapi;
 mod reader;
 mod registry;
 mod relay;
 mod render;
+mod routes;
 mod serve;
 mod service;
 mod store;
+mod streams;
+mod sync;
 
-pub use door::{Access, Authenticate, Principal};
-pub use http::router;
+pub use access::{Permission, Principal};
+pub use door::{Access, Answer, Authenticate, Json};
+pub use events::SystemLog;
+pub use http::{job_routes, router, system_routes};
 pub use log::{Closed, JobWriter};
-pub use reader::JobReader;
-pub use registry::{Jobs, Limits};
-pub use relay::{Relayed, relay};
+pub use metrics::Exposition;
+pub use openapi::describe;
+pub use reader::{JobReader, ReadError};
+pub use registry::{Jobs, Limits, Unfinished};
+pub use relay::{Child, Relayed, relay};
+pub use routes::{Route, Routes};
 pub use serve::{Listener, run};
-pub use service::{Service, daemon_info, now_ms};
-pub use store::{Frame, JobStore, MemoryStore, StoredLog};
+pub use service::{Service, daemon_info, interrupted_by_restart, now_ms};
+pub use store::{Change, Frame, JobRecord, JobStore, Placement, StoreError, StoredJob};

@@ -1,12 +1,13 @@
 use std::sync::Arc;
 
+use rbee_protocol::{ApiError, ErrorCode};
 use tokio::sync::watch;
 
-use crate::log::{JobLog, Visible};
-use crate::store::Frame;
+use crate::log::{JobLog, Page, Visible};
+use crate::store::{Frame, StoreError};
 
 /// So much goes out to a reader in one write at most.
-const PAGE_BYTES: usize = 64 << 10;
+pub(crate) const PAGE_BYTES: usize = 64 << 10;
 
 /// A cursor over one job's log.
 ///
@@ -17,34 +18,69 @@ pub struct JobReader {
     seq: u64,
 }
 
+/// Why a reader cannot go on. Whoever reads can resume where it stopped.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum ReadError {
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The job's time was up while it was being read.
+    #[error("the job is no longer kept")]
+    Removed,
+}
+
+/// Why there is no reader of `seq` events after the one numbered `after`.
+pub(crate) fn cursor_ahead(seq: u64, after: u64) -> ApiError {
+    let message = format!("the stream has {seq} events so far, so it cannot go on after event {after}");
+    ApiError::new(ErrorCode::CursorAhead, message).hint("resume with the id of the last event you received")
+}
+
 impl JobReader {
     pub(crate) fn new(log: Arc<JobLog>, after: u64) -> Self {
-        log.readers.send_modify(|readers| *readers += 1);
+        log.reader_came();
         let visible = log.visible.subscribe();
         Self { log, visible, seq: after }
     }
 
     /// The next frames, as many as there are up to 64 KiB, or `None` after the end event.
     /// Cancel-safe.
-    pub async fn next(&mut self) -> Option<Vec<Frame>> {
+    ///
+    /// # Errors
+    /// [`ReadError`] when frames that are no longer in memory cannot be had from the store.
+    pub async fn next(&mut self) -> Result<Option<Vec<Frame>>, ReadError> {
         loop {
             let visible = *self.visible.borrow_and_update();
             if self.seq < visible.seq {
-                let page = self.log.stored.read(self.seq, PAGE_BYTES);
-                self.seq = page.last().map_or(self.seq, Frame::seq);
-                return Some(page);
+                let page = self.page(visible.seq).await?;
+                self.seq = page.last().ok_or(ReadError::Removed)?.seq();
+                return Ok(Some(page));
             }
             if visible.ended() {
-                return None;
+                // A job that could not be stored has no end event either: it never was.
+                if visible.seq == 0 {
+                    return Err(ReadError::Removed);
+                }
+                return Ok(None);
             }
             self.visible.changed().await.expect("the log, held here, holds the sender");
         }
+    }
+
+    async fn page(&self, upto: u64) -> Result<Vec<Frame>, ReadError> {
+        let committer = match self.log.page(self.seq, upto, PAGE_BYTES) {
+            Page::Frames(frames) => return Ok(frames),
+            Page::InStore(committer) => committer,
+        };
+        let mut frames = committer.read(&self.log.record.id, self.seq, PAGE_BYTES).await?;
+        // What is stored but not visible yet is another page's.
+        frames.truncate(usize::try_from(upto - self.seq).unwrap_or(usize::MAX));
+        Ok(frames)
     }
 }
 
 impl Drop for JobReader {
     fn drop(&mut self) {
-        self.log.readers.send_modify(|readers| *readers -= 1);
+        self.log.reader_went();
     }
 }
 
@@ -53,7 +89,7 @@ mod tests {
     use futures_util::FutureExt;
     use proptest::prelude::*;
     use proptest::sample::Index;
-    use rbee_protocol::{ApiError, End, ErrorCode, JobEvent, Token};
+    use rbee_protocol::{End, JobEvent, Token};
 
     use super::*;
     use crate::log::{JobWriter, test_log};
@@ -107,7 +143,7 @@ mod tests {
                 assert!(rest.is_empty() && !self.ended, "a reader waits only where there is nothing to read");
                 return false;
             };
-            let Some(page) = read else {
+            let Some(page) = read.expect("the log is in memory") else {
                 assert!(rest.is_empty() && self.ended, "a stream ends after its end event");
                 return false;
             };
@@ -148,7 +184,7 @@ mod tests {
 
         #[test]
         fn readers_see_every_event_once_and_in_order(steps in prop::collection::vec(step(), 0..60)) {
-            let log = test_log();
+            let log = test_log(None);
             let writer = JobWriter::new(log.clone());
             let mut model = Model { log, writer, frames: Vec::new(), ended: false, cursors: Vec::new() };
             model.open(0);
@@ -166,13 +202,13 @@ mod tests {
 
     #[tokio::test]
     async fn a_waiting_reader_wakes_for_an_event_and_loses_none_when_it_stops_waiting() {
-        let log = test_log();
+        let log = test_log(None);
         let writer = JobWriter::new(log.clone());
         let mut reader = JobReader::new(log, 0);
         let token = JobEvent::Token(Token { text: "x".to_owned(), index: 0, reasoning: false });
         assert!(reader.next().now_or_never().is_none());
         let (page, appended) = tokio::join!(reader.next(), async { writer.append(&token) });
         assert_eq!(appended, Ok(()));
-        assert_eq!(page.map(|page| page.len()), Some(1));
+        assert_eq!(page.expect("the log is in memory").map(|page| page.len()), Some(1));
     }
 }

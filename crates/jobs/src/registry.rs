@@ -1,28 +1,50 @@
 use std::collections::{HashMap, VecDeque};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
-use rbee_narration::{Level, Log};
-use rbee_protocol::{ApiError, ErrorCode, JobId, JobInfo, JobList, PrincipalId, SubmitRequest, Submitted};
+use rbee_narration::{Level, Log, SystemNarrator};
+use rbee_protocol::{
+    ApiError, End, ErrorCode, JobId, JobInfo, JobList, JobState, PrincipalId, SubmitRequest, Submitted,
+    SystemEventKind,
+};
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::log::{Budget, JobLog, JobMeta, JobWriter, Visible};
-use crate::reader::JobReader;
+use crate::access::{Act, JobAct, Principal, authorize};
+use crate::committer::Committer;
+use crate::events::SystemLog;
+use crate::log::{Budget, JobLog, JobWriter, Shared, Visible};
+use crate::metrics::{Exposition, Observer};
+use crate::reader::{JobReader, cursor_ahead};
+use crate::serve::connections_max;
 use crate::service::{Service, now_ms};
-use crate::store::{JobStore, MemoryStore};
+use crate::store::{JobRecord, JobStore, StoreError};
+use crate::streams::{OpenStream, Streams};
+use crate::sync::Ordering;
+
+/// A store that cannot take the ends of jobs in this time is given up when the daemon stops.
+const STORE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How much a daemon's jobs may take.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
     /// Jobs kept at once, ended ones included.
     pub jobs: usize,
+    /// Jobs of one principal that have not ended. Without a limit by default: on a hive and in a worker all
+    /// jobs belong to the hop above.
+    pub jobs_per_principal: usize,
+    /// Streams that one principal reads at once. Without a limit by default, likewise.
+    pub streams_per_principal: usize,
+    /// Connections at once. By default as many as the system's limit on open files leaves, at most 16,384.
+    pub connections: usize,
     /// Bytes of one job's stream.
     pub job_bytes: u64,
     /// Bytes of all jobs' streams together. A job is taken only while `job_bytes` of them are free, and
     /// ended jobs are removed until they are.
     pub total_bytes: u64,
+    /// Bytes of all streams together that are kept in memory besides being in a store.
+    pub window_bytes: u64,
     /// How long a job is kept after its end.
     pub retention: Duration,
     /// After so long without a reader, a job that was not submitted detached is cancelled.
@@ -33,8 +55,12 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             jobs: 10_000,
+            jobs_per_principal: usize::MAX,
+            streams_per_principal: usize::MAX,
+            connections: connections_max(),
             job_bytes: 64 << 20,
             total_bytes: 1 << 30,
+            window_bytes: 256 << 20,
             retention: Duration::from_secs(3600),
             unread: Duration::from_secs(30),
         }
@@ -48,10 +74,14 @@ pub struct Jobs(Arc<Registry>);
 struct Registry {
     actor: &'static str,
     limits: Limits,
-    store: Box<dyn JobStore>,
-    log: Log,
-    budget: Arc<Budget>,
+    shared: Shared,
     table: Mutex<Table>,
+    streams: Arc<Streams>,
+    /// Told when a job has ended.
+    ended: Arc<Notify>,
+    /// What works on jobs.
+    runs: TaskTracker,
+    /// What looks after them until their ends can be seen.
     tasks: TaskTracker,
     shutdown: CancellationToken,
 }
@@ -61,50 +91,140 @@ struct Table {
     jobs: HashMap<JobId, Arc<JobLog>>,
     /// Ended jobs, first ended first; those that have been removed since are skipped.
     ended: VecDeque<JobId>,
+    /// How many jobs of each principal have not ended, or have so just now.
+    active: HashMap<PrincipalId, usize>,
+}
+
+/// A job that a predecessor of this process left unfinished.
+pub struct Unfinished {
+    job: JobWriter,
+    request: Option<SubmitRequest>,
 }
 
 impl Jobs {
     /// The jobs of the daemon that narrates as `actor`, kept in memory. They end when `shutdown` is
     /// cancelled.
     pub fn new(actor: &'static str, limits: Limits, log: Log, shutdown: CancellationToken) -> Self {
-        let budget = Budget {
-            used: AtomicU64::new(0),
-            job_bytes: limits.job_bytes,
-            total_bytes: limits.total_bytes,
-            dropped: AtomicU64::new(0),
-        };
-        Self(Arc::new(Registry {
-            actor,
-            limits,
-            store: Box::new(MemoryStore::default()),
-            log,
-            budget: Arc::new(budget),
-            table: Mutex::default(),
-            tasks: TaskTracker::new(),
-            shutdown,
-        }))
+        Self::build(actor, limits, log, shutdown, None)
     }
 
-    /// Creates a job for `principal` and has `service` run it. The job's log exists, and its first
-    /// line is in it, before this returns.
+    /// Like [`Jobs::new`], but kept in `store`, with those that are there already. The ones that a
+    /// predecessor left unfinished are for [`Jobs::resume`].
     ///
     /// # Errors
-    /// What `service` has against it, or `busy` when there is no room for another job.
-    pub fn submit<S: Service>(
+    /// What keeps the store from being read.
+    pub fn open(
+        actor: &'static str,
+        limits: Limits,
+        log: Log,
+        shutdown: CancellationToken,
+        store: Arc<dyn JobStore>,
+    ) -> Result<(Self, Vec<Unfinished>), StoreError> {
+        let stored = store.load()?;
+        let committer = Committer::new(store, SystemNarrator::new(actor, log.clone()));
+        let jobs = Self::build(actor, limits, log, shutdown, Some(committer.clone()));
+        // A thread of its own: writing to a disk blocks.
+        std::thread::spawn(move || committer.run());
+
+        let mut unfinished = Vec::new();
+        let mut ended = Vec::new();
+        for mut stored in stored {
+            let request = stored.request.take();
+            let log = JobLog::restored(stored, jobs.0.shutdown.child_token(), jobs.0.shared.clone());
+            jobs.0.table().jobs.insert(log.record.id.clone(), log.clone());
+            if log.ended_at_ms().is_none() {
+                *jobs.0.table().active.entry(log.record.principal.clone()).or_default() += 1;
+            }
+            match log.ended_at_ms() {
+                Some(at_ms) => ended.push((at_ms, log.record.id.clone())),
+                None => {
+                    unfinished.push(Unfinished { job: JobWriter::new(log.clone()), request });
+                    jobs.0.tasks.spawn(look_after(Arc::downgrade(&jobs.0), log));
+                }
+            }
+        }
+        ended.sort();
+        jobs.0.table().ended.extend(ended.into_iter().map(|(_, id)| id));
+        jobs.0.ended.notify_one();
+        Ok((jobs, unfinished))
+    }
+
+    fn build(
+        actor: &'static str,
+        limits: Limits,
+        log: Log,
+        shutdown: CancellationToken,
+        committer: Option<Arc<Committer>>,
+    ) -> Self {
+        let budget = Arc::new(Budget::new(&limits));
+        let shared = Shared { committer, budget, observer: Arc::default(), log };
+        let jobs = Self(Arc::new(Registry {
+            actor,
+            limits,
+            shared,
+            table: Mutex::default(),
+            streams: Arc::new(Streams::new(limits.streams_per_principal)),
+            ended: Arc::default(),
+            runs: TaskTracker::new(),
+            tasks: TaskTracker::new(),
+            shutdown,
+        }));
+        tokio::spawn(remove_in_time(Arc::downgrade(&jobs.0), jobs.0.ended.clone()));
+        jobs
+    }
+
+    /// Tells `events`, from now on, of what becomes of jobs, and ends it with them.
+    ///
+    /// # Panics
+    /// When it tells another already.
+    pub fn tell(&self, events: SystemLog) {
+        let told = self.0.shared.observer.events.set(events);
+        assert!(told.is_ok(), "there is one log of events");
+    }
+
+    /// Creates a job for `by` and has `service` run it. The job's log exists, its first line
+    /// is in it and it is stored before this returns.
+    ///
+    /// # Errors
+    /// What `service` has against it, `busy` when there is no room for another job, or what keeps it
+    /// from being stored.
+    pub async fn submit<S: Service>(
         &self,
         service: &Arc<S>,
-        principal: &PrincipalId,
+        by: &Principal,
         request: SubmitRequest,
     ) -> Result<Submitted, ApiError> {
-        service.check(&request)?;
-        let job = self.create(principal, &request)?;
-        let submitted = Submitted {
-            job_id: job.id().clone(),
-            sse_url: format!("/v1/jobs/{}/stream", job.id()),
-            state: job.state(),
-        };
-        let run = service.clone().run(request.operation, job.clone());
-        self.0.tasks.spawn(async move {
+        service.check(&request, by)?;
+        let (job, log) = self.new_job(&by.id, &request)?;
+        let id = job.id().clone();
+        self.spawn(service.clone().run(request.operation, job.clone()), job);
+
+        // The log, held here, holds the sender.
+        let _ = log.visible.subscribe().wait_for(|visible| visible.seq > 0 || visible.ended()).await;
+        if let Some(refused) = log.refused() {
+            return Err(refused.into());
+        }
+        let state = log.visible.borrow().state;
+        Ok(Submitted { sse_url: format!("/v1/jobs/{id}/stream"), job_id: id, state })
+    }
+
+    /// Has `service` go on with jobs that a predecessor of this process left unfinished.
+    pub fn resume<S: Service>(&self, service: &Arc<S>, unfinished: Vec<Unfinished>) {
+        if !unfinished.is_empty() {
+            let jobs = unfinished.len() as u64;
+            self.observer().tell(|| SystemEventKind::JobsResumed { jobs });
+        }
+        for Unfinished { job, request } in unfinished {
+            let narrator = job.narrator(self.0.actor);
+            let draft = narrator.action("job_resume").target(job.id()).level(Level::Warn);
+            draft.context(job.id()).human("Job {} is taken up again after a restart").emit();
+            let operation = request.map(|request| request.operation);
+            self.spawn(service.clone().resume(operation, job.clone()), job);
+        }
+    }
+
+    fn spawn(&self, run: impl Future<Output = Result<End, ApiError>> + Send + 'static, job: JobWriter) {
+        self.0.runs.spawn(async move {
             // A task of its own, so that a panic ends this job and nothing else.
             let outcome = tokio::spawn(run).await.unwrap_or_else(|panic| {
                 Err(ApiError::new(ErrorCode::Internal, format!("the daemon failed at this job: {panic}"))
@@ -112,7 +232,6 @@ impl Jobs {
             });
             job.finish(outcome);
         });
-        Ok(submitted)
     }
 
     /// Creates a job without anything that runs it; who holds the writer does.
@@ -120,81 +239,136 @@ impl Jobs {
     /// # Errors
     /// `busy` when there is no room for another job.
     pub fn create(&self, principal: &PrincipalId, request: &SubmitRequest) -> Result<JobWriter, ApiError> {
+        self.new_job(principal, request).map(|(job, _)| job)
+    }
+
+    fn new_job(
+        &self,
+        principal: &PrincipalId,
+        request: &SubmitRequest,
+    ) -> Result<(JobWriter, Arc<JobLog>), ApiError> {
         if self.0.shutdown.is_cancelled() {
             return Err(ApiError::new(ErrorCode::Unavailable, "the daemon is stopping").hint("try again"));
+        }
+        if let Some(committer) = &self.0.shared.committer {
+            committer.store().check_room()?;
         }
         let mut bits = [0; 16];
         getrandom::fill(&mut bits)
             .map_err(|error| ApiError::new(ErrorCode::Internal, format!("no randomness: {error}")))?;
-        let meta = JobMeta {
+        let record = JobRecord {
             id: JobId::from_bits(u128::from_be_bytes(bits)),
-            operation: request.operation.name(),
+            operation: request.operation.name().to_owned(),
             principal: principal.clone(),
             detached: request.detached,
             origin: request.origin.clone(),
             created_at_ms: now_ms(),
-            request_bytes: serde_json::to_string(request).map_or(0, |text| text.len() as u64),
         };
-        let stored = self.0.store.create(&meta.id);
-        let cancel = self.0.shutdown.child_token();
-        let log = Arc::new(JobLog::new(meta, stored, cancel, self.0.budget.clone(), self.0.log.clone()));
+        let log = JobLog::new(record, request, self.0.shutdown.child_token(), self.0.shared.clone());
         self.0.admit(&log)?;
+        self.observer().job_created(&log.record);
 
         let job = JobWriter::new(log.clone());
         let narrator = job.narrator(self.0.actor);
         let draft = narrator.action("job_create").target(job.id()).context(job.id());
-        match &log.meta.origin {
+        match &log.record.origin {
             // The owner's own job has said so already.
             Some(_) => draft.human("Child job {} created").level(Level::Debug).emit(),
             None => draft.human("Job {} created").emit(),
         }
-        self.0.tasks.spawn(look_after(Arc::downgrade(&self.0), log));
-        Ok(job)
+        self.0.tasks.spawn(look_after(Arc::downgrade(&self.0), log.clone()));
+        Ok((job, log))
     }
 
-    /// A reader of `principal`'s job from the event after number `after`.
+    /// A reader, for `principal`, of their job from the event after number `after`.
     ///
     /// # Errors
     /// `not_found`, for somebody else's job too; `cursor_ahead` when there is no event `after`.
-    pub fn reader(&self, principal: &PrincipalId, id: &JobId, after: u64) -> Result<JobReader, ApiError> {
-        let log = self.0.find(principal, id)?;
+    pub fn reader(&self, principal: &Principal, id: &JobId, after: u64) -> Result<JobReader, ApiError> {
+        let log = self.0.find(principal, JobAct::Read, id)?;
         let seq = log.visible.borrow().seq;
         if after > seq {
-            let message =
-                format!("the stream has {seq} events so far, so it cannot go on after event {after}");
-            return Err(ApiError::new(ErrorCode::CursorAhead, message)
-                .hint("resume with the id of the last event you received"));
+            return Err(cursor_ahead(seq, after));
         }
         Ok(JobReader::new(log, after))
     }
 
-    /// What is known about `principal`'s job besides its stream.
+    /// What is known about a job besides its stream, for `principal`, whose job it is or who is an operator.
     ///
     /// # Errors
-    /// `not_found`, for somebody else's job too.
-    pub fn info(&self, principal: &PrincipalId, id: &JobId) -> Result<JobInfo, ApiError> {
-        Ok(self.0.find(principal, id)?.info())
+    /// `not_found`, for a job that is not for them too.
+    pub fn info(&self, principal: &Principal, id: &JobId) -> Result<JobInfo, ApiError> {
+        Ok(self.0.find(principal, JobAct::Inspect, id)?.info())
     }
 
     /// The jobs of `principal`, newest first.
     pub fn list(&self, principal: &PrincipalId) -> JobList {
-        let mut jobs: Vec<JobInfo> = {
-            let table = self.0.table();
-            let own = table.jobs.values().filter(|log| log.meta.principal == *principal);
-            own.map(|log| log.info()).collect()
-        };
-        jobs.sort_by(|a, b| b.created_at_ms.cmp(&a.created_at_ms).then_with(|| a.job_id.cmp(&b.job_id)));
-        JobList { jobs }
+        self.0.list(|log| log.record.principal == *principal)
     }
 
-    /// Tells `principal`'s job to stop; its end event says when it has.
+    /// The jobs of everybody, newest first, for `principal`, an operator.
     ///
     /// # Errors
-    /// `not_found`, for somebody else's job too.
-    pub fn cancel(&self, principal: &PrincipalId, id: &JobId) -> Result<JobInfo, ApiError> {
-        let log = self.0.find(principal, id)?;
+    /// `denied` when they are none.
+    pub fn list_all(&self, principal: &Principal) -> Result<JobList, ApiError> {
+        authorize(Some(principal), Act::ListAll)?;
+        Ok(self.0.list(|_| true))
+    }
+
+    /// Tells a job to stop, for `principal`, whose job it is or who is an operator; its end event says
+    /// when it has.
+    ///
+    /// # Errors
+    /// `not_found`, for a job that is not for them too.
+    pub fn cancel(&self, principal: &Principal, id: &JobId) -> Result<JobInfo, ApiError> {
+        let log = self.0.find(principal, JobAct::Cancel, id)?;
         log.stop(ApiError::new(ErrorCode::Cancelled, "the job was cancelled"));
         Ok(log.info())
+    }
+
+    /// Opens a stream for `principal`, which is counted as long as what this returns is there.
+    ///
+    /// # Errors
+    /// `busy` when they have as many open as they may.
+    pub(crate) fn open_stream(&self, principal: &PrincipalId) -> Result<OpenStream, ApiError> {
+        self.0.streams.open(principal)
+    }
+
+    pub(crate) fn limits(&self) -> &Limits {
+        &self.0.limits
+    }
+
+    pub(crate) fn observer(&self) -> &Arc<Observer> {
+        &self.0.shared.observer
+    }
+
+    /// Adds what is counted of jobs, their streams and their store.
+    pub fn expose(&self, exposition: &mut Exposition) {
+        let Shared { committer, budget, observer, .. } = &self.0.shared;
+        observer.expose(exposition);
+        let mut states =
+            [JobState::Queued, JobState::Running, JobState::Succeeded, JobState::Failed, JobState::Cancelled]
+                .map(|state| (state, 0));
+        for log in self.0.table().jobs.values() {
+            let now = log.visible.borrow().state;
+            states.iter_mut().filter(|(state, _)| *state == now).for_each(|(_, count)| *count += 1);
+        }
+        let states = states.map(|(state, count)| (state.name(), count));
+        exposition.gauges("rbee_jobs", "Jobs that are kept.", "state", states);
+        exposition.gauge("rbee_streams", "Streams that are being read.", self.0.streams.count());
+        let help = "Events that came for a job that had ended.";
+        exposition.counter("rbee_events_dropped_total", help, self.dropped_events());
+        let used = budget.used.load(Ordering::Relaxed);
+        exposition.gauge("rbee_log_bytes", "Bytes of all jobs' streams.", used);
+        if let Some(committer) = committer {
+            let help = "Bytes of streams that are in memory besides being in the journal.";
+            exposition.gauge("rbee_window_bytes", help, budget.window_used.load(Ordering::Relaxed));
+            let help = "How long the journal took to commit.";
+            exposition.histogram("rbee_journal_commit_seconds", help, &committer.commits);
+            let help = "Commits that the journal did not take.";
+            let failures = committer.failures.load(Ordering::Relaxed);
+            exposition.counter("rbee_journal_failures_total", help, failures);
+        }
     }
 
     /// How many jobs there are, ended ones included.
@@ -204,13 +378,27 @@ impl Jobs {
 
     /// How many events came for a job that had ended, and were dropped.
     pub fn dropped_events(&self) -> u64 {
-        self.0.budget.dropped.load(Ordering::Relaxed)
+        self.0.shared.budget.dropped.load(Ordering::Relaxed)
     }
 
-    /// Waits, once the daemon is stopping, until every job has its end event.
+    /// Waits, once the daemon is stopping, until every job has its end event. A store that does not take
+    /// it any more is given up after a while; whoever opens it next ends the job then.
     pub async fn ended(&self) {
+        self.0.runs.close();
         self.0.tasks.close();
-        self.0.tasks.wait().await;
+        self.0.runs.wait().await;
+        match &self.0.shared.committer {
+            None => self.0.tasks.wait().await,
+            Some(committer) => {
+                let _ = tokio::time::timeout(STORE_TIMEOUT, self.0.tasks.wait()).await;
+                committer.close();
+                // It leaves the store tidy.
+                let _ = tokio::time::timeout(STORE_TIMEOUT, committer.closed()).await;
+            }
+        }
+        if let Some(events) = self.observer().events.get() {
+            events.close();
+        }
     }
 }
 
@@ -221,51 +409,154 @@ impl Registry {
 
     /// Enters the job, in place of the jobs that ended longest ago where there is no room otherwise.
     fn admit(&self, log: &Arc<JobLog>) -> Result<(), ApiError> {
+        let Limits { jobs: jobs_max, jobs_per_principal, job_bytes, total_bytes, .. } = self.limits;
         let mut table = self.table();
+        let principal = &log.record.principal;
+        let counted = table.active.get(principal).copied().unwrap_or_default();
+        // What has ended just now is counted still, but nobody who has seen the end is refused for it.
+        if counted >= jobs_per_principal && table.count_active(principal) >= jobs_per_principal {
+            let message = format!("{jobs_per_principal} jobs of yours have not ended, and that is the limit");
+            return Err(ApiError::new(ErrorCode::Busy, message).hint("try again when one has ended"));
+        }
+        let mut looked = false;
         loop {
-            let used = self.budget.used.load(Ordering::Relaxed);
-            if table.jobs.len() < self.limits.jobs
-                && used.saturating_add(self.limits.job_bytes) <= self.limits.total_bytes
-            {
+            let used = self.shared.budget.used.load(Ordering::Relaxed);
+            let fits = |used: u64| used.saturating_add(job_bytes) <= total_bytes;
+            if table.jobs.len() < jobs_max && fits(used) {
                 break;
             }
             // Nothing is given up for a job that finds no room even so.
-            let ended = table.ended.iter().filter_map(|id| table.jobs.get(id));
-            let freed: u64 = ended.clone().map(|log| log.bytes()).sum();
-            let kept = used.saturating_sub(freed).saturating_add(self.limits.job_bytes);
-            if ended.count() == 0 || kept > self.limits.total_bytes {
-                let message = format!("{} jobs are running, and there is room for no more", table.jobs.len());
-                return Err(ApiError::new(ErrorCode::Busy, message).hint("try again when one has ended"));
+            if !fits(used) && !std::mem::replace(&mut looked, true) {
+                let ended = table.ended.iter().filter_map(|id| table.jobs.get(id));
+                let freed: u64 = ended.map(|log| log.bytes()).sum();
+                if !fits(used.saturating_sub(freed)) {
+                    return Err(full(&table));
+                }
             }
-            if let Some(oldest) = table.ended.pop_front() {
-                table.jobs.remove(&oldest);
-            }
+            let oldest = table.ended.pop_front().ok_or_else(|| full(&table))?;
+            self.drop_job(&mut table, &oldest);
         }
-        table.jobs.insert(log.meta.id.clone(), log.clone());
+        *table.active.entry(principal.clone()).or_default() += 1;
+        table.jobs.insert(log.record.id.clone(), log.clone());
         Ok(())
     }
 
-    fn find(&self, principal: &PrincipalId, id: &JobId) -> Result<Arc<JobLog>, ApiError> {
-        let found = self.table().jobs.get(id).filter(|log| log.meta.principal == *principal).cloned();
+    /// Removes an ended job, here and from the store.
+    fn drop_job(&self, table: &mut Table, id: &JobId) {
+        if table.jobs.remove(id).is_some()
+            && let Some(committer) = &self.shared.committer
+        {
+            committer.remove(id.clone());
+        }
+    }
+
+    fn list(&self, wanted: impl Fn(&JobLog) -> bool) -> JobList {
+        let mut jobs: Vec<JobInfo> =
+            self.table().jobs.values().filter(|log| wanted(log)).map(|log| log.info()).collect();
+        jobs.sort_by(|a, b| b.created_at_ms.cmp(&a.created_at_ms).then_with(|| a.job_id.cmp(&b.job_id)));
+        JobList { jobs }
+    }
+
+    /// The job, if there is one with which `principal` may do this; it does not exist for others.
+    fn find(&self, principal: &Principal, act: JobAct, id: &JobId) -> Result<Arc<JobLog>, ApiError> {
+        let allowed =
+            |log: &&Arc<JobLog>| authorize(Some(principal), Act::Job(act, &log.record.principal)).is_ok();
+        let found = self.table().jobs.get(id).filter(allowed).cloned();
         found.ok_or_else(|| {
             ApiError::new(ErrorCode::NotFound, format!("there is no job {id}"))
                 .hint("`rbee job list` shows yours")
         })
     }
 
-    fn remove(&self, id: &JobId) {
+    /// Notes that the job has ended, from when on its retention counts.
+    fn ended(&self, log: &JobLog) {
+        if let Some((state, error)) = log.outcome() {
+            self.shared.observer.job_ended(&log.record, state, error);
+        }
+        let id = &log.record.id;
         let mut table = self.table();
-        table.jobs.remove(id);
-        while table.ended.front().is_some_and(|first| !table.jobs.contains_key(first)) {
+        table.drop_active(&log.record.principal);
+        if log.refused().is_some() {
+            table.jobs.remove(id);
+        } else {
+            table.ended.push_back(id.clone());
+            drop(table);
+            self.remove_expired();
+            self.ended.notify_one();
+        }
+    }
+
+    /// Removes the jobs whose time is up, and says how long it is until the next one's is.
+    fn remove_expired(&self) -> Option<Duration> {
+        let mut table = self.table();
+        loop {
+            let oldest = table.ended.front()?.clone();
+            let ended_at_ms = table.jobs.get(&oldest).and_then(|log| log.ended_at_ms());
+            let age = Duration::from_millis(now_ms().saturating_sub(ended_at_ms.unwrap_or(0)));
+            let left = self.limits.retention.saturating_sub(age);
+            if !left.is_zero() {
+                return Some(left);
+            }
             table.ended.pop_front();
+            self.drop_job(&mut table, &oldest);
         }
     }
 }
 
-/// Cancels the job when nobody reads it, and removes it when its time is up.
-async fn look_after(registry: std::sync::Weak<Registry>, log: Arc<JobLog>) {
-    let Some((limits, shutdown)) = registry.upgrade().map(|r| (r.limits, r.shutdown.clone())) else { return };
-    if !log.meta.detached {
+impl Table {
+    /// How many jobs of `principal` have not ended.
+    fn count_active(&self, principal: &PrincipalId) -> usize {
+        let active = |log: &&Arc<JobLog>| log.record.principal == *principal && !log.visible.borrow().ended();
+        self.jobs.values().filter(active).count()
+    }
+
+    fn drop_active(&mut self, principal: &PrincipalId) {
+        if let Some(active) = self.active.get_mut(principal) {
+            *active -= 1;
+            if *active == 0 {
+                self.active.remove(principal);
+            }
+        }
+    }
+}
+
+impl Drop for Registry {
+    fn drop(&mut self) {
+        if let Some(committer) = &self.shared.committer {
+            committer.close();
+        }
+        // What waits for it sees then that there is nothing left to wait for.
+        self.ended.notify_one();
+    }
+}
+
+fn full(table: &Table) -> ApiError {
+    let message = format!("{} jobs are running, and there is room for no more", table.jobs.len());
+    ApiError::new(ErrorCode::Busy, message).hint("try again when one has ended")
+}
+
+/// Removes ended jobs when their time is up.
+async fn remove_in_time(registry: Weak<Registry>, ended: Arc<Notify>) {
+    loop {
+        let Some(left) = registry.upgrade().map(|registry| registry.remove_expired()) else { return };
+        let expiry = async {
+            match left {
+                // The retention itself.
+                Some(left) => tokio::time::sleep(left).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = expiry => {}
+            () = ended.notified() => {}
+        }
+    }
+}
+
+/// Cancels the job when nobody reads it.
+async fn look_after(registry: Weak<Registry>, log: Arc<JobLog>) {
+    let Some(limits) = registry.upgrade().map(|registry| registry.limits) else { return };
+    if !log.record.detached {
         tokio::select! {
             () = ended(&log) => {}
             () = unread(&log, limits.unread) => {
@@ -278,20 +569,7 @@ async fn look_after(registry: std::sync::Weak<Registry>, log: Arc<JobLog>) {
     }
     ended(&log).await;
     if let Some(registry) = registry.upgrade() {
-        registry.table().ended.push_back(log.meta.id.clone());
-    }
-    let id = log.meta.id.clone();
-    let mut visible = log.visible.subscribe();
-    drop(log);
-    tokio::select! {
-        // The retention itself.
-        () = tokio::time::sleep(limits.retention) => {}
-        () = shutdown.cancelled() => {}
-        // Nothing follows an end: what there is to notice is that the log has gone, to make room.
-        _ = visible.changed() => {}
-    }
-    if let Some(registry) = registry.upgrade() {
-        registry.remove(&id);
+        registry.ended(&log);
     }
 }
 

@@ -2,9 +2,10 @@ use std::future::Future;
 use std::pin::pin;
 use std::time::Duration;
 
-use rbee_protocol::{Client, ClientError, End, Follow, JobEvent, SubmitRequest};
+use rbee_protocol::{Client, ClientError, End, Follow, HiveId, JobEvent, JobId, SubmitRequest};
 
 use crate::log::JobWriter;
+use crate::store::Placement;
 
 /// What a next hop sent before it went away is in this machine's buffers already: once its stream has
 /// been silent for so long, there is no more of it.
@@ -23,29 +24,47 @@ pub enum Relayed<G> {
     Unconfirmed,
 }
 
-/// Has `client`'s daemon do `request` for `job`, and copies every event but the end into the job's
-/// log. When the job is cancelled the cancellation is passed on, and its confirmation waited for as
+/// Which job of the next hop it is.
+#[derive(Debug)]
+pub enum Child<'a> {
+    /// A new one. Where it is taken up again after a crash, its hive and its slot there are noted.
+    New(SubmitRequest, Option<(&'a HiveId, &'a str)>),
+    /// The one that already does it.
+    Existing(JobId),
+}
+
+/// Has `client`'s daemon do the work for `job`, and copies every event but the end into the job's
+/// log, each once. When the job is cancelled the cancellation is passed on, and its confirmation waited for as
 /// long as `confirm_within`.
 ///
 /// `gone` returns when the next hop has ended; what it had sent until then is copied all the same.
 pub async fn relay<G>(
     job: &JobWriter,
     client: &Client,
-    request: SubmitRequest,
+    child: Child<'_>,
     confirm_within: Duration,
     gone: impl Future<Output = G>,
 ) -> Relayed<G> {
     let mut gone = pin!(gone);
-    let child = tokio::select! {
-        biased;
-        submitted = client.submit(&request) => match submitted {
-            Ok(submitted) => submitted.job_id,
-            Err(error) => return Relayed::Failed(error),
-        },
-        why = &mut gone => return Relayed::Gone(why),
+    let child = match child {
+        Child::Existing(child) => child,
+        Child::New(request, noted) => {
+            let child = tokio::select! {
+                biased;
+                submitted = client.submit(&request) => match submitted {
+                    Ok(submitted) => submitted.job_id,
+                    Err(error) => return Relayed::Failed(error),
+                },
+                why = &mut gone => return Relayed::Gone(why),
+            };
+            if let Some((hive, slot)) = noted {
+                job.place(Placement { hive: hive.clone(), child: child.clone(), slot: slot.to_owned() });
+            }
+            child
+        }
     };
     // Never dropped half-way: a stream that is asked for anew from a next hop that has gone is lost.
-    let mut copying = pin!(copy(job, client.follow(&child, 0)));
+    let mut copying = pin!(copy(job, client.follow(&child, job.child_seq())));
     let mut cancelling = pin!(async {
         job.cancelled().await;
         // Whether the request arrives shows in the stream's end, or in there being none.
@@ -82,8 +101,9 @@ async fn copy(job: &JobWriter, mut follow: Follow) -> Result<End, ClientError> {
         match followed.event {
             JobEvent::End(end) => return Ok(*end),
             // A job that has ended, by its quota, has been cancelled with that.
-            event => drop(job.append(&event)),
+            event => drop(job.append_from_child(&event, followed.seq)),
         }
+        job.room().await;
     }
     unreachable!("a stream that is followed ends with an end event")
 }

@@ -1,5 +1,5 @@
 use rbee_narration::{Level, printable};
-use rbee_protocol::{Event, JobEvent};
+use rbee_protocol::{Event, JobEvent, SystemEvent};
 
 use crate::store::Frame;
 
@@ -35,6 +35,26 @@ impl Form {
     }
 }
 
+/// What can be shown as text.
+pub(crate) trait Textual: Sized {
+    /// Adds the event's text to `out`.
+    fn text(frame: &Frame<Self>, renderer: &mut Renderer, out: &mut Vec<u8>);
+}
+
+impl Textual for JobEvent {
+    fn text(frame: &Frame, renderer: &mut Renderer, out: &mut Vec<u8>) {
+        renderer.job_text(frame, out);
+    }
+}
+
+impl Textual for SystemEvent {
+    /// The same as its line of JSON: whoever shows it knows what time it is there.
+    fn text(frame: &Frame<Self>, _renderer: &mut Renderer, out: &mut Vec<u8>) {
+        out.extend_from_slice(frame.json());
+        out.push(b'\n');
+    }
+}
+
 /// Turns frames into the bytes of a form.
 pub(crate) struct Renderer {
     form: Form,
@@ -47,7 +67,7 @@ impl Renderer {
         Self { form, mid_line: false }
     }
 
-    pub(crate) fn frames(&mut self, frames: &[Frame]) -> Vec<u8> {
+    pub(crate) fn frames<E: Textual>(&mut self, frames: &[Frame<E>]) -> Vec<u8> {
         let mut out = Vec::with_capacity(frames.iter().map(Frame::len).sum());
         for frame in frames {
             match self.form {
@@ -56,7 +76,7 @@ impl Renderer {
                     out.extend_from_slice(frame.json());
                     out.push(b'\n');
                 }
-                Form::Text => self.text(frame, &mut out),
+                Form::Text => E::text(frame, self, &mut out),
             }
         }
         out
@@ -70,9 +90,9 @@ impl Renderer {
         }
     }
 
-    fn text(&mut self, frame: &Frame, out: &mut Vec<u8>) {
-        let Event { event, .. } =
-            serde_json::from_slice(frame.json()).expect("a frame holds an event as it was encoded");
+    fn job_text(&mut self, frame: &Frame, out: &mut Vec<u8>) {
+        // An event that another version wrote is none that could be shown here.
+        let Ok(Event { event, .. }) = serde_json::from_slice(frame.json()) else { return };
         match event {
             JobEvent::Narration(line) if line.level < Level::Info => {}
             JobEvent::Narration(line) => self.line(&line.formatted, out),

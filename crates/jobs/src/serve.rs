@@ -1,25 +1,42 @@
+use std::convert::Infallible;
 use std::fs::Permissions;
 use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use axum::Router;
+use hyper::Request;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
+use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
-use tokio::io::{AsyncRead, AsyncWrite};
+use rbee_protocol::{ApiError, ErrorBody, ErrorCode};
+use rustix::process::{Resource, getrlimit};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, UnixListener};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use crate::door::Serving;
+use crate::metrics::Observer;
 use crate::registry::Jobs;
 
 /// A request's head must arrive within this time and fit into so many bytes.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 const HEAD_MAX_BYTES: usize = 64 << 10;
-/// So many connections are open at once; a further one waits to be accepted.
-const CONNECTIONS_MAX: usize = 4096;
+/// No more connections than this are open at once, whatever the system allows.
+const CONNECTIONS_MAX: usize = 16_384;
+/// Descriptors that are kept for files, sockets to the next hop and connections that are being refused.
+const DESCRIPTORS_SPARE: u64 = 256;
+/// So many connections are told at once that there are too many; more than that are closed without a word.
+const REFUSALS_MAX: usize = 64;
+/// How long a refused client gets to take its answer.
+const REFUSAL_TIMEOUT: Duration = Duration::from_secs(1);
 /// When the daemon stops, connections get this long to send what they have begun.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(3);
 
@@ -43,29 +60,82 @@ pub async fn run(listener: Listener, router: Router, jobs: &Jobs, shutdown: Canc
         jobs.ended().await;
         closing.cancel();
     };
-    tokio::join!(serve(listener, router, closing.clone()), ending);
+    tokio::join!(serve(listener, router, jobs, closing.clone()), ending);
 }
 
-async fn serve(listener: Listener, router: Router, shutdown: CancellationToken) {
+/// As many connections as the limit on open files leaves.
+pub(crate) fn connections_max() -> usize {
+    let open_files = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+    // Where there are hardly any, half of them.
+    let for_connections = open_files.saturating_sub(DESCRIPTORS_SPARE).max(open_files / 2);
+    usize::try_from(for_connections).unwrap_or(usize::MAX).min(CONNECTIONS_MAX)
+}
+
+async fn serve(listener: Listener, router: Router, jobs: &Jobs, shutdown: CancellationToken) {
+    let connections_max = jobs.limits().connections;
+    let observer = jobs.observer();
     let mut connections = JoinSet::new();
+    let mut refusals = JoinSet::new();
     loop {
-        while connections.try_join_next().is_some() {}
-        tokio::select! {
+        let accepted = tokio::select! {
             () = shutdown.cancelled() => break,
-            Some(_) = connections.join_next(), if connections.len() >= CONNECTIONS_MAX => {}
-            accepted = listener.accept(), if connections.len() < CONNECTIONS_MAX => match accepted {
-                Ok(stream) => {
-                    connections.spawn(connection(stream, router.clone(), shutdown.clone()));
-                }
-                // Out of descriptors, most likely: nothing tells when there are some again.
-                Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
+            accepted = listener.accept() => accepted,
+        };
+        while connections.try_join_next().is_some() {}
+        while refusals.try_join_next().is_some() {}
+        match accepted {
+            Ok(stream) if connections.len() < connections_max => {
+                let open = OpenConnection::new(observer.clone());
+                connections.spawn(connection(stream, router.clone(), open, shutdown.clone()));
             }
+            // Said at once, since a connection that waits to be accepted cannot tell this from a queen that hangs.
+            Ok(stream) => {
+                observer.connections_refused.fetch_add(1, Ordering::Relaxed);
+                if refusals.len() < REFUSALS_MAX {
+                    refusals.spawn(tokio::time::timeout(REFUSAL_TIMEOUT, refuse(stream)));
+                }
+            }
+            // Out of descriptors, most likely: nothing tells when there are some again.
+            Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
         }
     }
-    drop(listener);
+    drop((listener, refusals));
     let drained = async { while connections.join_next().await.is_some() {} };
     // Past the deadline, dropping the set closes what is still open.
     let _ = tokio::time::timeout(DRAIN_TIMEOUT, drained).await;
+}
+
+/// Answers, whatever is asked, that there are too many connections.
+async fn refuse(mut stream: Box<dyn Stream>) -> io::Result<()> {
+    let error =
+        ApiError::new(ErrorCode::Busy, "too many connections are open").hint("try again when one has closed");
+    let status = error.code.http_status();
+    let body = serde_json::to_string(&ErrorBody { error }).expect("an error is plain data");
+    let length = body.len();
+    let answer = format!(
+        "HTTP/1.1 {status} Too Many Requests\r\ncontent-type: application/json\r\ncache-control: no-store\r\n\
+         retry-after: 1\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n{body}"
+    );
+    stream.write_all(answer.as_bytes()).await?;
+    stream.shutdown().await?;
+    // A connection that is closed with something unread in it is reset, and its answer lost.
+    tokio::io::copy(&mut stream, &mut tokio::io::sink()).await.map(drop)
+}
+
+/// One open connection, which is counted until this goes.
+struct OpenConnection(Arc<Observer>);
+
+impl OpenConnection {
+    fn new(observer: Arc<Observer>) -> Self {
+        observer.connections.fetch_add(1, Ordering::Relaxed);
+        Self(observer)
+    }
+}
+
+impl Drop for OpenConnection {
+    fn drop(&mut self) {
+        self.0.connections.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
@@ -99,17 +169,71 @@ impl Listener {
     }
 }
 
-async fn connection(stream: Box<dyn Stream>, router: Router, shutdown: CancellationToken) {
+async fn connection(
+    stream: Box<dyn Stream>,
+    router: Router,
+    open: OpenConnection,
+    shutdown: CancellationToken,
+) {
+    let (serving, served) = watch::channel(CancellationToken::new());
+    let router = TowerToHyperService::new(router);
+    let observer = open.0.clone();
+    let service = service_fn(move |mut request: Request<Incoming>| {
+        request.extensions_mut().insert(Serving(serving.clone()));
+        let (answer, observer) = (router.call(request), observer.clone());
+        async move {
+            let answer = answer.await?;
+            if let Some(code) = answer.extensions().get::<ErrorCode>() {
+                observer.refused(*code);
+            }
+            Ok::<_, Infallible>(answer)
+        }
+    });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT)
         .max_buf_size(HEAD_MAX_BYTES)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+        .serve_connection(TokioIo::new(stream), service);
     tokio::pin!(connection);
-    // A connection that breaks is its client's affair: readers resume.
+    let stranger = stranger(served.clone());
+    tokio::pin!(stranger);
+    let revoked = revoked(served);
+    tokio::pin!(revoked);
+    // A connection that breaks is its client's affair: readers resume. One whose client may read no more is
+    // closed from outside, since it does nothing by itself while that client does not read. But an answer that
+    // is ready goes out first: whoever revokes their own key is told that it is done.
     tokio::select! {
+        biased;
         _ = &mut connection => return,
+        () = &mut revoked => return,
+        () = &mut stranger => return,
         () = shutdown.cancelled() => connection.as_mut().graceful_shutdown(),
     }
-    let _ = connection.await;
+    tokio::select! {
+        biased;
+        _ = connection => {}
+        () = revoked => {}
+    }
+}
+
+/// Returns when nobody whose key is known has been let in by the time a head must have arrived.
+///
+/// A connection that does not read its answers would stay open without end otherwise, and whoever has no key
+/// could open them all.
+async fn stranger(mut served: watch::Receiver<CancellationToken>) {
+    if tokio::time::timeout(HEAD_TIMEOUT, served.changed()).await.is_ok() {
+        std::future::pending().await
+    }
+}
+
+/// Returns when whoever is being served is to be served no longer.
+async fn revoked(mut served: watch::Receiver<CancellationToken>) {
+    loop {
+        let principal = served.borrow_and_update().clone();
+        tokio::select! {
+            biased;
+            Ok(()) = served.changed() => {}
+            () = principal.cancelled() => return,
+        }
+    }
 }

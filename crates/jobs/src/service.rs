@@ -2,8 +2,9 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use rbee_protocol::{ApiError, DaemonInfo, End, Operation, StopRequest, SubmitRequest};
+use rbee_protocol::{ApiError, DaemonInfo, End, ErrorCode, Operation, StopRequest, SubmitRequest};
 
+use crate::access::Principal;
 use crate::log::JobWriter;
 
 /// What a daemon does with the jobs that its router takes.
@@ -11,11 +12,11 @@ pub trait Service: Send + Sync + 'static {
     /// Which program this is.
     fn info(&self) -> DaemonInfo;
 
-    /// Looks at a job before it is created.
+    /// Looks at a job that `by` asks for, before it is created.
     ///
     /// # Errors
     /// What is wrong with it; nothing is created then.
-    fn check(&self, request: &SubmitRequest) -> Result<(), ApiError>;
+    fn check(&self, request: &SubmitRequest, by: &Principal) -> Result<(), ApiError>;
 
     /// Does the job. When `job` is cancelled it returns soon, with an end or an error that says so.
     fn run(
@@ -24,8 +25,24 @@ pub trait Service: Send + Sync + 'static {
         job: JobWriter,
     ) -> impl Future<Output = Result<End, ApiError>> + Send;
 
+    /// Goes on with a job that a predecessor of this process left unfinished. `operation` is absent
+    /// when a next hop has the job.
+    fn resume(
+        self: Arc<Self>,
+        operation: Option<Operation>,
+        job: JobWriter,
+    ) -> impl Future<Output = Result<End, ApiError>> + Send {
+        let _ = (operation, job);
+        async { Err(interrupted_by_restart()) }
+    }
+
     /// Begins to stop the daemon.
     fn stop(&self, request: StopRequest);
+}
+
+/// The error of a job that cannot be gone on with.
+pub fn interrupted_by_restart() -> ApiError {
+    ApiError::new(ErrorCode::Interrupted, "the daemon ended in the middle of the job").hint("try again")
 }
 
 /// What this process, the daemon called `daemon`, answers to `GET /v1/info`.

@@ -1,42 +1,217 @@
+use std::fmt;
+use std::marker::PhantomData;
 use std::ops::Range;
-use std::sync::{Arc, PoisonError, RwLock};
 
 use bytes::Bytes;
-use rbee_protocol::{JobEvent, JobId};
+use rbee_protocol::{
+    ApiError, ErrorCode, HiveId, JobEvent, JobId, JobState, PrincipalId, SubmitRequest, SystemEvent,
+};
 
-/// Keeps jobs' events.
+/// Keeps jobs beyond the life of a process.
+///
+/// What a reader has seen of a job is in its store: an event becomes visible once the [`Change`]
+/// that carries it has been written.
 pub trait JobStore: Send + Sync + 'static {
-    /// A place for the events of a new job. It goes when the last handle to it does.
-    fn create(&self, job: &JobId) -> Arc<dyn StoredLog>;
+    /// Whether there is room for another job, as far as is known. Does not block.
+    ///
+    /// # Errors
+    /// [`StoreError::DiskFull`] when there is none.
+    fn check_room(&self) -> Result<(), StoreError>;
+
+    /// Sees whether there is room again, and lets go of what has been removed. For when there is nothing
+    /// to write for the moment. Blocks the thread.
+    fn tidy(&self);
+
+    /// All jobs that there are, first created first.
+    ///
+    /// # Errors
+    /// What keeps them from being read.
+    fn load(&self) -> Result<Vec<StoredJob>, StoreError>;
+
+    /// Writes all of `changes`, so that they outlast a crash, or none of them. Blocks the thread.
+    ///
+    /// # Errors
+    /// What keeps them from being written.
+    fn write(&self, changes: &[Change]) -> Result<(), StoreError>;
+
+    /// The job's frames after number `after`, in order, until they amount to `max_bytes`, at least
+    /// one of them if there is one. Blocks the thread.
+    ///
+    /// # Errors
+    /// What keeps them from being read.
+    fn read(&self, job: &JobId, after: u64, max_bytes: usize) -> Result<Vec<Frame>, StoreError>;
 }
 
-/// Keeps one job's events.
-pub trait StoredLog: Send + Sync + 'static {
-    /// Keeps the next frame. Once this returns it can be read.
-    fn append(&self, frame: Frame);
-
-    /// The frames after number `after`, in order, until they amount to `max_bytes`, at least one of
-    /// them if there is one.
-    fn read(&self, after: u64, max_bytes: usize) -> Vec<Frame>;
+/// Why a store cannot do what it was asked to.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum StoreError {
+    /// The disk is full.
+    #[error("there is no room left on the disk with the journal of jobs, {path}")]
+    DiskFull {
+        /// The store's file.
+        path: String,
+    },
+    /// Anything else.
+    #[error("the journal of jobs, {path}, cannot be used: {reason}")]
+    Failed {
+        /// The store's file.
+        path: String,
+        /// What the system or the file's reader said.
+        reason: String,
+    },
 }
 
-/// One event, encoded once for all its readers.
+impl From<StoreError> for ApiError {
+    fn from(error: StoreError) -> Self {
+        let (code, hint) = match &error {
+            StoreError::DiskFull { .. } => {
+                (ErrorCode::DiskFull, "free some room on that disk, then try again")
+            }
+            StoreError::Failed { .. } => (ErrorCode::Io, "`rbee queen logs` may tell more"),
+        };
+        Self::new(code, error.to_string()).hint(hint)
+    }
+}
+
+/// What stays the same about a job.
+#[derive(Clone, Debug, PartialEq)]
+pub struct JobRecord {
+    /// Its id.
+    pub id: JobId,
+    /// The operation's name, e.g. `infer`.
+    pub operation: String,
+    /// To whom it belongs.
+    pub principal: PrincipalId,
+    /// Whether it runs on when nobody reads it.
+    pub detached: bool,
+    /// The queen's job that it works for.
+    pub origin: Option<JobId>,
+    /// When it was created, in milliseconds since the Unix epoch.
+    pub created_at_ms: u64,
+}
+
+/// Where the work for a job is done: a job at the next hop.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Frame {
+pub struct Placement {
+    /// Which hive does it.
+    pub hive: HiveId,
+    /// Its job there.
+    pub child: JobId,
+    /// What the job takes there, in the words of whoever placed it.
+    pub slot: String,
+}
+
+/// A job as a store has it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StoredJob {
+    /// What stays the same about it.
+    pub record: JobRecord,
+    /// What was asked for, as long as no hive has it.
+    pub request: Option<SubmitRequest>,
+    /// Which hive has it.
+    pub placement: Option<Placement>,
+    /// The last event of its child that is in its log; 0 for none.
+    pub child_seq: u64,
+    /// Where it stands.
+    pub state: JobState,
+    /// When it ended, in milliseconds since the Unix epoch.
+    pub ended_at_ms: Option<u64>,
+    /// The number of its last event.
+    pub seq: u64,
+    /// The bytes of its events.
+    pub bytes: u64,
+}
+
+/// One thing that a store is to write.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Change {
+    /// There is a new job.
+    Create {
+        /// The job.
+        record: JobRecord,
+        /// What was asked for.
+        request: SubmitRequest,
+    },
+    /// A hive has the job now, and its request need not be kept any longer.
+    Place {
+        /// The job.
+        job: JobId,
+        /// Where it is.
+        placement: Placement,
+    },
+    /// The job's log has grown.
+    Append {
+        /// The job.
+        job: JobId,
+        /// By these, which follow what is stored already.
+        frames: Vec<Frame>,
+        /// The last event of the job's child that is among them.
+        child_seq: Option<u64>,
+        /// How and when the job ended, in milliseconds since the Unix epoch, if the last of them says so.
+        end: Option<(JobState, u64)>,
+    },
+    /// The job is no longer kept.
+    Remove {
+        /// The job.
+        job: JobId,
+    },
+}
+
+/// One event, a job's unless said otherwise, encoded once for all its readers.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Frame<E = JobEvent> {
     seq: u64,
     sse: Bytes,
     json: Range<usize>,
+    event: PhantomData<fn() -> E>,
 }
 
 impl Frame {
-    pub(crate) fn encode(seq: u64, event: &JobEvent) -> Self {
+    /// The event as number `seq` of its stream.
+    pub fn encode(seq: u64, event: &JobEvent) -> Self {
         let body = serde_json::to_string(event).expect("an event is plain data");
-        let head = format!("id: {seq}\nevent: {}\ndata: ", event.kind());
         // An event is a JSON object, and its number becomes the first field of it.
         let fields = body.strip_prefix('{').expect("an event is a JSON object");
-        let sse = format!("{head}{{\"seq\":{seq},{fields}\n\n");
+        Self::build(seq, event.kind(), format_args!("{{\"seq\":{seq},{fields}"))
+    }
+
+    /// The frames, numbered from `first_seq`, whose server-sent events stand in `text` one after
+    /// another. `None` when they do not.
+    pub fn split(first_seq: u64, text: &Bytes) -> Option<Vec<Self>> {
+        let line = |from: usize| Some(from + text[from..].iter().position(|byte| *byte == b'\n')? + 1);
+        let mut frames = Vec::new();
+        let mut start = 0;
+        while start < text.len() {
+            // An id, an event, a data line and an empty one; JSON has no line ends of its own.
+            let data = line(line(start)?)?;
+            let empty = line(data)?;
+            let end = line(empty)?;
+            let is_frame = text[data..].starts_with(b"data: ") && end == empty + 1;
+            if !is_frame {
+                return None;
+            }
+            let json = data + "data: ".len() - start..empty - 1 - start;
+            let seq = first_seq + frames.len() as u64;
+            frames.push(Self { seq, sse: text.slice(start..end), json, event: PhantomData });
+            start = end;
+        }
+        Some(frames)
+    }
+}
+
+impl Frame<SystemEvent> {
+    pub(crate) fn encode_system(event: &SystemEvent) -> Self {
+        let json = serde_json::to_string(event).expect("an event is plain data");
+        Self::build(event.seq, event.kind.name(), format_args!("{json}"))
+    }
+}
+
+impl<E> Frame<E> {
+    fn build(seq: u64, kind: &str, json: fmt::Arguments<'_>) -> Self {
+        let head = format!("id: {seq}\nevent: {kind}\ndata: ");
+        let sse = format!("{head}{json}\n\n");
         let json = head.len()..sse.len() - "\n\n".len();
-        Self { seq, sse: sse.into(), json }
+        Self { seq, sse: sse.into(), json, event: PhantomData }
     }
 
     /// The event's place in the stream.
@@ -59,38 +234,6 @@ impl Frame {
     }
 }
 
-/// Keeps every job whole in memory.
-#[derive(Debug, Default)]
-pub struct MemoryStore(());
-
-impl JobStore for MemoryStore {
-    fn create(&self, _job: &JobId) -> Arc<dyn StoredLog> {
-        Arc::new(MemoryLog::default())
-    }
-}
-
-/// Frames numbered from 1 without a gap, so that a frame's place is its number less one.
-#[derive(Debug, Default)]
-struct MemoryLog(RwLock<Vec<Frame>>);
-
-impl StoredLog for MemoryLog {
-    fn append(&self, frame: Frame) {
-        self.0.write().unwrap_or_else(PoisonError::into_inner).push(frame);
-    }
-
-    fn read(&self, after: u64, max_bytes: usize) -> Vec<Frame> {
-        let frames = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        let after = usize::try_from(after).unwrap_or(usize::MAX).min(frames.len());
-        let mut bytes = 0;
-        let page = frames[after..].iter().take_while(|frame| {
-            let first = bytes == 0;
-            bytes += frame.len();
-            first || bytes <= max_bytes
-        });
-        page.cloned().collect()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use rbee_protocol::Token;
@@ -110,22 +253,20 @@ mod tests {
     }
 
     #[test]
-    fn a_page_holds_as_much_as_fits_and_at_least_one_frame() {
-        let log = MemoryStore::default().create(&JobId::from_bits(1));
-        for seq in 1..=5 {
-            log.append(frame(seq, "text"));
+    fn frames_are_found_again_in_their_text_and_nowhere_else() {
+        let frames: Vec<Frame> =
+            ["a\nb\n\ndata: x", "", "\u{2028}"].iter().zip(5..).map(|(text, seq)| frame(seq, text)).collect();
+        let text: Bytes = frames.iter().flat_map(|frame| frame.sse().to_vec()).collect();
+        assert_eq!(Frame::split(5, &text).as_ref(), Some(&frames));
+        let whole: Vec<usize> = frames
+            .iter()
+            .scan(0, |end, frame| {
+                *end += frame.len();
+                Some(*end)
+            })
+            .collect();
+        for cut in 1..text.len() {
+            assert_eq!(Frame::split(5, &text.slice(..cut)).is_some(), whole.contains(&cut), "cut at {cut}");
         }
-        let length = frame(1, "text").len();
-        let check = |after, max_bytes, expected: &[u64]| {
-            let seqs: Vec<u64> = log.read(after, max_bytes).iter().map(Frame::seq).collect();
-            assert_eq!(seqs, expected, "after {after}, up to {max_bytes} bytes");
-        };
-        check(0, usize::MAX, &[1, 2, 3, 4, 5]);
-        check(0, 0, &[1]);
-        check(1, 2 * length, &[2, 3]);
-        check(1, 2 * length - 1, &[2]);
-        check(4, 2 * length, &[5]);
-        check(5, usize::MAX, &[]);
-        check(u64::MAX, usize::MAX, &[]);
     }
 }

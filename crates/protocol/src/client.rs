@@ -1,4 +1,3 @@
-use std::collections::VecDeque;
 use std::path::Path;
 use std::pin::Pin;
 use std::time::Duration;
@@ -12,7 +11,9 @@ use crate::error::{ApiError, ErrorBody, ErrorCode};
 use crate::event::{Event, JobEvent};
 use crate::id::JobId;
 use crate::job::{DaemonInfo, Health, JobInfo, JobList, StopRequest, Submitted};
+use crate::key::{CreateKey, KeyInfo, KeyList, KeyName, NewKey};
 use crate::operation::SubmitRequest;
+use crate::system::{SystemEvent, SystemEventKind};
 
 /// A stream that has been silent for this long, three heartbeats, is taken for cut.
 const SILENCE_LIMIT: Duration = Duration::from_secs(45);
@@ -121,15 +122,15 @@ impl Client {
     /// Follows a job's stream from the event after number `after` (0 for the first one), through
     /// cut connections, to its end.
     pub fn follow(&self, job: &JobId, after: u64) -> Follow {
-        Follow {
-            client: self.clone(),
-            path: format!("/v1/jobs/{job}/stream"),
-            last_seq: after,
-            stream: None,
-            pending: VecDeque::new(),
-            failures: 0,
-            ended: false,
-        }
+        let events = Events::new(self, format!("/v1/jobs/{job}/stream"), after, true);
+        Follow { events, ended: false }
+    }
+
+    /// Follows what happens to the service, from the event after number `after` (0 for the first one that is
+    /// kept), until the queen stops. For an operator.
+    pub fn follow_system(&self, after: u64) -> FollowSystem {
+        // The queen that answers next numbers its own events.
+        FollowSystem { events: Events::new(self, "/v1/system/events".to_owned(), after, false), ended: false }
     }
 
     /// Asks for a job to be cancelled. It has been when its stream's end event says so.
@@ -154,6 +155,38 @@ impl Client {
     /// [`ClientError::Api`] when the key is not accepted.
     pub async fn jobs(&self) -> Result<JobList, ClientError> {
         self.call(Method::GET, "/v1/jobs", None::<&()>).await
+    }
+
+    /// The jobs of everybody, newest first, for an operator.
+    ///
+    /// # Errors
+    /// [`ClientError::Api`] when the key is not an operator's.
+    pub async fn all_jobs(&self) -> Result<JobList, ClientError> {
+        self.call(Method::GET, "/v1/jobs?all=true", None::<&()>).await
+    }
+
+    /// Makes a key, which is in the answer and nowhere else.
+    ///
+    /// # Errors
+    /// [`ClientError::Api`] when there is one of that name, or when ours is not an operator's.
+    pub async fn create_key(&self, request: &CreateKey) -> Result<NewKey, ClientError> {
+        self.call(Method::POST, "/v1/keys", Some(request)).await
+    }
+
+    /// The keys that there are, by name.
+    ///
+    /// # Errors
+    /// [`ClientError::Api`] when ours is not an operator's.
+    pub async fn keys(&self) -> Result<KeyList, ClientError> {
+        self.call(Method::GET, "/v1/keys", None::<&()>).await
+    }
+
+    /// Revokes a key: whoever has it is answered no more, and cut off from what they read.
+    ///
+    /// # Errors
+    /// [`ClientError::Api`] when there is no such key, or when ours is not an operator's.
+    pub async fn revoke_key(&self, name: &KeyName) -> Result<KeyInfo, ClientError> {
+        self.call(Method::DELETE, &format!("/v1/keys/{name}"), None::<&()>).await
     }
 
     /// Which program answers, and since when.
@@ -247,20 +280,29 @@ pub struct Followed {
     pub json: String,
 }
 
-type SseStream = Pin<Box<dyn Stream<Item = Result<SseEvent, EventStreamError<reqwest::Error>>> + Send>>;
+/// One event of the service as it was followed.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FollowedSystem {
+    /// What happened.
+    pub event: SystemEvent,
+    /// The line of JSON that carried it.
+    pub json: String,
+}
 
 /// A job's stream that is being followed; made by [`Client::follow`].
 pub struct Follow {
-    client: Client,
-    path: String,
-    last_seq: u64,
-    stream: Option<SseStream>,
-    pending: VecDeque<Followed>,
-    failures: usize,
+    events: Events,
     ended: bool,
 }
 
 impl Follow {
+    /// The same, but given up when it is cut: for whoever knows how to find the daemon again.
+    #[must_use]
+    pub fn once(mut self) -> Self {
+        self.events.resumes = false;
+        self
+    }
+
     /// The next event, or `None` after the end event. Cancel-safe.
     ///
     /// A stream that stops without an end event was cut, and is resumed after the last event seen.
@@ -269,39 +311,108 @@ impl Follow {
     /// [`ClientError::Unreachable`] when it cannot be resumed, [`ClientError::Api`] when the daemon
     /// does not know the job.
     pub async fn next(&mut self) -> Result<Option<Followed>, ClientError> {
-        loop {
-            if let Some(followed) = self.pending.pop_front() {
-                return Ok(Some(followed));
+        if self.ended {
+            return Ok(None);
+        }
+        let json = loop {
+            // A job's stream has ended with its end event, whatever is said after it.
+            if let Data::Event(json) = self.events.next().await? {
+                break json;
             }
-            if self.ended {
+        };
+        let Event { seq, event } = self.events.read(&json)?;
+        self.events.accept(seq, seq)?;
+        self.ended = matches!(event, JobEvent::End(_));
+        Ok(Some(Followed { seq, event, json }))
+    }
+}
+
+/// The service's events that are being followed; made by [`Client::follow_system`].
+pub struct FollowSystem {
+    events: Events,
+    ended: bool,
+}
+
+impl FollowSystem {
+    /// The next event, or `None` when the queen has stopped. Cancel-safe.
+    ///
+    /// # Errors
+    /// [`ClientError::Unreachable`] when the stream is cut, [`ClientError::Api`] when the key is not an
+    /// operator's.
+    pub async fn next(&mut self) -> Result<Option<FollowedSystem>, ClientError> {
+        if self.ended {
+            return Ok(None);
+        }
+        let json = match self.events.next().await? {
+            Data::Event(json) => json,
+            Data::Done => {
+                self.ended = true;
                 return Ok(None);
             }
+        };
+        let event: SystemEvent = self.events.read(&json)?;
+        match event.kind {
+            SystemEventKind::Lost { from, to } => self.events.accept(from, to)?,
+            _ => self.events.accept(event.seq, event.seq)?,
+        }
+        Ok(Some(FollowedSystem { event, json }))
+    }
+}
+
+type SseStream = Pin<Box<dyn Stream<Item = Result<SseEvent, EventStreamError<reqwest::Error>>> + Send>>;
+
+/// What a stream's `data:` line carries.
+enum Data {
+    /// An event, in JSON.
+    Event(String),
+    /// The word that there are no more.
+    Done,
+}
+
+/// A stream of numbered events, and the place in it.
+struct Events {
+    client: Client,
+    path: String,
+    last_seq: u64,
+    stream: Option<SseStream>,
+    failures: usize,
+    resumes: bool,
+}
+
+impl Events {
+    fn new(client: &Client, path: String, after: u64, resumes: bool) -> Self {
+        Self { client: client.clone(), path, last_seq: after, stream: None, failures: 0, resumes }
+    }
+
+    /// What comes next, through cut connections. Cancel-safe.
+    async fn next(&mut self) -> Result<Data, ClientError> {
+        loop {
             let Some(stream) = &mut self.stream else {
                 self.connect().await?;
                 continue;
             };
             match stream.next().await {
-                Some(Ok(event)) => self.accept(&event)?,
+                Some(Ok(event)) if event.data.is_empty() => {}
+                Some(Ok(event)) if event.data == "[DONE]" => return Ok(Data::Done),
+                Some(Ok(event)) => return Ok(Data::Event(event.data)),
                 Some(Err(error)) => self.cut(error.to_string())?,
                 None => self.cut("the stream was cut".to_owned())?,
             }
         }
     }
 
-    fn accept(&mut self, sse: &SseEvent) -> Result<(), ClientError> {
-        if sse.data == "[DONE]" || sse.data.is_empty() {
-            return Ok(());
-        }
-        let Event { seq, event } =
-            serde_json::from_str(&sse.data).map_err(|error| self.client.garbled(error.to_string()))?;
-        if seq != self.last_seq + 1 {
-            let reason = format!("event {seq} came after event {}", self.last_seq);
+    fn read<T: DeserializeOwned>(&self, json: &str) -> Result<T, ClientError> {
+        serde_json::from_str(json).map_err(|error| self.client.garbled(error.to_string()))
+    }
+
+    /// Takes note of the events `from` to `to`, which must be those that follow.
+    fn accept(&mut self, from: u64, to: u64) -> Result<(), ClientError> {
+        if from != self.last_seq + 1 || to < from {
+            let reason = format!("event {from} came after event {}", self.last_seq);
             return Err(self.client.garbled(reason));
         }
-        self.last_seq = seq;
+        self.last_seq = to;
         self.failures = 0;
-        self.ended = matches!(event, JobEvent::End(_));
-        self.pending.push_back(Followed { seq, event, json: sse.data.clone() });
         Ok(())
     }
 
@@ -332,7 +443,7 @@ impl Follow {
     fn cut(&mut self, reason: String) -> Result<(), ClientError> {
         self.stream = None;
         self.failures += 1;
-        if self.failures > RESUME_DELAYS_MS.len() {
+        if !self.resumes || self.failures > RESUME_DELAYS_MS.len() {
             return Err(ClientError::Unreachable { peer: self.client.peer.clone(), reason });
         }
         Ok(())

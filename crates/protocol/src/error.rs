@@ -1,7 +1,8 @@
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 /// What kind of failure it was. Each kind has one HTTP status and one exit code.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ErrorCode {
     /// Cancelled, by its owner or because nobody read it.
@@ -34,6 +35,8 @@ pub enum ErrorCode {
     ContextFull,
     /// No such model, job, hive or file.
     NotFound,
+    /// There is one of that name already.
+    Exists,
     /// Nobody there to do it.
     Unavailable,
     /// Not enough memory for the model.
@@ -58,6 +61,38 @@ pub enum ErrorCode {
 }
 
 impl ErrorCode {
+    /// The code's name on the wire.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Cancelled => "cancelled",
+            Self::Interrupted => "interrupted",
+            Self::Abandoned => "abandoned",
+            Self::Quota => "quota",
+            Self::Usage => "usage",
+            Self::BadRequest => "bad_request",
+            Self::UnsupportedMediaType => "unsupported_media_type",
+            Self::TooLarge => "too_large",
+            Self::MethodNotAllowed => "method_not_allowed",
+            Self::Timeout => "timeout",
+            Self::CursorAhead => "cursor_ahead",
+            Self::BadModel => "bad_model",
+            Self::BadData => "bad_data",
+            Self::ContextFull => "context_full",
+            Self::NotFound => "not_found",
+            Self::Exists => "exists",
+            Self::Unavailable => "unavailable",
+            Self::DoesNotFit => "does_not_fit",
+            Self::WorkerCrashed => "worker_crashed",
+            Self::WorkerHung => "worker_hung",
+            Self::Io => "io",
+            Self::DiskFull => "disk_full",
+            Self::Busy => "busy",
+            Self::Unauthorized => "unauthorized",
+            Self::Denied => "denied",
+            Self::Internal => "internal",
+        }
+    }
+
     /// The HTTP status that answers a request which fails so.
     pub fn http_status(self) -> u16 {
         match self {
@@ -67,7 +102,7 @@ impl ErrorCode {
             Self::NotFound => 404,
             Self::MethodNotAllowed => 405,
             Self::Timeout => 408,
-            Self::CursorAhead | Self::Cancelled => 409,
+            Self::CursorAhead | Self::Cancelled | Self::Exists => 409,
             Self::TooLarge => 413,
             Self::UnsupportedMediaType => 415,
             Self::BadModel | Self::ContextFull => 422,
@@ -92,7 +127,8 @@ impl ErrorCode {
             | Self::UnsupportedMediaType
             | Self::TooLarge
             | Self::MethodNotAllowed
-            | Self::CursorAhead => 2,
+            | Self::CursorAhead
+            | Self::Exists => 2,
             Self::BadModel | Self::BadData | Self::ContextFull => 65,
             Self::NotFound => 66,
             Self::Unavailable | Self::DoesNotFit | Self::Timeout => 69,
@@ -105,7 +141,7 @@ impl ErrorCode {
 }
 
 /// A failure as it travels: what happened, and what to do next.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema, thiserror::Error)]
 #[error("{message}")]
 pub struct ApiError {
     /// What kind of failure.
@@ -132,7 +168,7 @@ impl ApiError {
 }
 
 /// The body of every answer that reports a failure.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ErrorBody {
     /// The failure.
     pub error: ApiError,
@@ -147,5 +183,17 @@ mod tests {
         let error: ApiError = serde_json::from_str(r#"{"code":"from_the_future","message":"m"}"#)
             .expect("unknown codes are read");
         assert_eq!(error.code, ErrorCode::Internal);
+    }
+
+    #[test]
+    fn a_codes_name_is_what_the_wire_says() {
+        for code in [
+            ErrorCode::Cancelled,
+            ErrorCode::UnsupportedMediaType,
+            ErrorCode::DoesNotFit,
+            ErrorCode::Internal,
+        ] {
+            assert_eq!(serde_json::to_value(code).expect("plain data"), code.name());
+        }
     }
 }

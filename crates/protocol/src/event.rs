@@ -1,11 +1,12 @@
 use rbee_narration::Line;
 use serde::{Deserialize, Serialize, Serializer};
 use serde_json::Value;
+use utoipa::ToSchema;
 
 use crate::{error::ApiError, error::ErrorCode, job::JobState};
 
 /// One event of a job's stream, as its `data:` line carries it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Event {
     /// Its place in the stream: 1, 2, 3 …
     pub seq: u64,
@@ -15,7 +16,7 @@ pub struct Event {
 }
 
 /// What happens in a job's stream.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum JobEvent {
     /// A component said what it does.
@@ -26,7 +27,8 @@ pub enum JobEvent {
     Token(Token),
     /// The answer of a question-like operation.
     Result {
-        /// The answer itself; its shape depends on the operation.
+        /// The answer itself: a `QueenReport` for `status`, a `HiveReport` for `hive_status`, and a `HiveList`,
+        /// a `WorkerList` or a `ModelList` for the others.
         result: Value,
     },
     /// How the job ended. Nothing follows it.
@@ -47,7 +49,7 @@ impl JobEvent {
 }
 
 /// How far a phase has come.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Progress {
     /// Which phase.
     pub phase: Phase,
@@ -61,7 +63,7 @@ pub struct Progress {
 }
 
 /// The phases that a job can be in before its answer begins.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Phase {
     /// Waiting for its turn; `done` counts up to `total`, the place it began at.
@@ -75,7 +77,7 @@ pub enum Phase {
 }
 
 /// What a [`Progress`] counts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Unit {
     /// Jobs ahead in the queue.
@@ -89,7 +91,7 @@ pub enum Unit {
 }
 
 /// A piece of the answer: whole UTF-8, never empty.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Token {
     /// The text.
     pub text: String,
@@ -101,7 +103,7 @@ pub struct Token {
 }
 
 /// How a job ended.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct End {
     /// Succeeded, failed or cancelled.
     pub state: EndState,
@@ -117,12 +119,23 @@ pub struct End {
     /// Where the time went.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timings: Option<Timings>,
+    /// How long it took from the word to stop until the work had stopped and its slot was free, in
+    /// milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none", serialize_with = "rounded_option")]
+    pub cancel_ms: Option<f64>,
 }
 
 impl End {
     /// The end of a job that did what it was asked to.
     pub fn succeeded() -> Self {
-        Self { state: EndState::Succeeded, finish_reason: None, error: None, usage: None, timings: None }
+        Self {
+            state: EndState::Succeeded,
+            finish_reason: None,
+            error: None,
+            usage: None,
+            timings: None,
+            cancel_ms: None,
+        }
     }
 
     /// The end of a job that `error` stopped: cancelled if that is its code, else failed.
@@ -133,7 +146,7 @@ impl End {
 }
 
 /// The three ways in which a job ends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum EndState {
     /// It did what it was asked to.
@@ -155,7 +168,7 @@ impl From<EndState> for JobState {
 }
 
 /// Why an answer stops where it stops.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum FinishReason {
     /// The model ended it, or a stop string came up.
@@ -167,7 +180,7 @@ pub enum FinishReason {
 }
 
 /// How many tokens were read and written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Usage {
     /// Tokens of the prompt, template included.
     pub prompt_tokens: u64,
@@ -177,7 +190,7 @@ pub struct Usage {
 
 /// Where a job's time went. Durations are wall time in milliseconds, from the monotonic clock of the
 /// process that did the work.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Timings {
     /// Waiting for a hive and a free worker.
     #[serde(serialize_with = "rounded")]
@@ -202,4 +215,9 @@ pub struct Timings {
 /// Microseconds and thousandths of a token are as much as anybody can use.
 fn rounded<S: Serializer>(value: &f64, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_f64((value * 1e3).round() / 1e3)
+}
+
+#[expect(clippy::ref_option, reason = "serde hands the field over so")]
+fn rounded_option<S: Serializer>(value: &Option<f64>, serializer: S) -> Result<S::Ok, S::Error> {
+    rounded(&value.unwrap_or_default(), serializer)
 }

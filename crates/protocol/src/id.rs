@@ -2,6 +2,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 /// A text that is not an id of the kind it was given for.
 #[derive(Debug, thiserror::Error)]
@@ -9,8 +10,9 @@ use serde::{Deserialize, Serialize};
 pub struct InvalidId(String);
 
 /// Names one job: `job-` and 128 random bits in hexadecimal.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
 #[serde(try_from = "String", into = "String")]
+#[schema(pattern = "^job-[0-9a-f]{32}$", example = "job-dd7b4a3fba570c6d1529f887f6f1eecf")]
 pub struct JobId(String);
 
 impl JobId {
@@ -57,9 +59,9 @@ impl fmt::Display for JobId {
 }
 
 macro_rules! name {
-    ($(#[$doc:meta])* $name:ident) => {
-        $(#[$doc])*
-        #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+    ($(#[$meta:meta])* $name:ident) => {
+        #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
+        $(#[$meta])*
         #[serde(transparent)]
         pub struct $name(String);
 
@@ -85,18 +87,22 @@ macro_rules! name {
 
 name! {
     /// Names one hive, e.g. `local` for the one on the queen's machine.
+    #[schema(example = "local")]
     HiveId
 }
 name! {
     /// Names one worker process of one hive, e.g. `worker-3`.
+    #[schema(example = "worker-3")]
     WorkerId
 }
 name! {
     /// Says which model is meant: a name in the hive's store, or the path of a `.gguf` file on its machine.
+    #[schema(min_length = 1, example = "SmolLM2-135M-Instruct.Q4_1")]
     ModelRef
 }
 name! {
     /// Says to whom a job belongs.
+    #[schema(example = "ada")]
     PrincipalId
 }
 

@@ -9,16 +9,20 @@ mod error;
 mod event;
 mod id;
 mod job;
+mod key;
 mod operation;
 mod report;
+mod system;
 
-pub use client::{Client, ClientError, Follow, Followed};
+pub use client::{Client, ClientError, Follow, FollowSystem, Followed, FollowedSystem};
 pub use error::{ApiError, ErrorBody, ErrorCode};
 pub use event::{End, EndState, Event, FinishReason, JobEvent, Phase, Progress, Timings, Token, Unit, Usage};
 pub use id::{HiveId, InvalidId, JobId, ModelRef, PrincipalId, WorkerId};
 pub use job::{DaemonInfo, Health, JobInfo, JobList, JobState, StopRequest, Submitted};
+pub use key::{CreateKey, InvalidKeyName, KeyInfo, KeyList, KeyName, KeyRole, NewKey};
 pub use operation::{InferRequest, Message, Operation, Role, SubmitRequest};
 pub use report::{
     Device, DeviceKind, HiveList, HiveReport, HiveState, HiveSummary, ModelInfo, ModelList, QueenReport,
     WorkerInfo, WorkerList, WorkerState,
 };
+pub use system::{JobRef, SystemEvent, SystemEventKind, WorkerRef};

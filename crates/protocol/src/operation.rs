@@ -1,11 +1,18 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+use utoipa::openapi::RefOr;
+use utoipa::openapi::schema::{AdditionalProperties, Object, ObjectBuilder, OneOfBuilder, Schema, Type};
+use utoipa::{PartialSchema, ToSchema};
 
 use crate::error::{ApiError, ErrorCode};
 use crate::id::{HiveId, JobId, ModelRef};
 
+/// A request has so many texts to stop at, each of so many bytes. It bounds what is held back of an answer.
+const STOP_MAX: usize = 16;
+const STOP_MAX_BYTES: usize = 256;
+
 /// What a job does.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(tag = "operation", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Operation {
     /// Answers a chat with a model's tokens.
@@ -45,34 +52,43 @@ impl Operation {
 }
 
 /// A chat to answer, and how. What is absent is the model's or the engine's default.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct InferRequest {
     /// Which model; the default model when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub model: Option<ModelRef>,
-    /// The chat so far, oldest first.
+    /// The chat so far, oldest first; at least one message is of the role `user`.
+    #[schema(min_items = 1)]
     pub messages: Vec<Message>,
     /// How many tokens to generate at most.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 1, format = "uint32", maximum = 4_294_967_295_u32)]
     pub max_tokens: Option<u32>,
     /// How freely to choose: 0 always takes the likeliest token.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 0, maximum = 100)]
     pub temperature: Option<f32>,
     /// Choose among so many of the likeliest tokens; 0 for all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(format = "uint32", maximum = 4_294_967_295_u32)]
     pub top_k: Option<u32>,
     /// Choose among the likeliest tokens that make up this probability together, 0 to 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 0, maximum = 1)]
     pub top_p: Option<f32>,
     /// Choose among tokens at least this likely compared with the likeliest, 0 to 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 0, maximum = 1)]
     pub min_p: Option<f32>,
     /// Makes the choice repeatable.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(format = "uint64", maximum = 18_446_744_073_709_551_615_u64)]
     pub seed: Option<u64>,
-    /// Texts at which the answer ends; they are not part of it.
+    /// Texts at which the answer ends; they are not part of it. At most 16, none empty, none over 256
+    /// bytes.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schema(max_items = 16)]
     pub stop: Vec<String>,
 }
 
@@ -94,6 +110,11 @@ impl InferRequest {
                 return Err(ApiError::new(ErrorCode::BadRequest, message).hint(hint));
             }
         }
+        let long = |stop: &String| stop.is_empty() || stop.len() > STOP_MAX_BYTES;
+        if self.stop.len() > STOP_MAX || self.stop.iter().any(long) {
+            let hint = format!("give it at most {STOP_MAX} texts, each of 1 to {STOP_MAX_BYTES} bytes");
+            return Err(ApiError::new(ErrorCode::BadRequest, "`stop` is out of its range").hint(hint));
+        }
         if self.max_tokens == Some(0) {
             let error = ApiError::new(ErrorCode::BadRequest, "`max_tokens` is 0, which leaves nothing to do");
             return Err(error.hint("ask for one token at least, or leave it out"));
@@ -103,7 +124,7 @@ impl InferRequest {
 }
 
 /// One message of a chat.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Message {
     /// Who speaks.
@@ -113,7 +134,7 @@ pub struct Message {
 }
 
 /// Who speaks in a chat.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Role {
     /// Whoever set the scene.
@@ -163,6 +184,64 @@ impl TryFrom<Map<String, Value>> for SubmitRequest {
     }
 }
 
+// Not derived, for the same reason: every operation with its fields is an object of its own here, and closed.
+// What only daemons ask of one another is left out.
+impl PartialSchema for SubmitRequest {
+    fn schema() -> RefOr<Schema> {
+        let RefOr::T(Schema::OneOf(operations)) = Operation::schema() else {
+            unreachable!("an enum whose variants have fields is one of several schemas")
+        };
+        let requests = operations.items.into_iter().map(request_schema);
+        let public = requests.filter(|request| !is_operation(request, &Operation::HiveWatch {}));
+        let one_of = public.fold(OneOfBuilder::new(), |one_of, request| one_of.item(request));
+        one_of.description(Some("An operation with its fields, and how to run it.")).into()
+    }
+}
+
+impl ToSchema for SubmitRequest {
+    fn schemas(schemas: &mut Vec<(String, RefOr<Schema>)>) {
+        InferRequest::schemas(schemas);
+        schemas.push((HiveId::name().into_owned(), HiveId::schema()));
+    }
+}
+
+fn request_schema(operation: RefOr<Schema>) -> Object {
+    let detached = ObjectBuilder::new()
+        .schema_type(Type::Boolean)
+        .description(Some("Whether the job runs on when nobody reads it."))
+        .default(Some(false.into()));
+    let mut request = ObjectBuilder::new().property("detached", detached).build();
+    add_fields(&mut request, operation);
+    request.additional_properties = Some(Box::new(AdditionalProperties::FreeForm(false)));
+    request
+}
+
+fn add_fields(request: &mut Object, part: RefOr<Schema>) {
+    match part {
+        RefOr::T(Schema::AllOf(parts)) => {
+            parts.items.into_iter().for_each(|part| add_fields(request, part));
+            request.description = parts.description.or(request.description.take());
+        }
+        RefOr::T(Schema::Object(part)) => {
+            request.properties.extend(part.properties);
+            request.required.extend(part.required);
+            request.description = part.description.or(request.description.take());
+        }
+        // The only operation whose fields are a type.
+        RefOr::Ref(_) => add_fields(request, InferRequest::schema()),
+        RefOr::T(_) => unreachable!("an operation is an object"),
+    }
+}
+
+fn is_operation(request: &Object, operation: &Operation) -> bool {
+    match request.properties.get("operation") {
+        Some(RefOr::T(Schema::Object(tag))) => {
+            tag.enum_values.iter().flatten().any(|name| name == operation.name())
+        }
+        _ => unreachable!("every operation says its name"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -196,6 +275,9 @@ mod tests {
             (r#"{"messages":[],"top_p":1.5}"#, "top_p"),
             (r#"{"messages":[],"min_p":-0.1}"#, "min_p"),
             (r#"{"messages":[],"max_tokens":0}"#, "max_tokens"),
+            (r#"{"messages":[],"stop":["x",""]}"#, "stop"),
+            (&format!(r#"{{"messages":[],"stop":["{}"]}}"#, "x".repeat(257)), "stop"),
+            (&format!(r#"{{"messages":[],"stop":["x"{}]}}"#, r#","x""#.repeat(16)), "stop"),
         ] {
             let error = check(json).expect_err(json);
             assert!(error.message.contains(field), "{error}");

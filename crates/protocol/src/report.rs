@@ -1,11 +1,12 @@
 //! What the question-like operations answer.
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::id::{HiveId, WorkerId};
 
 /// What `status` answers.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct QueenReport {
     /// The queen's version.
     pub version: String,
@@ -24,14 +25,14 @@ pub struct QueenReport {
 }
 
 /// What `hive_list` answers.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct HiveList {
     /// The hives.
     pub hives: Vec<HiveSummary>,
 }
 
 /// A hive as the queen sees it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct HiveSummary {
     /// Its name.
     pub hive: HiveId,
@@ -47,7 +48,7 @@ pub struct HiveSummary {
 }
 
 /// Whether a hive can be used.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum HiveState {
     /// The queen is about to reach it.
@@ -59,7 +60,7 @@ pub enum HiveState {
 }
 
 /// What `hive_status` answers.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct HiveReport {
     /// Its name.
     pub hive: HiveId,
@@ -84,7 +85,7 @@ pub struct HiveReport {
 }
 
 /// Something a model can run on.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Device {
     /// CPU or GPU.
     pub kind: DeviceKind,
@@ -100,7 +101,7 @@ pub struct Device {
 }
 
 /// The kinds of [`Device`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum DeviceKind {
     /// The processor, with the machine's memory.
@@ -110,14 +111,14 @@ pub enum DeviceKind {
 }
 
 /// What `model_list` answers.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct ModelList {
     /// The models.
     pub models: Vec<ModelInfo>,
 }
 
 /// A model that a hive has or knows how to get.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct ModelInfo {
     /// What to call it with `-m`.
     pub model: String,
@@ -135,14 +136,14 @@ pub struct ModelInfo {
 }
 
 /// What `worker_list` answers.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct WorkerList {
     /// The workers.
     pub workers: Vec<WorkerInfo>,
 }
 
 /// One worker process.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct WorkerInfo {
     /// Its name.
     pub worker: WorkerId,
@@ -159,7 +160,7 @@ pub struct WorkerInfo {
 }
 
 /// What a worker does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum WorkerState {
     /// Loads its model.

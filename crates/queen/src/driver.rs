@@ -3,12 +3,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use rbee_jobs::{JobWriter, Jobs, Relayed, Service, daemon_info, now_ms, relay};
+use rbee_jobs::{
+    Child, Exposition, JobWriter, Jobs, Placement, Principal, Relayed, Service, SystemLog, daemon_info,
+    interrupted_by_restart, now_ms, relay,
+};
 use rbee_narration::Level;
 use rbee_protocol::{
     ApiError, Client, ClientError, DaemonInfo, End, ErrorCode, HiveId, HiveList, HiveState, InferRequest,
     JobEvent, JobId, ModelInfo, ModelList, Operation, Phase, PrincipalId, Progress, QueenReport, Role,
-    StopRequest, SubmitRequest, Unit, WorkerInfo, WorkerList,
+    StopRequest, SubmitRequest, SystemEventKind, Unit, WorkerInfo, WorkerList, WorkerState,
 };
 use serde::de::DeserializeOwned;
 use tokio::sync::watch;
@@ -20,12 +23,20 @@ use crate::state::{Action, Input, Need, State};
 /// A hive confirms a cancellation within this, since it kills a worker that does not sooner.
 const CANCEL_TIMEOUT: Duration = Duration::from_secs(20);
 
+/// A job that a hive has not begun is given to the next so often, once that hive is seen to be gone or so
+/// much time has passed.
+const HIVE_LOSSES_MAX: u32 = 3;
+const HIVE_LOSS_TIMEOUT: Duration = Duration::from_secs(2);
+
 /// What the queen does with its jobs.
 pub(crate) struct Queen {
     url: String,
     jobs: Jobs,
+    /// What operators are told.
+    pub(crate) events: SystemLog,
     started_at_ms: u64,
     keep_hive: AtomicBool,
+    stopping: AtomicBool,
     shutdown: CancellationToken,
     inner: Mutex<Inner>,
 }
@@ -54,12 +65,14 @@ enum News {
 }
 
 impl Queen {
-    pub(crate) fn new(url: String, jobs: Jobs, shutdown: CancellationToken) -> Self {
+    pub(crate) fn new(url: String, jobs: Jobs, events: SystemLog, shutdown: CancellationToken) -> Self {
         Self {
             url,
             jobs,
+            events,
             started_at_ms: now_ms(),
             keep_hive: AtomicBool::new(false),
+            stopping: AtomicBool::new(false),
             shutdown,
             inner: Mutex::default(),
         }
@@ -68,6 +81,32 @@ impl Queen {
     /// Whether the local hive is to outlive this queen.
     pub(crate) fn keeps_hive(&self) -> bool {
         self.keep_hive.load(Ordering::Relaxed)
+    }
+
+    /// Begins to stop the queen, if nobody has yet.
+    pub(crate) fn begin_to_stop(&self) {
+        if !self.stopping.swap(true, Ordering::Relaxed) {
+            self.events.append(SystemEventKind::QueenStopping {});
+        }
+        self.shutdown.cancel();
+    }
+
+    /// Adds what is counted of hives and workers.
+    pub(crate) fn expose(&self, exposition: &mut Exposition) {
+        let (hives, workers) = {
+            let inner = self.lock();
+            (inner.state.hives(), inner.state.workers())
+        };
+        let hives =
+            [("connecting", HiveState::Connecting), ("ready", HiveState::Ready), ("down", HiveState::Down)]
+                .map(|(name, state)| (name, hives.iter().filter(|hive| hive.state == state).count() as u64));
+        exposition.gauges("rbee_hives", "Hives that the queen knows.", "state", hives);
+        let workers =
+            [("loading", WorkerState::Loading), ("idle", WorkerState::Idle), ("busy", WorkerState::Busy)]
+                .map(|(name, state)| {
+                    (name, workers.iter().filter(|worker| worker.state == state).count() as u64)
+                });
+        exposition.gauges("rbee_workers", "Workers of hives that are there.", "state", workers);
     }
 
     /// Takes in what happened to a hive; `reach` comes with its first report.
@@ -86,6 +125,8 @@ impl Queen {
     /// Waits until `job` may run, and says where.
     async fn place(&self, job: &JobWriter, need: Need) -> Result<Placed<'_>, ApiError> {
         let (sender, mut news) = watch::channel(News::Ahead(0));
+        // What runs on a hive already is reached first: there it has to be cancelled.
+        let may_stop = !matches!(need, Need::Again { .. });
         let turn = {
             let mut inner = self.lock();
             inner.waiting.insert(job.id().clone(), sender);
@@ -121,7 +162,7 @@ impl Queen {
             }
             tokio::select! {
                 changed = news.changed() => changed.expect("the sender stays until the job's turn ends"),
-                () = job.cancelled() => return Err(job.cancel_error()),
+                () = job.cancelled(), if may_stop => return Err(job.cancel_error()),
             }
         }
     }
@@ -129,31 +170,54 @@ impl Queen {
     async fn infer(&self, request: InferRequest, job: &JobWriter) -> Result<End, ApiError> {
         let model = request.model.as_ref().map_or(String::new(), |model| model.as_str().to_owned());
         let asked = Instant::now();
-        let placed = self.place(job, Need::Worker { model }).await?;
-        let queue_ms = asked.elapsed().as_secs_f64() * 1e3;
         let narrator = job.narrator("queen");
-        narrator
-            .action("schedule")
-            .target(&placed.hive)
-            .context(&placed.hive)
-            .human("Hive {} runs it")
-            .emit();
-        let mut end = self.relay(job, &placed, Operation::Infer(request)).await?;
-        if let Some(timings) = &mut end.timings {
-            timings.queue_ms += queue_ms;
+        let mut losses = 0;
+        loop {
+            let placed = self.place(job, Need::Worker { model: model.clone() }).await?;
+            let queue_ms = asked.elapsed().as_secs_f64() * 1e3;
+            let draft = narrator.action("schedule").target(&placed.hive).context(&placed.hive);
+            draft.human("Hive {} runs it").emit();
+            let mut child = SubmitRequest::child(Operation::Infer(request.clone()), job.id().clone());
+            // So that it does not depend on there being a queen all the time either.
+            child.detached = job.is_detached();
+            let child = Child::New(child, Some((&placed.hive, &model)));
+            match self.relay(job, &placed, child).await {
+                // The hive went before it had the job, which begins again when there is one.
+                Err(error)
+                    if error.code == ErrorCode::Interrupted
+                        && job.placement().is_none()
+                        && losses < HIVE_LOSSES_MAX =>
+                {
+                    losses += 1;
+                    tokio::select! {
+                        () = placed.reach.gone.cancelled() => {}
+                        () = job.cancelled() => return Err(job.cancel_error()),
+                        // It is there after all, whatever it was.
+                        () = tokio::time::sleep(HIVE_LOSS_TIMEOUT) => {}
+                    }
+                }
+                Err(error) => return Err(error),
+                Ok(mut end) => {
+                    if let Some(timings) = &mut end.timings {
+                        timings.queue_ms += queue_ms;
+                    }
+                    return Ok(end);
+                }
+            }
         }
-        Ok(end)
     }
 
-    async fn relay(
-        &self,
-        job: &JobWriter,
-        placed: &Placed<'_>,
-        operation: Operation,
-    ) -> Result<End, ApiError> {
+    /// Takes up a job that a hive has from the queen before this one.
+    async fn infer_again(&self, at: Placement, job: &JobWriter) -> Result<End, ApiError> {
+        let Placement { hive, child, slot: model } = at;
+        let placed = self.place(job, Need::Again { hive: hive.clone(), model }).await;
+        let placed = placed.map_err(|error| interrupted(&hive, &error.message))?;
+        self.relay(job, &placed, Child::Existing(child)).await
+    }
+
+    async fn relay(&self, job: &JobWriter, placed: &Placed<'_>, child: Child<'_>) -> Result<End, ApiError> {
         let Placed { hive, reach, .. } = placed;
-        let request = SubmitRequest::child(operation, job.id().clone());
-        match relay(job, &reach.client, request, CANCEL_TIMEOUT, reach.gone.cancelled()).await {
+        match relay(job, &reach.client, child, CANCEL_TIMEOUT, reach.gone.cancelled()).await {
             Relayed::Ended(end) => Ok(end),
             Relayed::Gone(()) => Err(interrupted(hive, "it went away")),
             Relayed::Failed(ClientError::Api(error)) if error.code == ErrorCode::NotFound => {
@@ -290,7 +354,7 @@ impl Service for Queen {
         daemon_info("queen", self.started_at_ms)
     }
 
-    fn check(&self, request: &SubmitRequest) -> Result<(), ApiError> {
+    fn check(&self, request: &SubmitRequest, by: &Principal) -> Result<(), ApiError> {
         let bad = |message: &str, hint: &str| Err(ApiError::new(ErrorCode::BadRequest, message).hint(hint));
         if request.origin.is_some() {
             return bad("`origin` is for hives and workers", "leave it out");
@@ -303,6 +367,12 @@ impl Service for Queen {
                 }
                 if infer.model.as_ref().is_some_and(|model| model.as_str().is_empty()) {
                     return bad("the model's name is empty", "leave `model` out for the default model");
+                }
+                // What there is to say about a file is not for everybody with a key.
+                if !by.operator && infer.model.as_ref().is_some_and(|model| model.as_str().contains('/')) {
+                    let message = "only operators may name a model by the path of its file";
+                    let hint = "`rbee model list` shows the models that have names";
+                    return Err(ApiError::new(ErrorCode::Denied, message).hint(hint));
                 }
                 Ok(())
             }
@@ -317,7 +387,9 @@ impl Service for Queen {
             Operation::HiveStatus { hive } => {
                 let hive = hive.unwrap_or_else(hives::local);
                 let placed = self.place(&job, Need::Hive(hive.clone())).await?;
-                self.relay(&job, &placed, Operation::HiveStatus { hive: Some(hive) }).await
+                let operation = Operation::HiveStatus { hive: Some(hive) };
+                let child = SubmitRequest::child(operation, job.id().clone());
+                self.relay(&job, &placed, Child::New(child, None)).await
             }
             Operation::WorkerList {} => {
                 let lists: Vec<WorkerList> = self.ask_all(&Operation::WorkerList {}, &job).await?;
@@ -346,8 +418,18 @@ impl Service for Queen {
         }
     }
 
+    /// An answer that was begun goes on where it is; one that nobody had begun yet begins. Questions are
+    /// quickly asked anew.
+    async fn resume(self: Arc<Self>, operation: Option<Operation>, job: JobWriter) -> Result<End, ApiError> {
+        match (job.placement(), operation) {
+            (Some(at), _) => self.infer_again(at, &job).await,
+            (None, Some(Operation::Infer(request))) => self.infer(request, &job).await,
+            (None, _) => Err(interrupted_by_restart()),
+        }
+    }
+
     fn stop(&self, request: StopRequest) {
         self.keep_hive.store(request.keep_hive, Ordering::Relaxed);
-        self.shutdown.cancel();
+        self.begin_to_stop();
     }
 }

@@ -3,7 +3,9 @@
 
 mod driver;
 mod hives;
+mod http;
 mod keys;
+mod printer;
 mod state;
 
 use std::io;
@@ -14,18 +16,29 @@ use std::time::Duration;
 
 use anyhow::Context;
 use clap::Parser;
-use rbee_home::{Announcer, Config, Home, HomeError, Lock, QueenAddress, asked_to_end, read_or_create_key};
-use rbee_jobs::{Access, Jobs, Limits, Listener, router, run};
+use rbee_home::{
+    Announcer, Config, Home, HomeError, JournalKind, Lock, QueenAddress, allow_open_files, asked_to_end,
+    keep_memory_private,
+};
+use rbee_jobs::{Access, Jobs, Limits, Listener, StoreError, SystemLog, Unfinished, run};
+use rbee_journal::Journal;
 use rbee_narration::{Level, Log, SystemNarrator};
-use rbee_protocol::{Client, StopRequest};
+use rbee_protocol::{Client, StopRequest, SystemEventKind};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::driver::Queen;
-use crate::keys::OperatorKey;
+use crate::keys::Keys;
 use crate::state::Input;
 
 const USUAL_PORT: u16 = 7833;
+
+/// So many jobs that have not ended, and so many open streams, may each principal have unless the settings
+/// say otherwise.
+const JOBS_PER_KEY: usize = 1000;
+const STREAMS_PER_KEY: usize = 2048;
+/// As many files may be open, sockets included, where the system allows it.
+const OPEN_FILES: u64 = 20_000;
 
 /// A hive that takes longer to stop than this is left behind.
 const HIVE_STOP_TIMEOUT: Duration = Duration::from_secs(15);
@@ -35,11 +48,17 @@ const HIVE_STOP_TIMEOUT: Duration = Duration::from_secs(15);
 /// `rbee` starts it when a command needs it; `rbee queen run` runs it in the foreground.
 #[derive(Parser)]
 #[command(name = "rbee-queen", version)]
-struct Args {}
+struct Args {
+    /// Print the description of what the queen answers, as OpenAPI, and run nothing
+    #[arg(long)]
+    openapi: bool,
+}
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    Args::parse();
+    if Args::parse().openapi {
+        return printer::data(&http::description());
+    }
     match start_and_serve().await {
         // At once: a hive that would not stop may still be waited for on another thread.
         Ok(()) => std::process::exit(0),
@@ -48,33 +67,45 @@ async fn main() -> ExitCode {
 }
 
 async fn start_and_serve() -> anyhow::Result<()> {
+    keep_memory_private().context("this process's memory cannot be protected")?;
     let home = Home::from_env()?;
     let config = Config::load(&home)?;
     let _lock = home.claim("queen")?;
-    let _ = std::fs::remove_file(home.queen_address_file());
+    QueenAddress::blank(&home)?;
     let log = Log::to_file(&home.log_file("queen")).context("the queen's log cannot be opened")?;
     let system = SystemNarrator::new("queen", log.clone());
     system.action("start").human("Queen starting").emit();
 
     let shutdown = CancellationToken::new();
-    let keys = OperatorKey::new(read_or_create_key(&home.operator_key_file())?);
+    let events = SystemLog::default();
+    events.append(SystemEventKind::QueenStarted { version: env!("CARGO_PKG_VERSION").to_owned() });
+    // Connections are as many as this allows.
+    allow_open_files(OPEN_FILES);
+    let keys = Arc::new(Keys::load(home.keys_file(), &home.operator_key_file())?);
     let listener = listen(config.queen_listen, &system).await?;
     let url = format!("http://{}", listener.local_addr()?);
-    let jobs = Jobs::new("queen", Limits::default(), log.clone(), shutdown.clone());
-    let queen = Arc::new(Queen::new(url.clone(), jobs.clone(), shutdown.clone()));
+    let asked = asked_to_end()?;
+    let address = QueenAddress {
+        url: url.clone(),
+        pid: std::process::id(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+    };
+    address.publish(&home)?;
+    // Last of what can fail: from here on there are jobs, which must not be dropped.
+    let (jobs, unfinished) = open_jobs(&home, &config, &system, log.clone(), shutdown.clone())?;
+    jobs.tell(events.clone());
+    let queen = Arc::new(Queen::new(url, jobs.clone(), events, shutdown.clone()));
     // Before the first request can ask for it.
     queen.hive_changed(Input::Connecting { hive: hives::local() }, None);
-    let router = router(jobs.clone(), queen.clone(), Access::Keys(Arc::new(keys)));
+    jobs.resume(&queen, unfinished);
+    let routes = http::routes(jobs.clone(), queen.clone(), keys.clone(), system.clone());
+    let router = routes.guarded(Access::Keys(keys));
 
-    let asked = asked_to_end()?;
-    let ending = shutdown.clone();
+    let ending = queen.clone();
     tokio::spawn(async move {
         asked.await;
-        ending.cancel();
+        ending.begin_to_stop();
     });
-    let address =
-        QueenAddress { url, pid: std::process::id(), version: env!("CARGO_PKG_VERSION").to_owned() };
-    address.publish(&home)?;
     system.action("ready").target(&address.url).context(&address.url).human("Queen ready on {}").emit();
     Announcer::new().ready(serde_json::to_value(&address)?);
 
@@ -90,6 +121,59 @@ async fn start_and_serve() -> anyhow::Result<()> {
     let _ = std::fs::remove_file(home.queen_address_file());
     system.action("stop").human("Queen stopped").emit();
     Ok(())
+}
+
+/// The queen's jobs, and those among them that the queen before this one left unfinished.
+fn open_jobs(
+    home: &Home,
+    config: &Config,
+    system: &SystemNarrator,
+    log: Log,
+    shutdown: CancellationToken,
+) -> Result<(Jobs, Vec<Unfinished>), HomeError> {
+    let hours = config.retention_hours.unwrap_or(match config.journal {
+        JournalKind::Disk => 7 * 24,
+        JournalKind::Memory => 1,
+    });
+    let mut limits = Limits { retention: Duration::from_secs(u64::from(hours) * 3600), ..Limits::default() };
+    if let Some(jobs) = config.retention_jobs {
+        limits.jobs = usize::try_from(jobs).unwrap_or(usize::MAX);
+    }
+    let setting = |setting: Option<u32>, default| {
+        setting.map_or(default, |number| usize::try_from(number).unwrap_or(usize::MAX))
+    };
+    limits.jobs_per_principal = setting(config.jobs_per_key, JOBS_PER_KEY);
+    // Whoever reads all that they may leaves room for others.
+    limits.streams_per_principal =
+        setting(config.streams_per_key, STREAMS_PER_KEY).min(limits.connections / 2);
+    let path = home.journal_file();
+    match config.journal {
+        JournalKind::Memory => {
+            if path.exists() {
+                let draft = system.action("journal").level(Level::Warn).context(path.display());
+                draft.human("{} still holds the jobs of before; remove it if they are to be gone").emit();
+            }
+            Ok((Jobs::new("queen", limits, log, shutdown), Vec::new()))
+        }
+        JournalKind::Disk => {
+            let journal = Journal::open(&path);
+            let opened =
+                journal.and_then(|journal| Jobs::open("queen", limits, log, shutdown, Arc::new(journal)));
+            opened.map_err(|error| {
+                let hint = match &error {
+                    StoreError::DiskFull { .. } => "free some room on that disk, then try again".to_owned(),
+                    StoreError::Failed { .. } => {
+                        format!(
+                            "check its permissions, or use the rbee that wrote it; with {} moved away the queen \
+                             begins a new one, without the jobs in it",
+                            path.display()
+                        )
+                    }
+                };
+                HomeError::NotStarted { message: error.to_string(), hint: Some(hint), exit_code: 74 }
+            })
+        }
+    }
 }
 
 /// Listens where the settings say; without a setting on the usual port, or on any free one where

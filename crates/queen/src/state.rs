@@ -14,6 +14,18 @@ pub(crate) enum Need {
     Hive(HiveId),
     /// A free worker of this model, on whichever hive.
     Worker { model: String },
+    /// This hive, on which a worker of this model has the job already.
+    Again { hive: HiveId, model: String },
+}
+
+impl Need {
+    /// What a job with this need takes while it runs.
+    fn taken(self) -> Self {
+        match self {
+            Self::Again { model, .. } => Self::Worker { model },
+            need => need,
+        }
+    }
 }
 
 /// What happened.
@@ -117,11 +129,11 @@ impl State {
             *ahead_of.entry(need.clone()).or_default() += 1;
         }
         for mut waiting in std::mem::take(&mut self.waiting) {
-            let ahead = ahead_of.entry(waiting.need.clone()).or_default();
+            let ahead = ahead_of.entry(waiting.need.clone().taken()).or_default();
             match self.placement(&waiting.need) {
                 Placement::Here(hive) => {
                     *ahead += 1;
-                    self.running.insert(waiting.job.clone(), (hive.clone(), waiting.need));
+                    self.running.insert(waiting.job.clone(), (hive.clone(), waiting.need.taken()));
                     actions.push(Action::Dispatch { job: waiting.job, hive });
                 }
                 Placement::Never(error) => actions.push(Action::Refuse { job: waiting.job, error }),
@@ -141,7 +153,7 @@ impl State {
 
     fn placement(&self, need: &Need) -> Placement {
         match need {
-            Need::Hive(id) => match self.hives.get(id) {
+            Need::Hive(id) | Need::Again { hive: id, .. } => match self.hives.get(id) {
                 None => Placement::Never(
                     ApiError::new(ErrorCode::NotFound, format!("there is no hive `{id}`"))
                         .hint("`rbee hive list` shows the hives"),
@@ -197,7 +209,7 @@ mod tests {
 
     /// Plays a script, a step a line, and compares what each step leads to.
     ///
-    /// `submit 1 model`, `ask 1 hive`, `finished 1`, `connecting a`, `ready a [model …]`, `down a`
+    /// `submit 1 model`, `ask 1 hive`, `again 1 model hive`, `finished 1`, `connecting a`, `ready a [model …]`, `down a`
     /// lead to `1@a` (dispatch), `1+2` (two ahead) and `1!code` (refused).
     fn check(script: &[(&str, &str)]) {
         let mut state = State::default();
@@ -207,6 +219,10 @@ mod tests {
             let job = || JobId::from_bits(words[1].parse().expect("a job's number"));
             let input = match words[0] {
                 "submit" => Input::Submit { job: job(), need: Need::Worker { model: words[2].to_owned() } },
+                "again" => Input::Submit {
+                    job: job(),
+                    need: Need::Again { hive: HiveId::new(words[3]), model: words[2].to_owned() },
+                },
                 "ask" => Input::Submit { job: job(), need: Need::Hive(HiveId::new(words[2])) },
                 "finished" => Input::Finished { job: job() },
                 "connecting" => Input::Connecting { hive: hive() },
@@ -259,6 +275,19 @@ mod tests {
             ("submit 4 other", "4@a"),
             ("finished 1", "2@a 3+1"),
             ("finished 2", "3@a"),
+        ]);
+    }
+
+    #[test]
+    fn a_job_that_runs_already_keeps_its_slot() {
+        check(&[
+            ("connecting a", ""),
+            ("again 1 m a", ""),
+            ("submit 2 m", "2+1"),
+            ("ready a m", "1@a"),
+            ("again 3 m a", "3@a"),
+            ("finished 1", ""),
+            ("finished 3", "2@a"),
         ]);
     }
 

@@ -6,6 +6,7 @@ use clap::builder::NonEmptyStringValueParser;
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
+use rbee_protocol::KeyName;
 
 /// One private LLM service from the machines you already own.
 ///
@@ -154,6 +155,22 @@ pub(crate) enum Command {
     /// Look at jobs, read them again, cancel them
     #[command(subcommand)]
     Job(Job),
+    /// Give others keys of their own, and revoke them
+    #[command(subcommand)]
+    Key(Key),
+    /// Show what happens to the service: jobs, hives, workers, keys
+    ///
+    /// From the first event that is still kept, then as it happens, until Ctrl-C or until the queen stops. It tells
+    /// of everybody's jobs, but never what is in them. For operators.
+    #[command(after_help = "\
+Examples:
+  rbee events
+  rbee events --output ndjson | jq 'select(.kind == \"job_ended\")'")]
+    Events {
+        /// Begin after the event of this number
+        #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
+        after: u64,
+    },
     /// Start, stop and examine the queen: the daemon that takes the jobs
     #[command(subcommand)]
     Queen(Queen),
@@ -178,6 +195,7 @@ Examples:
   rbee infer -m ./my-model.gguf --system \"You are a poet.\" \"The sea\"
   rbee infer \"Summarise:\" < report.txt > summary.txt
   rbee infer --output json \"hello\" | jq -r .text
+  rbee infer --detach \"Write a long story\" && rbee job list
   while read -r line; do rbee infer --no-stdin \"Translate: $line\"; done < lines.txt")]
 pub(crate) struct Infer {
     /// What to answer; several words are joined by spaces
@@ -212,6 +230,9 @@ pub(crate) struct Infer {
     /// Leave stdin alone, e.g. in a loop that reads it
     #[arg(long)]
     pub(crate) no_stdin: bool,
+    /// Print the job's id and leave; `rbee job attach` follows it from anywhere
+    #[arg(long)]
+    pub(crate) detach: bool,
 }
 
 #[derive(Debug, Subcommand)]
@@ -244,10 +265,23 @@ pub(crate) enum Model {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Job {
     /// List your jobs, newest first
-    List,
+    List {
+        /// The jobs of everybody, with their owners
+        #[arg(long)]
+        all: bool,
+    },
     /// Tell about one job
     #[command(after_help = JOB_IDS)]
     Show {
+        /// The job's id, or the beginning of it
+        id: String,
+    },
+    /// Follow a job as if this command had started it
+    ///
+    /// The answer goes to stdout from its beginning, the exit code is the job's. Several can follow one job. Ctrl-C
+    /// ends the following, not the job.
+    #[command(after_help = JOB_IDS)]
+    Attach {
         /// The job's id, or the beginning of it
         id: String,
     },
@@ -261,6 +295,8 @@ pub(crate) enum Job {
         id: String,
     },
     /// Cancel a job, and wait until it has ended
+    ///
+    /// Somebody else's job is told to stop as well, but not waited for: its stream is for its owner alone.
     #[command(after_help = JOB_IDS)]
     Cancel {
         /// The job's id, or the beginning of it
@@ -269,9 +305,46 @@ pub(crate) enum Job {
 }
 
 const JOB_IDS: &str = "\
-An id may be shortened as long as it fits one job only, with or without `job-`:
+An id may be shortened as long as it fits one of your jobs only, with or without `job-`:
   rbee job show job-3f9c
-  rbee job logs 3f9c";
+  rbee job attach 3f9c";
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Key {
+    /// Make a key and print it, this once
+    ///
+    /// Whoever has it talks to the queen over HTTP under its name, and sees their own jobs alone.
+    #[command(after_help = "\
+Examples:
+  rbee key create ada > ada.key
+  rbee key create ci --output json | jq -r .key")]
+    Create {
+        /// Whose key it is: a-z, 0-9, `.`, `_` and `-`, at most 64 of them
+        name: KeyName,
+        /// What they may do
+        #[arg(long, value_name = "ROLE", default_value = "user")]
+        role: Role,
+    },
+    /// List the keys, which are not shown themselves
+    List,
+    /// Revoke a key at once, and cut what its holder is reading
+    ///
+    /// Their jobs stay, and are those of whoever gets a key of the same name: to replace a key, revoke it and
+    /// create it again.
+    Revoke {
+        /// Whose key it is
+        name: KeyName,
+    },
+}
+
+/// What the holder of a key may do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Role {
+    /// Have jobs of their own
+    User,
+    /// Also give and revoke keys, see and cancel everybody's jobs, and stop the queen
+    Operator,
+}
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Queen {
@@ -345,10 +418,15 @@ mod tests {
             "rbee explode",
             "rbee hive",
             "rbee job show",
+            "rbee key create",
+            "rbee key create Ada",
+            "rbee key create ada --role king",
+            "rbee key revoke ../jobs",
             "rbee infer x --temperature hot",
             "rbee infer x --temperature nan",
             "rbee infer x --top-p inf",
             "rbee infer x --max-tokens 0",
+            "rbee job attach",
             "rbee status -q -v",
             "rbee status --output xml",
             "rbee status --output json --narration stdout",

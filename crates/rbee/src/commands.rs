@@ -1,7 +1,9 @@
 //! The commands, each in the file of its kind.
 
+mod events;
 mod infer;
 mod job;
+mod key;
 mod queen;
 pub(crate) mod question;
 
@@ -39,6 +41,8 @@ async fn run_with_signals(command: Command, printer: &mut Printer) -> Result<u8>
     let question = match command {
         Command::Infer(arguments) => return infer::infer(arguments, signals, printer).await,
         Command::Job(command) => return job::run(command, signals, printer).await,
+        Command::Events { after } => return events::run(after, signals, printer).await,
+        Command::Key(command) => return key::run(command, printer).await,
         Command::Queen(command) => return queen::control(command, signals, printer).await,
         Command::Completions { .. } => unreachable!("it needs no runtime"),
         Command::Status => Operation::Status {},

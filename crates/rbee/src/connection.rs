@@ -1,11 +1,18 @@
 //! The way to the queen.
 
-use rbee_home::{Home, queen_or_start, read_key};
+use std::time::Duration;
+
+use rbee_home::{Home, QueenAddress, queen_or_start, read_key};
 use rbee_narration::{Log, SystemNarrator};
-use rbee_protocol::Client;
+use rbee_protocol::{Client, ClientError};
+use tokio::time::{Instant, sleep};
 
 use crate::error::Failure;
 use crate::printer::Printer;
+
+/// A queen that does not answer is looked for again during this time, with a pause before each try.
+const LOOK_TIMEOUT: Duration = Duration::from_secs(3);
+const LOOK_DELAY: Duration = Duration::from_millis(20);
 
 /// A queen that answers us.
 pub(crate) struct Connection {
@@ -31,7 +38,7 @@ impl Connection {
 
 async fn connect(home: &Home, printer: &mut Printer) -> Result<Client, Failure> {
     let mut shown = Ok(());
-    let address = queen_or_start(home, || {
+    let address = answering_queen(home, || {
         let narrator = SystemNarrator::new("rbee", Log::to_stderr());
         let line = narrator.action("queen_start").human("Starting the queen").into_line();
         shown = printer.narrate(&line);
@@ -43,6 +50,25 @@ async fn connect(home: &Home, printer: &mut Printer) -> Result<Client, Failure> 
     }
     let key = read_key(&home.operator_key_file())?;
     Ok(Client::tcp(&address.url, &key)?)
+}
+
+/// The address of this home's queen, which answers there. Where none runs one is started, and `starting` is called
+/// before.
+pub(crate) async fn answering_queen(
+    home: &Home,
+    mut starting: impl FnMut(),
+) -> Result<QueenAddress, Failure> {
+    let give_up = Instant::now() + LOOK_TIMEOUT;
+    loop {
+        let address = queen_or_start(home, &mut starting).await?;
+        match Client::tcp(&address.url, "")?.health().await {
+            // The process of a queen that was killed has its lock for a moment longer, and nothing tells when it is gone.
+            Err(ClientError::Unreachable { .. }) if Instant::now() < give_up => sleep(LOOK_DELAY).await,
+            Err(error @ ClientError::Unreachable { .. }) => return Err(error.into()),
+            // Whatever it answers otherwise, it is there.
+            Ok(_) | Err(_) => return Ok(address),
+        }
+    }
 }
 
 fn version_warning(queen: &str) -> Option<String> {

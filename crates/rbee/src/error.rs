@@ -92,7 +92,7 @@ mod tests {
     fn every_error_code_has_the_exit_code_of_the_contract() {
         let contract = [
             (1, "cancelled interrupted abandoned quota"),
-            (2, "usage bad_request unsupported_media_type too_large method_not_allowed cursor_ahead"),
+            (2, "usage bad_request unsupported_media_type too_large method_not_allowed cursor_ahead exists"),
             (65, "bad_model bad_data context_full"),
             (66, "not_found"),
             (69, "unavailable does_not_fit timeout"),

@@ -9,7 +9,7 @@ use rbee_protocol::{
 use serde::Serialize;
 use serde_json::Value;
 use tokio::task::JoinSet;
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use crate::cli::Output;
 use crate::commands::question;
@@ -20,6 +20,9 @@ use crate::signals::Signals;
 
 /// How often a bar moves.
 const TICK: Duration = Duration::from_millis(100);
+/// A queen that is lost so often without a word in between is given up.
+const LOSSES_MAX: u32 = 10;
+const LOSS_DELAY: Duration = Duration::from_millis(200);
 
 /// What is seen of a job.
 pub(crate) struct View {
@@ -96,9 +99,11 @@ async fn watch(
     signals: &mut Signals,
     printer: &mut Printer,
 ) -> Result<End, Lost> {
-    let mut events = connection.client.follow(&view.job, 0);
+    let mut events = connection.client.follow(&view.job, 0).once();
     let mut last_seq = 0;
-    let mut is_second_queen = false;
+    // How often the queen was lost since the last event came.
+    let mut losses = 0;
+    let mut is_another_queen = false;
     let mut cancelling = JoinSet::new();
     let mut ticks = interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -136,6 +141,7 @@ async fn watch(
         match next {
             Ok(Some(followed)) => {
                 last_seq = followed.seq;
+                losses = 0;
                 view.show(&followed, printer).map_err(Lost::Stdout)?;
                 if let JobEvent::End(end) = followed.event {
                     return Ok(*end);
@@ -146,13 +152,18 @@ async fn watch(
                 printer.warning(&error.to_string()).map_err(Lost::Stdout)?;
                 return Err(Lost::Stream(error.into()));
             }
-            Err(ClientError::Unreachable { .. }) if !is_second_queen => {
-                is_second_queen = true;
+            Err(ClientError::Unreachable { .. }) if losses < LOSSES_MAX => {
+                if losses > 0 {
+                    // What is lost again at once is on its way down, or does not come up.
+                    sleep(LOSS_DELAY).await;
+                }
+                losses += 1;
+                is_another_queen = true;
                 printer.end_progress();
                 connection.reopen(printer).await.map_err(Lost::Stream)?;
-                events = connection.client.follow(&view.job, last_seq);
+                events = connection.client.follow(&view.job, last_seq).once();
             }
-            Err(error) if (is_second_queen || last_seq > 0) && is_unknown(&error) => {
+            Err(error) if is_another_queen && is_unknown(&error) => {
                 return Err(Lost::Stream(interrupted(&view.job)));
             }
             Err(error) => return Err(Lost::Stream(error.into())),

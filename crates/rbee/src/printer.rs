@@ -202,8 +202,15 @@ impl Printer {
     /// Prints what clap has to say instead of a command: help, the version, or what it did not understand.
     pub(crate) fn clap(color: ColorChoice, error: &clap::Error) -> u8 {
         let said = error.render();
-        let text =
-            |stream: &Stream| if stream.is_coloured { said.ansi().to_string() } else { said.to_string() };
+        let plain = said.to_string();
+        // In its coloured form, what was typed is in it as it was typed.
+        let is_clean =
+            !std::env::args_os().any(|argument| argument.to_string_lossy().contains(char::is_control));
+        let text = |stream: &Stream| match (stream.is_coloured, is_clean) {
+            (true, true) => said.ansi().to_string(),
+            (_, true) => plain.clone(),
+            (_, false) => printable_text(&plain).into_owned(),
+        };
         if error.use_stderr() {
             let mut stderr = Stream::new(io::stderr(), color);
             let text = text(&stderr);

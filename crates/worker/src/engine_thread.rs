@@ -188,6 +188,7 @@ fn end(generated: &Generated) -> End {
             prefill_tokens_per_s: per_second(generated.prompt_tokens, generated.prefill_ms),
             decode_tokens_per_s: per_second(generated.completion_tokens, generated.decode_ms),
         }),
+        cancel_ms: None,
     }
 }
 

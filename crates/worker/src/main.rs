@@ -13,7 +13,7 @@ use std::time::Duration;
 use anyhow::Context;
 use clap::Parser;
 use rbee_engine::LoadOptions;
-use rbee_home::{Announcer, Home};
+use rbee_home::{Announcer, Home, keep_memory_private};
 use rbee_jobs::{Access, Jobs, Limits, Listener, router, run};
 use rbee_narration::{Log, SystemNarrator};
 use tokio_util::sync::CancellationToken;
@@ -55,6 +55,7 @@ async fn main() -> ExitCode {
 }
 
 async fn start_and_serve(args: Args) -> anyhow::Result<()> {
+    keep_memory_private().context("this process's memory cannot be protected")?;
     let log =
         Log::to_file(&Home::from_env()?.log_file("worker")).context("the worker's log cannot be opened")?;
     let system = SystemNarrator::new("worker", log.clone());

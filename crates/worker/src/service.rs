@@ -2,7 +2,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use rbee_engine::{GenerateRequest, Message as EngineMessage, Role as EngineRole, Sampling};
-use rbee_jobs::{JobWriter, Service, daemon_info, now_ms};
+use rbee_jobs::{JobWriter, Principal, Service, daemon_info, now_ms};
 use rbee_protocol::{
     ApiError, DaemonInfo, End, ErrorCode, InferRequest, Operation, Phase, Progress, Role, StopRequest,
     SubmitRequest, Unit,
@@ -68,7 +68,7 @@ impl Service for WorkerService {
         daemon_info("worker", self.started_at_ms)
     }
 
-    fn check(&self, request: &SubmitRequest) -> Result<(), ApiError> {
+    fn check(&self, request: &SubmitRequest, _by: &Principal) -> Result<(), ApiError> {
         match request.operation {
             Operation::Infer(_) => Ok(()),
             _ => {

@@ -1,6 +1,11 @@
+use std::convert::Infallible;
+
+use eventsource_stream::Eventsource;
+use futures_util::{FutureExt, StreamExt, stream};
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
-use rbee_protocol::JobEvent;
+use rbee_jobs::Frame;
+use rbee_protocol::{Event, JobEvent};
 use serde_json::Value;
 
 use crate::support::{Server, data_lines, detached, principal, token};
@@ -99,4 +104,39 @@ fn no_text_forges_or_garbles_an_event() {
         Ok(())
     });
     result.expect("every text comes through as it was");
+}
+
+#[test]
+fn no_pair_of_characters_ends_a_line_of_an_event() {
+    for first in '\0'..='\u{ff}' {
+        for second in '\0'..='\u{ff}' {
+            let event = token(0, &format!("{first}{second}"));
+            let frame = Frame::encode(1, &event);
+            let line_ends = frame.sse().iter().filter(|byte| matches!(byte, b'\n' | b'\r')).count();
+            assert!(line_ends == 4 && frame.sse().ends_with(b"}\n\n"), "{frame:?}");
+            let read: Event = serde_json::from_slice(frame.json()).expect("a frame holds an event");
+            assert_eq!(read, Event { seq: 1, event });
+        }
+    }
+}
+
+#[test]
+fn events_arrive_the_same_however_their_bytes_are_split() {
+    let texts = ["", "\r\n\n", "id: 9\nevent: end", "\u{feff}data: [DONE]\n\n", "é\u{2028}😀"];
+    let events: Vec<Event> =
+        texts.iter().zip(1..).map(|(text, seq)| Event { seq, event: token(seq, text) }).collect();
+    let body: Vec<u8> =
+        events.iter().flat_map(|Event { seq, event }| Frame::encode(*seq, event).sse().to_vec()).collect();
+    for first in 0..body.len() {
+        for second in (first..body.len()).step_by(7) {
+            let parts = [&body[..first], &body[first..second], &body[second..]];
+            let received = stream::iter(parts.map(|part| Ok::<_, Infallible>(part.to_vec()))).eventsource();
+            let received = received.collect::<Vec<_>>().now_or_never().expect("all of it is there");
+            let received = received.into_iter().map(|event| {
+                let event = event.expect("a stream of ours");
+                serde_json::from_str::<Event>(&event.data).expect("an event of ours")
+            });
+            assert!(received.eq(events.iter().cloned()), "split at {first} and {second}");
+        }
+    }
 }

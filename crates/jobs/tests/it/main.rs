@@ -1,8 +1,10 @@
 //! The job API as its clients see it, over real sockets.
 
+mod access;
 mod door;
 mod framing;
 mod isolation;
+mod limits;
 mod proxy;
 mod relay;
 mod resume;
@@ -10,3 +12,4 @@ mod retention;
 mod shutdown;
 mod stream;
 mod support;
+mod system;

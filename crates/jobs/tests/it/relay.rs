@@ -1,7 +1,7 @@
 use std::future::pending;
 use std::time::Duration;
 
-use rbee_jobs::{JobWriter, Limits, Relayed, relay};
+use rbee_jobs::{Child, JobWriter, Limits, Relayed, relay};
 use rbee_protocol::{
     Client, ClientError, EndState, ErrorCode, Event, Followed, JobEvent, JobId, JobState, Operation,
     SubmitRequest, Submitted,
@@ -39,7 +39,9 @@ async fn the_next_hops_events_are_copied_in_order_and_its_end_returned() {
         [("narrate one\ntokens 300 x\nnarrate two", EndState::Succeeded), ("fail", EndState::Failed)]
     {
         let job = job(&near);
-        let relayed = relay(&job, &far.client("queen"), script(steps), A_LONG_TIME, pending::<()>()).await;
+        let relayed =
+            relay(&job, &far.client("queen"), Child::New(script(steps), None), A_LONG_TIME, pending::<()>())
+                .await;
         let Relayed::Ended(ended) = relayed else { panic!("{relayed:?}") };
         assert_eq!(ended.state, state);
         let jobs = far.client("queen").jobs().await.expect("the daemon answers").jobs;
@@ -55,11 +57,37 @@ async fn the_next_hops_events_are_copied_in_order_and_its_end_returned() {
 }
 
 #[tokio::test]
+async fn a_relay_that_takes_up_another_goes_on_where_that_one_stopped() {
+    let (near, far) = (Server::start().await, Server::start().await);
+    let (job, client) = (job(&near), far.client("queen"));
+    let child = far.submit("queen", &script("narrate one\ngate\ntokens 3 x")).await;
+    let relay = |child| relay(&job, &client, Child::Existing(child), A_LONG_TIME, pending::<()>());
+    let first_words = async {
+        let mut follow = near.client("ada").follow(job.id(), 0);
+        while let Some(event) = follow.next().await.expect("the stream goes on") {
+            if event.json.contains("one") {
+                return;
+            }
+        }
+    };
+    tokio::select! {
+        relayed = relay(child.clone()) => panic!("{relayed:?} before the gate was opened"),
+        () = first_words => {}
+    }
+    far.open(1);
+    let relayed = relay(child.clone()).await;
+    assert!(matches!(relayed, Relayed::Ended(_)), "{relayed:?}");
+    let sent = all_but_the_end(&far.events("queen", &child).await);
+    assert_eq!(copied(&near, job).await, sent);
+}
+
+#[tokio::test]
 async fn a_refusal_of_the_next_hop_is_returned() {
     let (near, far) = (Server::start().await, Server::start().await);
     let job = job(&near);
     let request = SubmitRequest::new(Operation::HiveWatch {});
-    let relayed = relay(&job, &far.client("queen"), request, A_LONG_TIME, pending::<()>()).await;
+    let relayed =
+        relay(&job, &far.client("queen"), Child::New(request, None), A_LONG_TIME, pending::<()>()).await;
     let Relayed::Failed(ClientError::Api(error)) = relayed else { panic!("{relayed:?}") };
     assert_eq!(error.code, ErrorCode::Unavailable);
 }
@@ -69,11 +97,14 @@ async fn a_cancellation_is_passed_on_and_its_confirmation_awaited() {
     let (near, far) = (Server::start().await, Server::start().await);
     let job = job(&near);
     let client = far.client("queen");
-    let relaying = relay(&job, &client, script("wait\ntokens 2 x"), A_LONG_TIME, pending::<()>());
+    let relaying =
+        relay(&job, &client, Child::New(script("wait\ntokens 2 x"), None), A_LONG_TIME, pending::<()>());
     let cancelling = async {
-        let mut follow = near.client("ada").follow(job.id(), 1);
-        // What the next hop says of itself has come through: it works on the job.
-        follow.next().await.expect("the stream goes on").expect("the job has not ended");
+        let mut follow = near.client("ada").follow(job.id(), 0);
+        // Once what the next hop says of itself has come through, after the first line, it works on the job.
+        for _ in 0..2 {
+            follow.next().await.expect("the stream goes on").expect("the job has not ended");
+        }
         near.client("ada").cancel(job.id()).await.expect("the job is known");
     };
     let (relayed, ()) = tokio::join!(relaying, cancelling);
@@ -89,7 +120,8 @@ async fn a_cancellation_that_is_not_confirmed_in_time_is_reported() {
     let job = job(&near);
     near.client("ada").cancel(job.id()).await.expect("the job is known");
     let client = far.client("queen");
-    let relayed = relay(&job, &client, detached("gate"), Duration::ZERO, pending::<()>()).await;
+    let relayed =
+        relay(&job, &client, Child::New(detached("gate"), None), Duration::ZERO, pending::<()>()).await;
     assert!(matches!(relayed, Relayed::Unconfirmed), "{relayed:?}");
 }
 
@@ -99,13 +131,23 @@ async fn a_job_over_its_quota_stops_the_next_hop() {
     let far = Server::start().await;
     let job = job(&near);
     let client = far.client("queen");
-    let relayed = relay(&job, &client, script("tokens 1000 x\nwait"), A_LONG_TIME, pending::<()>()).await;
+    let relayed = relay(
+        &job,
+        &client,
+        Child::New(script("tokens 1000 <secret>\nwait"), None),
+        A_LONG_TIME,
+        pending::<()>(),
+    )
+    .await;
     let Relayed::Ended(ended) = relayed else { panic!("{relayed:?}") };
     assert_eq!(ended.state, EndState::Cancelled);
     assert_eq!(job.cancel_error().code, ErrorCode::Quota);
     let events = near.events("ada", job.id()).await;
     assert_eq!(end(&events).error.as_ref().map(|error| error.code), Some(ErrorCode::Quota));
     assert!(text(&events).len() > 10);
+    // What was sent in vain is dropped, and told to nobody.
+    let logged = serde_json::to_string(&near.lines.job(job.id().as_str())).expect("lines are plain data");
+    assert!(!logged.contains("<secret>"), "{logged}");
 }
 
 /// A request, as far as `last`.
@@ -153,7 +195,7 @@ async fn check_last_words(events: &[JobEvent]) -> (Relayed<&'static str>, Vec<Jo
     let (gone, why) = oneshot::channel();
     let why = async { why.await.expect("it says so when it goes") };
     let (relayed, ()) = tokio::join!(
-        relay(&job, &client, script(""), A_LONG_TIME, why),
+        relay(&job, &client, Child::New(script(""), None), A_LONG_TIME, why),
         short_lived(listener, &stream, gone)
     );
     (relayed, copied(&near, job).await)

@@ -1,12 +1,14 @@
 //! A daemon whose jobs do what their prompt says.
 
+use std::collections::HashMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use rbee_jobs::{
-    Access, Authenticate, JobWriter, Jobs, Limits, Listener, Principal, Service, daemon_info, now_ms, router,
-    run,
+    Access, Authenticate, JobWriter, Jobs, Limits, Listener, Principal, Route, Routes, Service, SystemLog,
+    daemon_info, job_routes, now_ms, run, system_routes,
 };
+use rbee_journal::Journal;
 use rbee_narration::{Capture, Log};
 use rbee_protocol::{
     ApiError, Client, DaemonInfo, End, ErrorBody, ErrorCode, Followed, InferRequest, JobEvent, JobId,
@@ -14,6 +16,7 @@ use rbee_protocol::{
 };
 use reqwest::{Method, RequestBuilder};
 use serde_json::Value;
+use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UnixListener};
 use tokio::sync::Semaphore;
@@ -84,7 +87,7 @@ impl Service for Scripted {
         daemon_info("scripted", now_ms())
     }
 
-    fn check(&self, request: &SubmitRequest) -> Result<(), ApiError> {
+    fn check(&self, request: &SubmitRequest, _by: &Principal) -> Result<(), ApiError> {
         match request.operation {
             Operation::HiveWatch {} => Err(ApiError::new(ErrorCode::Unavailable, "no hive to watch")),
             _ => Ok(()),
@@ -110,13 +113,23 @@ impl Service for Scripted {
     }
 }
 
-/// Everybody has the key `key-of-` and their name.
-struct Keys;
+/// Everybody but nobody has the key `key-of-` and their name, until it is revoked. Whose name begins with
+/// `operator` is one.
+#[derive(Default)]
+struct Keys(Mutex<HashMap<String, CancellationToken>>);
+
+impl Keys {
+    fn revoked(&self, name: &str) -> CancellationToken {
+        self.0.lock().expect("no test panics while holding it").entry(name.to_owned()).or_default().clone()
+    }
+}
 
 impl Authenticate for Keys {
     fn authenticate(&self, key: &str) -> Option<Principal> {
-        let name = key.strip_prefix("key-of-")?;
-        Some(Principal { id: principal(name), operator: name == "operator" })
+        let name = key.strip_prefix("key-of-").filter(|name| *name != "nobody")?;
+        let revoked = self.revoked(name);
+        let operator = name.starts_with("operator");
+        (!revoked.is_cancelled()).then(|| Principal { id: principal(name), operator, revoked })
     }
 }
 
@@ -124,11 +137,32 @@ pub(crate) struct Server {
     /// What a Host header for it says.
     pub(crate) authority: String,
     pub(crate) jobs: Jobs,
+    pub(crate) events: SystemLog,
     pub(crate) log: Log,
     pub(crate) lines: Capture,
     pub(crate) shutdown: CancellationToken,
+    keys: Arc<Keys>,
     service: Arc<Scripted>,
     running: JoinHandle<()>,
+    _journal: Option<TempDir>,
+}
+
+/// Jobs in memory, or in a journal where `RBEE_TEST_STORE` says so: every test of a daemon runs over both.
+fn jobs(limits: Limits, log: Log, shutdown: CancellationToken) -> (Jobs, Option<TempDir>) {
+    match std::env::var("RBEE_TEST_STORE").as_deref() {
+        Ok("journal") => {
+            let folder = tempfile::tempdir().expect("a temporary folder");
+            let journal = Journal::open(&folder.path().join("journal.sqlite")).expect("a new journal");
+            let opened = Jobs::open("scripted", limits, log, shutdown, Arc::new(journal));
+            (opened.expect("a new journal").0, Some(folder))
+        }
+        Ok(store) => panic!("RBEE_TEST_STORE is `{store}`, which is no store"),
+        Err(_) => (Jobs::new("scripted", limits, log, shutdown), None),
+    }
+}
+
+fn routes(jobs: &Jobs, service: &Arc<Scripted>, events: &SystemLog) -> Routes {
+    job_routes(jobs.clone(), service.clone()).and(system_routes(jobs.clone(), events.clone()))
 }
 
 impl Server {
@@ -139,29 +173,49 @@ impl Server {
     pub(crate) async fn with(limits: Limits) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("there is a free port");
         let authority = listener.local_addr().expect("it is bound").to_string();
-        Self::on(Listener::Tcp(listener), authority, limits, Access::Keys(Arc::new(Keys)))
+        Self::on(Listener::Tcp(listener), authority, limits, Access::Keys)
     }
 
     pub(crate) fn unix(path: &Path) -> Self {
         let listener = UnixListener::bind(path).expect("the folder is the test's own");
-        Self::on(Listener::Unix(listener), "localhost".to_owned(), Limits::default(), Access::Socket)
+        Self::on(Listener::Unix(listener), "localhost".to_owned(), Limits::default(), |_| Access::Socket)
     }
 
-    fn on(listener: Listener, authority: String, limits: Limits, access: Access) -> Self {
+    fn on(
+        listener: Listener,
+        authority: String,
+        limits: Limits,
+        access: impl FnOnce(Arc<dyn Authenticate>) -> Access,
+    ) -> Self {
+        let keys = Arc::new(Keys::default());
+        let access = access(keys.clone());
         let (log, lines) = Log::capture();
         let shutdown = CancellationToken::new();
         let service = Arc::new(Scripted { gate: Semaphore::new(0), stops: Mutex::default() });
-        let jobs = Jobs::new("scripted", limits, log.clone(), shutdown.clone());
+        let (jobs, journal) = jobs(limits, log.clone(), shutdown.clone());
+        let events = SystemLog::default();
+        jobs.tell(events.clone());
+        let router = routes(&jobs, &service, &events).guarded(access);
         let running = tokio::spawn({
-            let (jobs, service, shutdown) = (jobs.clone(), service.clone(), shutdown.clone());
-            async move { run(listener, router(jobs.clone(), service, access), &jobs, shutdown).await }
+            let (jobs, shutdown) = (jobs.clone(), shutdown.clone());
+            async move { run(listener, router, &jobs, shutdown).await }
         });
-        Self { authority, jobs, log, lines, shutdown, service, running }
+        Self { authority, jobs, events, log, lines, shutdown, keys, service, running, _journal: journal }
     }
 
     /// Lets `count` gates pass.
     pub(crate) fn open(&self, count: usize) {
         self.service.gate.add_permits(count);
+    }
+
+    /// Revokes the key of `name`.
+    pub(crate) fn revoke(&self, name: &str) {
+        self.keys.revoked(name).cancel();
+    }
+
+    /// The routes that the daemon has.
+    pub(crate) fn routes(&self) -> Vec<Route> {
+        routes(&self.jobs, &self.service, &self.events).table().to_vec()
     }
 
     /// The requests to stop that came through.
@@ -183,12 +237,11 @@ impl Server {
         self.client(name).submit(request).await.expect("the job is taken").job_id
     }
 
-    /// A request with the key of `name`, in an ordinary client's words.
+    /// A request with the key of `name`, or with none for the empty name, in an ordinary client's words.
     pub(crate) fn request(&self, name: &str, method: Method, path: &str) -> RequestBuilder {
         let client = reqwest::Client::builder().no_proxy().build().expect("the HTTP library can be set up");
-        client
-            .request(method, format!("http://{}{path}", self.authority))
-            .bearer_auth(format!("key-of-{name}"))
+        let request = client.request(method, format!("http://{}{path}", self.authority));
+        if name.is_empty() { request } else { request.bearer_auth(format!("key-of-{name}")) }
     }
 
     /// The whole of a stream's body, in the form that `accept` asks for.

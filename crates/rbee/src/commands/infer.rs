@@ -7,7 +7,7 @@ use rbee_protocol::{
     End, ErrorCode, FinishReason, InferRequest, Message, ModelRef, Operation, Role, SubmitRequest,
 };
 
-use crate::cli::Infer;
+use crate::cli::{Infer, Output};
 use crate::connection::Connection;
 use crate::error::Failure;
 use crate::follow::{View, follow};
@@ -21,11 +21,22 @@ pub(crate) async fn infer(arguments: Infer, signals: &mut Signals, printer: &mut
     let model = arguments.model.as_deref().map(model).transpose()?;
     let prompt = prompt::read(&arguments.prompt, arguments.no_stdin, printer).await?;
     let max_tokens = arguments.max_tokens;
+    let detached = arguments.detach;
     let operation = Operation::Infer(request(arguments, model, prompt));
 
     let mut connection = Connection::open(printer).await?;
     let name = operation.name();
-    let job = connection.client.submit(&SubmitRequest::new(operation)).await?.job_id;
+    let request = SubmitRequest { detached, ..SubmitRequest::new(operation) };
+    let submitted = connection.client.submit(&request).await?;
+    let job = submitted.job_id.clone();
+    if detached {
+        match printer.output() {
+            Output::Text => printer.page(&format!("{job}\n"))?,
+            Output::Json | Output::Ndjson => printer.json(&submitted)?,
+        }
+        printer.note(&format!("`rbee job attach {job}` follows it, `rbee job cancel {job}` ends it"))?;
+        return Ok(0);
+    }
     let outcome = follow(View::of_ours(job, name), &mut connection, signals, printer).await?;
     if let Some(note) = cut_note(&outcome.end, max_tokens) {
         printer.note(&note)?;

@@ -1,7 +1,8 @@
 //! `rbee job …`: jobs as the queen remembers them.
 
 use anyhow::Result;
-use rbee_protocol::{Client, ErrorCode, JobEvent, JobId, JobInfo, JobState};
+use rbee_narration::printable;
+use rbee_protocol::{Client, ClientError, ErrorCode, JobEvent, JobId, JobInfo, JobState};
 use serde_json::json;
 
 use crate::cli::{Job, Output};
@@ -22,10 +23,10 @@ pub(crate) async fn run(command: Job, signals: &mut Signals, printer: &mut Print
     let mut connection = Connection::open(printer).await?;
     let client = &connection.client;
     match command {
-        Job::List => {
-            let list = client.jobs().await?;
+        Job::List { all } => {
+            let list = if all { client.all_jobs().await? } else { client.jobs().await? };
             match printer.output() {
-                Output::Text => printer.page(&table(&list.jobs, printer.look()))?,
+                Output::Text => printer.page(&table(&list.jobs, all, printer.look()))?,
                 Output::Json => printer.json(&list)?,
                 Output::Ndjson => list.jobs.iter().try_for_each(|job| printer.json(job))?,
             }
@@ -38,6 +39,11 @@ pub(crate) async fn run(command: Job, signals: &mut Signals, printer: &mut Print
                 Output::Json | Output::Ndjson => printer.json(&job)?,
             }
             Ok(0)
+        }
+        Job::Attach { id } => {
+            let job = find(client, &id).await?;
+            let view = View::of_another(job.job_id, &job.operation);
+            Ok(follow(view, &mut connection, signals, printer).await?.exit_code()?)
         }
         Job::Logs { id } => {
             let job = find(client, &id).await?;
@@ -60,12 +66,21 @@ async fn cancel(client: &Client, job: &JobInfo, printer: &mut Printer) -> Result
     let id = &job.job_id;
     let had_ended = has_ended(job.state);
     if !had_ended {
-        client.cancel(id).await?;
+        let told = client.cancel(id).await?;
         // The end event is what counts; whatever comes before it need not be read again.
         let mut events = client.follow(id, job.events.saturating_sub(1));
-        while let Some(followed) = events.next().await? {
-            if printer.output() == Output::Ndjson && matches!(followed.event, JobEvent::End(_)) {
-                printer.json_line(&followed.json)?;
+        loop {
+            match events.next().await {
+                Ok(Some(followed)) => {
+                    if printer.output() == Output::Ndjson && matches!(followed.event, JobEvent::End(_)) {
+                        printer.json_line(&followed.json)?;
+                    }
+                }
+                Ok(None) => break,
+                Err(ClientError::Api(error)) if error.code == ErrorCode::NotFound => {
+                    return told_to_stop(&told, printer);
+                }
+                Err(error) => return Err(error.into()),
             }
         }
     }
@@ -75,6 +90,21 @@ async fn cancel(client: &Client, job: &JobInfo, printer: &mut Printer) -> Result
         Output::Json => printer.json(&job)?,
         Output::Ndjson if had_ended => printer.json(&json!({"job_id": id, "state": job.state}))?,
         Output::Ndjson => {}
+    }
+    Ok(0)
+}
+
+/// Says that somebody else's job was told to stop. Its stream, which would say when it has, is not for us.
+fn told_to_stop(job: &JobInfo, printer: &mut Printer) -> Result<u8> {
+    match printer.output() {
+        Output::Text => {
+            printer.page(&format!(
+                "{}, of {}, is told to stop\n",
+                job.job_id,
+                printable(job.principal.as_str())
+            ))?;
+        }
+        Output::Json | Output::Ndjson => printer.json(job)?,
     }
     Ok(0)
 }
@@ -121,22 +151,29 @@ fn pick(text: &str, jobs: Vec<JobInfo>) -> Result<JobInfo, Failure> {
     }
 }
 
-fn table(jobs: &[JobInfo], look: Look) -> String {
+/// The jobs as a table, with their owners where they are not all ours.
+fn table(jobs: &[JobInfo], with_owners: bool, look: Look) -> String {
     if jobs.is_empty() {
         return "no jobs\n".to_owned();
     }
     let now_ms = now_ms();
-    let mut table = Table::new(["JOB", "OPERATION", "STATE", "CREATED", "TOOK"]).keep_whole(0);
+    let table = if with_owners {
+        Table::new(["JOB", "OWNER", "OPERATION", "STATE", "CREATED", "TOOK"])
+    } else {
+        Table::new(["JOB", "OPERATION", "STATE", "CREATED", "TOOK"])
+    };
+    let mut table = table.keep_whole(0);
     for job in jobs {
-        table.row([
-            job.job_id.to_string(),
-            job.operation.clone(),
-            word(job.state).to_owned(),
-            ago(now_ms, job.created_at_ms),
-            job.ended_at_ms
-                .map(|ended| duration(ended.saturating_sub(job.created_at_ms)))
-                .unwrap_or_default(),
-        ]);
+        let (id, operation, state) =
+            (job.job_id.to_string(), job.operation.clone(), word(job.state).to_owned());
+        let created = ago(now_ms, job.created_at_ms);
+        let took = job.ended_at_ms.map(|ended| duration(ended.saturating_sub(job.created_at_ms)));
+        let took = took.unwrap_or_default();
+        if with_owners {
+            table.row([id, job.principal.to_string(), operation, state, created, took]);
+        } else {
+            table.row([id, operation, state, created, took]);
+        }
     }
     table.render(look)
 }
@@ -234,11 +271,13 @@ mod tests {
 
     #[test]
     fn jobs_are_listed_with_whole_ids() {
-        let text = table(&[job(1)], Look { width: Some(20), bold: false });
+        let text = table(&[job(1)], false, Look { width: Some(20), bold: false });
         assert!(text.contains("job-00000000000000000000000000000001"), "{text}");
         let ended = JobInfo { state: JobState::Failed, ended_at_ms: Some(now_ms() - 60_000), ..job(1) };
-        assert!(table(&[ended], PIPE).ends_with("infer      failed  1 min ago  5 s\n"));
-        assert_eq!(table(&[], PIPE), "no jobs\n");
+        assert!(table(&[ended], false, PIPE).ends_with("infer      failed  1 min ago  5 s\n"));
+        assert_eq!(table(&[], false, PIPE), "no jobs\n");
+        let theirs = JobInfo { principal: PrincipalId::new("ada"), ..job(1) };
+        assert!(table(&[theirs], true, PIPE).ends_with("01  ada    infer      running  1 min ago\n"));
     }
 
     #[test]

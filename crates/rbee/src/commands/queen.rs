@@ -8,10 +8,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use rbee_home::{
-    Home, HomeError, Lock, QueenAddress, program, queen_or_start, read_key, running_queen,
-    running_queen_under,
-};
+use rbee_home::{Home, HomeError, Lock, QueenAddress, program, read_key, running_queen, running_queen_under};
 use rbee_narration::printable;
 use rbee_protocol::{Client, ClientError, DaemonInfo, ErrorCode, StopRequest};
 use rustix::process::{Pid, Signal, kill_process};
@@ -20,6 +17,7 @@ use tokio::time::{interval, timeout};
 
 use crate::cli::{Output, Queen};
 use crate::commands::question::now_ms;
+use crate::connection::answering_queen;
 use crate::error::Failure;
 use crate::human::duration;
 use crate::printer::Printer;
@@ -63,7 +61,7 @@ pub(crate) async fn control(command: Queen, signals: &mut Signals, printer: &mut
 
 async fn start(home: &Home, printer: &mut Printer) -> Result<u8> {
     let mut started = false;
-    let QueenAddress { url, pid, version } = queen_or_start(home, || started = true).await?;
+    let QueenAddress { url, pid, version } = answering_queen(home, || started = true).await?;
     match printer.output() {
         Output::Text => {
             let how = if started { "has started" } else { "runs already" };

@@ -1,3 +1,6 @@
+use std::fs::{self, File};
+use std::net::TcpListener;
+
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::support::{Home, is_alive, is_token, pid};
@@ -62,6 +65,46 @@ fn a_hive_outlives_its_queen_and_serves_the_next() {
 }
 
 #[test]
+fn commands_right_after_their_queen_was_killed_have_another() {
+    let home = Home::scripted();
+    assert_eq!(home.run(["queen", "start"]).code, Some(0));
+    for _ in 0..5 {
+        for command in [["hive", "status"], ["job", "list"], ["queen", "start"], ["infer", "hello"]] {
+            let killed = pid(&home.queen_address()["pid"]);
+            kill_process(killed, Signal::KILL).expect("the queen runs");
+            let ran = home.run(command);
+            assert_eq!(ran.code, Some(0), "{command:?}: {}", ran.stderr);
+            assert_ne!(pid(&home.queen_address()["pid"]), killed, "{command:?}");
+        }
+    }
+}
+
+/// The last moment of a queen that was killed: its lock is held, and connections to it break.
+#[test]
+fn a_queen_that_is_still_dying_is_not_taken_for_one_that_runs() {
+    let home = Home::scripted();
+    for command in [["hive", "status"], ["job", "list"], ["queen", "start"]] {
+        assert_eq!(home.run(["queen", "start"]).code, Some(0));
+        let queen = pid(&home.queen_address()["pid"]);
+        kill_process(queen, Signal::KILL).expect("the queen runs");
+        wait_for_end(queen);
+        let lock = File::open(home.path("state/queen.lock")).expect("the queen's lock");
+        lock.lock().expect("nobody has it any more");
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let mut address = home.queen_address();
+        address["url"] = format!("http://{}", listener.local_addr().expect("it is bound")).into();
+        fs::write(home.path("state/queen.json"), address.to_string()).expect("a file in the test's home");
+
+        let child = home.command(command).spawn().expect("rbee starts");
+        drop(listener.accept().expect("rbee looks for the queen"));
+        drop((listener, lock));
+        let output = child.wait_with_output().expect("rbee ends");
+        assert_eq!(output.status.code(), Some(0), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
+        assert!(is_alive(pid(&home.queen_address()["pid"])), "{command:?}");
+    }
+}
+
+#[test]
 fn workers_end_with_their_hive_and_the_queen_starts_another() {
     let home = Home::with_model();
     let mut following = home.follow(&["Tell me a long story"]);
@@ -74,6 +117,17 @@ fn workers_end_with_their_hive_and_the_queen_starts_another() {
     assert_eq!(events[events.len() - 1]["error"]["code"], "interrupted");
     wait_for_end(worker);
     assert_ne!(start(&home).hive, hive);
+}
+
+#[test]
+fn a_job_that_comes_when_its_hive_has_just_died_gets_the_next_one() {
+    let home = Home::scripted();
+    for _ in 0..5 {
+        let pids = start(&home);
+        kill_process(pids.hive, Signal::KILL).expect("the hive runs");
+        let ran = home.run(["infer", "hello"]);
+        assert_eq!((ran.code, ran.stdout.as_str()), (Some(0), "hello"), "{}", ran.stderr);
+    }
 }
 
 #[test]
@@ -107,7 +161,7 @@ fn two_homes_of_one_user_have_a_queen_each() {
     let shared = Home::empty();
     let command = |name: &str, args: [&str; 2]| {
         let home = shared.path(name);
-        std::fs::create_dir_all(&home).expect("a folder in the test's home");
+        fs::create_dir_all(&home).expect("a folder in the test's home");
         let mut command = shared.command(args);
         for variable in ["RBEE_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_STATE_HOME", "XDG_RUNTIME_DIR"]
         {
@@ -130,7 +184,7 @@ fn two_homes_of_one_user_have_a_queen_each() {
 
 #[test]
 fn a_port_that_is_taken_is_explained() {
-    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let taken = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let mut home = Home::empty();
     home.set("RBEE_QUEEN_LISTEN", taken.local_addr().expect("it is bound").to_string());
     let ran = home.run(["hive", "status"]);
@@ -175,7 +229,7 @@ fn a_relative_home_is_the_same_for_command_and_daemons() {
 fn one_home_has_one_queen_whatever_the_runtime_folder() {
     let home = Home::empty();
     let runtime = home.path("runtime");
-    std::fs::create_dir(&runtime).expect("a folder in the test's home");
+    fs::create_dir(&runtime).expect("a folder in the test's home");
     let pid_with = |runtime: Option<&std::path::Path>| {
         let mut command = home.command(["hive", "status", "--output", "json"]);
         command.env_remove("XDG_RUNTIME_DIR");
@@ -193,7 +247,7 @@ fn one_home_has_one_queen_whatever_the_runtime_folder() {
 fn a_queen_can_be_stopped_without_its_key() {
     let home = Home::scripted();
     let pids = start(&home);
-    std::fs::remove_file(home.path("config/operator.key")).expect("the key file");
+    fs::remove_file(home.path("config/operator.key")).expect("the key file");
     let ran = home.run(["hive", "status"]);
     assert_ne!(ran.code, Some(0), "{}", ran.stderr);
     assert!(!home.path("config/operator.key").exists());

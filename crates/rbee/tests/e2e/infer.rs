@@ -180,9 +180,10 @@ fn stdout_that_is_closed_early_cancels_the_job_quietly() {
 }
 
 #[test]
-fn neither_prompt_nor_answer_reaches_a_log_or_an_argument_list() {
+fn neither_prompt_nor_answer_reaches_a_log_an_argument_list_or_a_core_file() {
     let home = Home::scripted();
     let canary = "a-canary-that-nobody-else-says";
+    let workers_of_ours = Home::with_model();
     let ran = home.run(["infer", canary]);
     assert_eq!(ran.stdout, canary);
     let pids = [
@@ -193,6 +194,17 @@ fn neither_prompt_nor_answer_reaches_a_log_or_an_argument_list() {
     for pid in pids {
         let line = fs::read(format!("/proc/{pid}/cmdline")).expect("the daemon runs");
         assert!(!String::from_utf8_lossy(&line).contains(canary));
+    }
+    assert_eq!(workers_of_ours.run(["infer", "hello", "--max-tokens", "1"]).code, Some(0));
+    let pids = [
+        workers_of_ours.queen_address()["pid"].clone(),
+        workers_of_ours.ask(&["hive", "status"])["pid"].clone(),
+        workers_of_ours.ask(&["worker", "list"])["workers"][0]["pid"].clone(),
+    ];
+    for pid in pids {
+        let limits = fs::read_to_string(format!("/proc/{pid}/limits")).expect("the daemon runs");
+        let core = limits.lines().find(|line| line.starts_with("Max core file size")).expect("a limit");
+        assert_eq!(core.split_whitespace().collect::<Vec<_>>()[4..6], ["0", "0"], "{core}");
     }
     for log in ["queen", "hive", "worker"] {
         let text = fs::read_to_string(home.path(&format!("state/{log}.log"))).expect("the log");

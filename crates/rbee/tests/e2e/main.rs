@@ -2,9 +2,15 @@
 #![forbid(unsafe_code)]
 
 mod daemons;
+mod durable;
 mod http;
 mod infer;
+mod keys;
+mod openapi;
+mod protocol;
 mod questions;
+mod schema;
 mod signals;
 mod support;
+mod system;
 mod terminal;

@@ -17,6 +17,19 @@ fn check(home: &Home, args: &[&str], at: impl Fn(&Value) -> bool) {
 }
 
 #[test]
+fn an_interrupt_during_the_download_is_confirmed_and_leaves_nothing_half_fetched() {
+    let home = Home::empty();
+    let mut following = home.follow(&["hello"]);
+    following.until(|event| event["action"] == "model_fetch");
+    following.signal(Signal::INT);
+    let (status, events, stderr) = following.finish();
+    assert_eq!(status.code(), Some(130), "{stderr}");
+    assert_eq!(events[events.len() - 1]["state"], "cancelled");
+    let left = std::fs::read_dir(home.path("data/models")).expect("the folder of models").count();
+    assert_eq!(left, 0);
+}
+
+#[test]
 fn an_interrupt_during_load_is_confirmed_and_leaves_the_worker_idle() {
     let home = Home::with_model();
     check(&home, &["hello"], is_progress("load"));

@@ -101,7 +101,13 @@ impl Home {
 
     /// Starts `rbee infer … --output ndjson`.
     pub(crate) fn follow(&self, args: &[&str]) -> Following {
-        let args = ["infer"].iter().chain(args).chain(&["--output", "ndjson"]);
+        let args: Vec<_> = ["infer"].iter().chain(args).copied().collect();
+        self.follow_with(&args)
+    }
+
+    /// Starts a command with `--output ndjson`.
+    pub(crate) fn follow_with(&self, args: &[&str]) -> Following {
+        let args = args.iter().chain(&["--output", "ndjson"]);
         let mut child = self.command(args).spawn().expect("rbee starts");
         let stdout = BufReader::new(child.stdout.take().expect("stdout is piped"));
         Following { child, stdout, events: Vec::new() }
@@ -135,12 +141,43 @@ impl Home {
 
     /// Sends a request to the queen, with the key and as JSON, and returns status and body.
     pub(crate) fn request(&self, method: &str, path: &str, body: &str) -> (u16, String) {
-        let key = format!("Authorization: Bearer {}\r\nContent-Type: application/json", self.key());
-        self.raw_request(method, path, &key, body)
+        self.request_with(&self.key(), method, path, body)
+    }
+
+    /// Sends a request with this key and as JSON, and returns status and body.
+    pub(crate) fn request_with(&self, key: &str, method: &str, path: &str, body: &str) -> (u16, String) {
+        let headers = format!("Authorization: Bearer {key}\r\nContent-Type: application/json");
+        self.raw_request(method, path, &headers, body)
+    }
+
+    /// A new key of this name.
+    pub(crate) fn new_key(&self, name: &str) -> String {
+        let ran = self.run(["key", "create", name]);
+        assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+        let key = ran.stdout.strip_suffix('\n').expect("a whole line").to_owned();
+        assert!(key.len() == "rbee_".len() + 64 && key.starts_with("rbee_"), "{key}");
+        key
     }
 
     /// Sends a request with these headers to the queen, and returns status and body.
     pub(crate) fn raw_request(&self, method: &str, path: &str, headers: &str, body: &str) -> (u16, String) {
+        let (status, _, body) = self.exchange(method, path, headers, body);
+        (status, body)
+    }
+
+    /// Sends a request with these headers to the queen, and returns status, head and body.
+    pub(crate) fn exchange(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &str,
+        body: &str,
+    ) -> (u16, String, String) {
+        answer(self.send(method, path, headers, body))
+    }
+
+    /// Sends a request with these headers to the queen, which answers on what this returns.
+    pub(crate) fn send(&self, method: &str, path: &str, headers: &str, body: &str) -> TcpStream {
         let url = self.queen_address()["url"].as_str().expect("a URL").to_owned();
         let address = url.trim_start_matches("http://");
         let mut stream = TcpStream::connect(address).expect("the queen listens");
@@ -151,14 +188,19 @@ impl Home {
             "{method} {path} HTTP/1.1\r\n{host}Connection: close\r\nContent-Length: {length}\r\n{headers}\r\n\r\n{body}"
         )
         .expect("the queen reads the request");
-        let mut answer = Vec::new();
-        stream.read_to_end(&mut answer).expect("the queen answers");
-        let answer = String::from_utf8(answer).expect("an answer in UTF-8");
-        let (head, body) = answer.split_once("\r\n\r\n").expect("a head and a body");
-        let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).expect("a status");
-        let body = if head.contains("chunked") { dechunk(body) } else { body.to_owned() };
-        (status, body)
+        stream
     }
+}
+
+/// Reads an answer to its end, and returns status, head and body.
+pub(crate) fn answer(mut stream: TcpStream) -> (u16, String, String) {
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).expect("the queen answers");
+    let answer = String::from_utf8(answer).expect("an answer in UTF-8");
+    let (head, body) = answer.split_once("\r\n\r\n").expect("a head and a body");
+    let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).expect("a status");
+    let body = if head.contains("chunked") { dechunk(body) } else { body.to_owned() };
+    (status, head.to_owned(), body)
 }
 
 impl Drop for Home {

@@ -36,6 +36,18 @@ fn escape_sequences_of_a_model_do_not_reach_a_terminal() {
 }
 
 #[test]
+fn what_was_typed_does_not_control_the_terminal_when_it_makes_no_sense() {
+    let home = Home::empty();
+    for arguments in
+        [["key", "create", "\u{1b}[2J"], ["job", "\u{1b}[2J", "x"], ["infer", "--temperature", "\u{1b}[2J"]]
+    {
+        let (code, screen) = on_a_terminal(home.command(arguments));
+        assert_eq!(code, Some(2), "{screen}");
+        assert!(screen.contains("error:") && !screen.contains("\u{1b}[2J"), "{screen}");
+    }
+}
+
+#[test]
 fn an_answer_on_a_terminal_ends_its_line_and_in_a_pipe_it_ends_with_itself() {
     let home = Home::scripted();
     let (_, screen) = on_a_terminal(home.command(["infer", "one line", "-q", "--color", "never"]));

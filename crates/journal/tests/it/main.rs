@@ -1,0 +1,6 @@
+//! The journal, and the same jobs over it and in memory.
+
+mod crash;
+mod model;
+mod restart;
+mod store;

@@ -1,0 +1,61 @@
+//! Load on real daemons: builds what that needs and runs `rbee-load`, which does it.
+
+use anyhow::{Result, bail};
+
+use crate::workspace::{Workspace, execute};
+use crate::{build, printer, test};
+
+const PROGRAM: &str = "rbee-load";
+/// What `rbee-load` starts besides itself, and the worker that does as it is told.
+const STARTED: [&str; 3] = ["rbee-queen", "rbee-hive", "rbee"];
+const WORKER: &str = "scripted_worker";
+
+/// What is tried on daemons that run for long.
+const SOAKS: [&str; 7] = ["isolation", "kill", "slow", "soak", "disk", "restart", CANCEL];
+/// The one of them that needs the worker with llama.cpp, and the model that tests run.
+const CANCEL: &str = "cancel";
+
+/// Runs the soak called `name`, or all of them; says in the end which failed.
+pub(crate) fn soak(workspace: &Workspace, name: Option<&str>, arguments: &[String]) -> Result<()> {
+    if let Some(unknown) = name.filter(|name| !SOAKS.contains(name)) {
+        bail!("there is no soak `{unknown}`: there are {}", SOAKS.join(", "));
+    }
+    build_all(workspace)?;
+    let mut failed = Vec::new();
+    for soak in SOAKS.into_iter().filter(|soak| name.is_none_or(|name| name == *soak)) {
+        printer::say(soak);
+        let prepared = if soak == CANCEL { prepare_model(workspace) } else { Ok(()) };
+        if let Err(error) = prepared.and_then(|()| run(workspace, soak, arguments)) {
+            printer::say(&format!("{soak}: {error:#}"));
+            failed.push(soak);
+        }
+    }
+    if !failed.is_empty() {
+        bail!("failed: {}", failed.join(", "));
+    }
+    Ok(())
+}
+
+/// Runs the benchmark called `name`.
+pub(crate) fn bench(workspace: &Workspace, name: &str, arguments: &[String]) -> Result<()> {
+    build_all(workspace)?;
+    run(workspace, name, arguments)
+}
+
+fn build_all(workspace: &Workspace) -> Result<()> {
+    let mut build = workspace.cargo(["build", "--release", "--workspace", "--example", WORKER]);
+    for program in STARTED.iter().chain([&PROGRAM]) {
+        build.args(["--bin", program]);
+    }
+    execute(&mut build)
+}
+
+/// Sees to it that there is a worker that computes, and a model where `rbee-load` looks for it.
+fn prepare_model(workspace: &Workspace) -> Result<()> {
+    build::programs(workspace, true)?;
+    test::test_model(workspace).map(drop)
+}
+
+fn run(workspace: &Workspace, name: &str, arguments: &[String]) -> Result<()> {
+    execute(workspace.command(workspace.program(PROGRAM)).arg(name).args(arguments))
+}
