@@ -131,6 +131,7 @@ impl Committer {
                     return;
                 }
                 retried = batch;
+                // The disk cannot tell when it has room again.
                 std::thread::sleep(RETRY_DELAY);
             } else if changes >= LOAD {
                 // The window itself: what comes in it shares the next commit.
