@@ -143,7 +143,8 @@ impl Jobs {
                 }
             }
         }
-        ended.sort();
+        // Stable: those of one millisecond stay in the order in which they were created.
+        ended.sort_by_key(|(at_ms, _)| *at_ms);
         jobs.0.table().ended.extend(ended.into_iter().map(|(_, id)| id));
         jobs.0.ended.notify_one();
         Ok((jobs, unfinished))
