@@ -1,33 +1,26 @@
 use std::sync::Arc;
-use std::time::Duration;
 
-use axum::body::Body;
 use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, Method, StatusCode, header};
 use axum::response::Response;
 use axum::{Extension, Router};
-use futures_util::stream;
 use rbee_protocol::{
-    ApiError, DaemonInfo, ErrorBody, ErrorCode, Event, Health, HiveList, HiveReport, JobEvent, JobId,
-    JobInfo, JobList, ModelList, QueenReport, StopRequest, SubmitRequest, Submitted, SystemEvent, WorkerList,
+    ApiError, DaemonInfo, ErrorBody, ErrorCode, Event, Health, HiveList, HiveReport, JobId, JobInfo, JobList,
+    ModelList, QueenReport, StopRequest, SubmitRequest, Submitted, SystemEvent, WorkerList,
 };
 use serde::Deserialize;
 use utoipa::{IntoParams, OpenApi, ToSchema};
 
 use crate::access::{Permission, Principal};
 use crate::door::{Access, Answer, Json, error_response};
-use crate::events::{SystemLog, SystemReader};
-use crate::reader::{JobReader, ReadError};
+use crate::events::SystemLog;
 use crate::registry::Jobs;
-use crate::render::{Form, Renderer, Textual};
+use crate::render::Form;
 use crate::routes::Routes;
 use crate::service::Service;
-use crate::store::Frame;
+use crate::stream_answer::{Source, StreamAnswer};
 use crate::streams::OpenStream;
-
-/// A stream that has nothing to say says so this often, so that nobody takes it for dead.
-const HEARTBEAT: Duration = Duration::from_secs(15);
 
 struct Api<S> {
     jobs: Jobs,
@@ -334,7 +327,7 @@ async fn read<S: Service>(
         Ok((api.jobs.reader(&principal, &id, after)?, open))
     });
     match reader {
-        Ok((reader, open)) => stream_response(reader, open, &headers),
+        Ok((reader, open)) => stream_response(Source::Job(reader), open, &headers),
         Err(error) => error_response(&error),
     }
 }
@@ -373,7 +366,7 @@ async fn read_system(
         Ok((api.events.reader(after)?, open))
     });
     match reader {
-        Ok((reader, open)) => stream_response(reader, open, &headers),
+        Ok((reader, open)) => stream_response(Source::System(reader), open, &headers),
         Err(error) => error_response(&error),
     }
 }
@@ -398,57 +391,7 @@ fn after(cursor: Result<Query<Cursor>, QueryRejection>, headers: &HeaderMap) -> 
     })
 }
 
-/// What a stream is made of.
-trait Source: Send + 'static {
-    type Event: Textual;
-
-    /// The next frames, or `None` after the last. Cancel-safe.
-    fn next(&mut self) -> impl Future<Output = Result<Option<Vec<Frame<Self::Event>>>, ReadError>> + Send;
-}
-
-impl Source for JobReader {
-    type Event = JobEvent;
-
-    async fn next(&mut self) -> Result<Option<Vec<Frame>>, ReadError> {
-        self.next().await
-    }
-}
-
-impl Source for SystemReader {
-    type Event = SystemEvent;
-
-    async fn next(&mut self) -> Result<Option<Vec<Frame<SystemEvent>>>, ReadError> {
-        Ok(self.next().await)
-    }
-}
-
-fn stream_response(reader: impl Source, open: OpenStream, headers: &HeaderMap) -> Response {
+fn stream_response(source: Source, open: OpenStream, headers: &HeaderMap) -> Response {
     let accept = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok());
-    let form = Form::accepted(accept.unwrap_or_default());
-    let start = Some((reader, Renderer::new(form), open));
-    let body = stream::unfold(start, move |place| async move {
-        let (mut reader, mut renderer, open) = place?;
-        loop {
-            match tokio::time::timeout(HEARTBEAT, reader.next()).await {
-                Ok(Ok(Some(frames))) => {
-                    let bytes = renderer.frames(&frames);
-                    return Some((Ok(bytes), Some((reader, renderer, open))));
-                }
-                Ok(Ok(None)) => return Some((Ok(renderer.done().to_vec()), None)),
-                // Cut, which is not an end: the reader comes back and is told then.
-                Ok(Err(error)) => return Some((Err(error), None)),
-                Err(_) if form == Form::Sse => {
-                    return Some((Ok(b": heartbeat\n\n".to_vec()), Some((reader, renderer, open))));
-                }
-                // The other forms have nothing that a reader would skip.
-                Err(_) => {}
-            }
-        }
-    });
-    Response::builder()
-        .header(header::CONTENT_TYPE, form.content_type())
-        .header(header::CACHE_CONTROL, "no-store")
-        .header("X-Accel-Buffering", "no")
-        .body(Body::from_stream(body))
-        .expect("the parts are constants")
+    StreamAnswer::new(source, Form::accepted(accept.unwrap_or_default()), open).into_response()
 }

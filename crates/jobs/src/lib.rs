@@ -10,6 +10,7 @@ mod committer;
 mod door;
 mod events;
 mod http;
+mod io;
 mod log;
 mod metrics;
 mod openapi;
@@ -21,6 +22,7 @@ mod routes;
 mod serve;
 mod service;
 mod store;
+mod stream_answer;
 mod streams;
 mod sync;
 

@@ -7,7 +7,7 @@ use crate::log::{JobLog, Page, Visible};
 use crate::store::{Frame, StoreError};
 
 /// So much goes out to a reader in one write at most.
-pub(crate) const PAGE_BYTES: usize = 64 << 10;
+pub(crate) const PAGE_BYTES: usize = 16 << 10;
 
 /// A cursor over one job's log.
 ///
@@ -42,7 +42,7 @@ impl JobReader {
         Self { log, visible, seq: after }
     }
 
-    /// The next frames, as many as there are up to 64 KiB, or `None` after the end event.
+    /// The next frames, as many as there are up to 16 KiB, or `None` after the end event.
     /// Cancel-safe.
     ///
     /// # Errors

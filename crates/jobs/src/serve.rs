@@ -8,23 +8,27 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use axum::Router;
-use hyper::Request;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::{Service, service_fn};
+use hyper::{HeaderMap, Method, Request};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use rbee_protocol::{ApiError, ErrorBody, ErrorCode};
 use rustix::process::{Resource, getrlimit};
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+#[cfg(target_os = "linux")]
+use socket2::SockRef;
+use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, UnixListener};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::door::Serving;
+use crate::io::{Io, Stream};
 use crate::metrics::Observer;
 use crate::registry::Jobs;
+use crate::stream_answer::{Framing, StreamAnswer};
 
 /// A request's head must arrive within this time and fit into so many bytes.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
@@ -37,6 +41,9 @@ const DESCRIPTORS_SPARE: u64 = 256;
 const REFUSALS_MAX: usize = 64;
 /// How long a refused client gets to take its answer.
 const REFUSAL_TIMEOUT: Duration = Duration::from_secs(1);
+/// The system holds so many bytes for a client that are not even on their way.
+#[cfg(target_os = "linux")]
+const UNSENT_MAX_BYTES: u32 = 16 << 10;
 /// When the daemon stops, connections get this long to send what they have begun.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(3);
 
@@ -138,9 +145,6 @@ impl Drop for OpenConnection {
     }
 }
 
-trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
-impl<IO: AsyncRead + AsyncWrite + Unpin + Send> Stream for IO {}
-
 impl Listener {
     /// Listens on a socket at `path` that is for this user alone, in place of one left behind.
     ///
@@ -162,6 +166,10 @@ impl Listener {
                 let (stream, _) = listener.accept().await?;
                 // Tokens are small and due at once. A client that has gone already is noticed later.
                 let _ = stream.set_nodelay(true);
+                // Else the system buffers megabytes for a client that does not read, which cost the same as if
+                // it did. What is on its way, and so a distant client's speed, has no such limit.
+                #[cfg(target_os = "linux")]
+                let _ = SockRef::from(&stream).set_tcp_notsent_lowat(UNSENT_MAX_BYTES);
                 Ok(Box::new(stream))
             }
             Self::Unix(listener) => Ok(Box::new(listener.accept().await?.0)),
@@ -176,44 +184,93 @@ async fn connection(
     shutdown: CancellationToken,
 ) {
     let (serving, served) = watch::channel(CancellationToken::new());
-    let router = TowerToHyperService::new(router);
-    let observer = open.0.clone();
-    let service = service_fn(move |mut request: Request<Incoming>| {
+    let mut io = Io::new(stream);
+    loop {
+        // Boxed, so that what hyper needs is let go while a stream is open.
+        let asked = Box::pin(requests(io, &router, &open.0, (&serving, &served), &shutdown)).await;
+        let Some((connection, StreamRequest { answer, headers, framing })) = asked else { return };
+        io = connection;
+        // A connection that breaks is its client's affair: readers resume. One whose client may read no more is
+        // closed from outside, since it does nothing by itself while that client does not read.
+        let sent = tokio::select! {
+            biased;
+            sent = answer.send(&mut io, &headers, framing) => sent,
+            () = revoked(served.clone()) => return,
+        };
+        if sent.is_err() {
+            return;
+        }
+        if !framing.keep_alive {
+            let _ = io.shutdown().await;
+            return;
+        }
+    }
+}
+
+/// A request for a stream, with all that it takes to answer it.
+struct StreamRequest {
+    answer: StreamAnswer,
+    headers: HeaderMap,
+    framing: Framing,
+}
+
+/// Answers what is asked over a connection, until that closes or a stream is asked for, which is left to the
+/// caller.
+async fn requests(
+    io: Io,
+    router: &Router,
+    observer: &Arc<Observer>,
+    (serving, served): (&watch::Sender<CancellationToken>, &watch::Receiver<CancellationToken>),
+    shutdown: &CancellationToken,
+) -> Option<(Io, StreamRequest)> {
+    // There is one answer at a time.
+    let (asking, mut asked) = mpsc::channel(1);
+    let router = TowerToHyperService::new(router.clone());
+    let service = service_fn(|mut request: Request<Incoming>| {
         request.extensions_mut().insert(Serving(serving.clone()));
-        let (answer, observer) = (router.call(request), observer.clone());
+        let (framing, is_head) = (Framing::of(&request), request.method() == Method::HEAD);
+        let (answer, asking) = (router.call(request), asking.clone());
         async move {
             let answer = answer.await?;
             if let Some(code) = answer.extensions().get::<ErrorCode>() {
                 observer.refused(*code);
             }
+            if let Some(stream) = StreamAnswer::take(&answer).filter(|_| !is_head) {
+                let headers = answer.headers().clone();
+                let _ = asking.send(StreamRequest { answer: stream, headers, framing }).await;
+                // The connection is about to be taken out of hyper's hands.
+                std::future::pending::<()>().await;
+            }
             Ok::<_, Infallible>(answer)
         }
     });
-    let connection = http1::Builder::new()
+    let mut connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT)
         .max_buf_size(HEAD_MAX_BYTES)
-        .serve_connection(TokioIo::new(stream), service);
-    tokio::pin!(connection);
+        .serve_connection(TokioIo::new(io), service);
     let stranger = stranger(served.clone());
     tokio::pin!(stranger);
-    let revoked = revoked(served);
+    let revoked = revoked(served.clone());
     tokio::pin!(revoked);
-    // A connection that breaks is its client's affair: readers resume. One whose client may read no more is
-    // closed from outside, since it does nothing by itself while that client does not read. But an answer that
-    // is ready goes out first: whoever revokes their own key is told that it is done.
-    tokio::select! {
-        biased;
-        _ = &mut connection => return,
-        () = &mut revoked => return,
-        () = &mut stranger => return,
-        () = shutdown.cancelled() => connection.as_mut().graceful_shutdown(),
-    }
-    tokio::select! {
-        biased;
-        _ = connection => {}
-        () = revoked => {}
-    }
+    let mut stopping = false;
+    // An answer that is ready goes out before anything else: whoever revokes their own key is told that it is
+    // done.
+    let stream = loop {
+        tokio::select! {
+            biased;
+            _ = &mut connection => return None,
+            stream = asked.recv() => break stream?,
+            () = &mut revoked => return None,
+            () = &mut stranger, if !stopping => return None,
+            () = shutdown.cancelled(), if !stopping => {
+                Pin::new(&mut connection).graceful_shutdown();
+                stopping = true;
+            }
+        }
+    };
+    let parts = connection.into_parts();
+    Some((parts.io.into_inner().rewound(parts.read_buf), stream))
 }
 
 /// Returns when nobody whose key is known has been let in by the time a head must have arrived.

@@ -22,7 +22,9 @@ use crate::streams::servers::{GENERATOR_CORE, Server, missing, pinned};
 struct Size {
     /// Channels, and readers of each.
     shapes: &'static [(usize, usize)],
-    deliveries_per_s: u64,
+    /// In the open loop so many messages are published per second, but no more than make so many deliveries.
+    messages_per_s: f64,
+    deliveries_per_s: f64,
     open_loop_ms: u64,
     saturation_ms: u64,
     resume_ms: u64,
@@ -30,7 +32,8 @@ struct Size {
 
 const FULL: Size = Size {
     shapes: &[(10_000, 1), (1, 10_000), (100, 100)],
-    deliveries_per_s: 10_000,
+    messages_per_s: 2000.0,
+    deliveries_per_s: 10_000.0,
     open_loop_ms: 10_000,
     saturation_ms: 5000,
     resume_ms: 2000,
@@ -38,7 +41,8 @@ const FULL: Size = Size {
 
 const SHORT: Size = Size {
     shapes: &[(100, 1), (1, 100), (10, 10)],
-    deliveries_per_s: 1000,
+    messages_per_s: 1000.0,
+    deliveries_per_s: 1000.0,
     open_loop_ms: 500,
     saturation_ms: 300,
     resume_ms: 200,
@@ -120,6 +124,11 @@ fn row(protocol: Protocol, channels: usize, readers: usize, runs: &[Measured]) -
     ]
 }
 
+#[expect(clippy::cast_precision_loss, reason = "a few thousand readers")]
+fn count(readers: usize) -> f64 {
+    readers as f64
+}
+
 /// One run: a server of its own on one core, a generator of its own on another.
 async fn measure(size: &Size, protocol: Protocol, channels: usize, readers: usize) -> Result<Measured> {
     let server = Server::start(protocol, channels).await?;
@@ -130,7 +139,7 @@ async fn measure(size: &Size, protocol: Protocol, channels: usize, readers: usiz
         server: server.process.id().and_then(|pid| pid.try_into().ok()).context("the server has ended")?,
         channels: server.channels.clone(),
         readers_per_channel: readers,
-        deliveries_per_s: size.deliveries_per_s,
+        messages_per_s: size.messages_per_s.min(size.deliveries_per_s / count(readers)),
         open_loop_ms: size.open_loop_ms,
         saturation_ms: size.saturation_ms,
         resume_ms: if readers > RESUME_READERS_MAX { 0 } else { size.resume_ms },

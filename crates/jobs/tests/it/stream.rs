@@ -253,7 +253,62 @@ async fn streams_are_neither_cached_nor_buffered_on_their_way() {
         assert_eq!(header("content-type"), content_type);
         assert_eq!(header("cache-control"), "no-store");
         assert_eq!(header("x-accel-buffering"), "no");
+        assert!(answer.headers().contains_key("date"));
+        // A length beside chunks would have two readers of one connection disagree on where the next answer begins.
+        assert_eq!(header("transfer-encoding"), "chunked");
+        assert!(!answer.headers().contains_key("content-length"));
     }
+}
+
+#[tokio::test]
+async fn a_head_alone_says_what_a_stream_would_be_and_opens_none() {
+    let server = Server::start().await;
+    let id = server.submit("ada", &script("gate")).await;
+    let answer = server.request("ada", Method::HEAD, &stream_path(&id)).send().await;
+    let answer = answer.expect("the daemon answers");
+    assert_eq!(
+        (answer.status().as_u16(), &answer.headers()["content-type"]),
+        (200, &"text/event-stream".parse().expect("a header"))
+    );
+    assert!(answer.text().await.expect("there is no body").is_empty());
+    assert_eq!(server.client("ada").job(&id).await.expect("the job is known").readers, 0);
+}
+
+#[tokio::test]
+async fn a_connection_goes_on_after_a_stream_with_what_came_meanwhile() {
+    let server = Server::start().await;
+    let id = server.submit("ada", &script("gate\ntokens 2 x")).await;
+    let request = |path: &str, field: &str| {
+        let authority = &server.authority;
+        format!("GET {path} HTTP/1.1\r\nHost: {authority}\r\nAuthorization: Bearer key-of-ada\r\n{field}\r\n")
+    };
+    let stream = request(&stream_path(&id), "");
+    let requests = [&request("/health", ""), &stream, &stream, &request("/health", "Connection: close\r\n")];
+    let requests: String = requests.into_iter().map(String::as_str).collect();
+    let (answers, ()) = tokio::join!(server.raw(&requests), async {
+        let client = server.client("ada");
+        while client.job(&id).await.expect("the job is known").readers == 0 {}
+        server.open(1);
+    });
+    let events = server.body("ada", &id, "").await;
+    assert_eq!(answers.body.matches("HTTP/1.1 200 OK\r\n").count(), 3, "{answers:?}");
+    assert_eq!(answers.body.matches("data: [DONE]\n\n\r\n0\r\n\r\n").count(), 2, "{answers:?}");
+    assert_eq!(answers.body.matches("event: end\n").count(), 2, "{answers:?}");
+    assert!(events.ends_with("data: [DONE]\n\n"));
+    assert!(answers.body.ends_with("{\"status\":\"ok\"}"), "{answers:?}");
+}
+
+#[tokio::test]
+async fn a_client_that_knows_no_chunks_gets_a_stream_that_ends_with_the_connection() {
+    let server = Server::start().await;
+    let id = server.submit("ada", &script("tokens 2 x")).await;
+    let path = stream_path(&id);
+    let authority = &server.authority;
+    let head =
+        format!("GET {path} HTTP/1.0\r\nHost: {authority}\r\nAuthorization: Bearer key-of-ada\r\n\r\n");
+    let answer = server.raw(&head).await;
+    assert!(!answer.head.contains("transfer-encoding") && answer.head.contains("connection: close"));
+    assert_eq!(answer.body, server.body("ada", &id, "").await);
 }
 
 #[tokio::test]

@@ -5,13 +5,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use rustix::process::Pid;
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 use crate::stats::{Samples, Usage, now_us};
@@ -38,8 +38,8 @@ pub(crate) struct Plan {
     /// The channels' names.
     pub(crate) channels: Vec<String>,
     pub(crate) readers_per_channel: usize,
-    /// In the open loop so many messages are delivered per second in all.
-    pub(crate) deliveries_per_s: u64,
+    /// In the open loop so many messages are published per second.
+    pub(crate) messages_per_s: f64,
     pub(crate) open_loop_ms: u64,
     pub(crate) saturation_ms: u64,
     pub(crate) resume_ms: u64,
@@ -317,9 +317,19 @@ impl Publisher {
 
 /// Publishes at an even rate, whatever becomes of it.
 async fn open_loop(plan: &Plan, publisher: &mut Publisher) -> Result<()> {
-    let messages_per_s = ratio(plan.deliveries_per_s, plan.readers_per_channel as u64);
-    let interval = Duration::from_secs_f64(1.0 / messages_per_s);
+    let interval = Duration::from_secs_f64(1.0 / plan.messages_per_s);
     let (begin, begin_us) = (Instant::now(), now_us());
+    let (ticking, mut ticks) = mpsc::unbounded_channel();
+    // The runtime's timers are late by up to a millisecond, and to look at the clock all the time would take the
+    // core from what delivers.
+    let clock = std::thread::spawn(move || {
+        for tick in 1.. {
+            std::thread::sleep((interval * tick).saturating_sub(begin.elapsed()));
+            if ticking.send(()).is_err() {
+                return;
+            }
+        }
+    });
     let mut due = Duration::ZERO;
     while due < Duration::from_millis(plan.open_loop_ms) {
         while begin.elapsed() >= due {
@@ -328,10 +338,10 @@ async fn open_loop(plan: &Plan, publisher: &mut Publisher) -> Result<()> {
             due += interval;
         }
         publisher.flush().await?;
-        // Readers run meanwhile; a timer would be late by up to a millisecond.
-        tokio::task::yield_now().await;
+        ticks.recv().await.context("the clock has stopped")?;
     }
-    Ok(())
+    drop(ticks);
+    clock.join().map_err(|_| anyhow!("the clock has stopped"))
 }
 
 /// Publishes as much as is delivered, with some under way all the time.

@@ -8,11 +8,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use hyper::server::conn::http1;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::service::TowerToHyperService;
 use rbee_jobs::{
-    Access, Authenticate, JobWriter, Jobs, Limits, Principal, Service, daemon_info, now_ms, router,
+    Access, Authenticate, JobWriter, Jobs, Limits, Listener, Principal, Service, daemon_info, now_ms, router,
 };
 use rbee_journal::Journal;
 use rbee_narration::Log;
@@ -21,8 +18,7 @@ use rbee_protocol::{
 };
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt, BufReader};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::task::JoinSet;
+use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 /// The one key.
@@ -70,30 +66,12 @@ pub(crate) async fn run(channels: usize, journal: Option<&Path>) -> Result<()> {
     serde_json::to_writer(&mut stdout, &ready).context("nobody listens")?;
     stdout.write_all(b"\n").and_then(|()| stdout.flush()).context("nobody listens")?;
 
-    let router = router(jobs, Arc::new(Streams), Access::Keys(Arc::new(OneKey)));
-    let mut connections = JoinSet::new();
-    let fed = feed_jobs(feed, writers);
-    tokio::pin!(fed);
-    loop {
-        tokio::select! {
-            fed = &mut fed => return fed,
-            accepted = listener.accept() => {
-                // A connection that has gone already shows when it is served.
-                let Ok((stream, _)) = accepted else { continue };
-                let _ = stream.set_nodelay(true);
-                connections.spawn(connection(stream, router.clone()));
-            }
-        }
+    let router = router(jobs.clone(), Arc::new(Streams), Access::Keys(Arc::new(OneKey)));
+    let served = rbee_jobs::run(Listener::Tcp(listener), router, &jobs, CancellationToken::new());
+    tokio::select! {
+        fed = feed_jobs(feed, writers) => fed,
+        () = served => Ok(()),
     }
-}
-
-/// As daemons do it, but for the limit on connections, of which this server has more.
-async fn connection(stream: TcpStream, router: axum::Router) {
-    let connection = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
-    // A reader that has gone has what it wanted.
-    let _ = connection.await;
 }
 
 /// Appends each line of the feed, a channel and a text, to that channel's job.
