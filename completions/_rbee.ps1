@@ -59,6 +59,7 @@ Register-ArgumentCompleter -Native -CommandName 'rbee' -ScriptBlock {
             [CompletionResult]::new('--output', '--output', [CompletionResultType]::ParameterName, 'The form of the answer on stdout')
             [CompletionResult]::new('--narration', '--narration', [CompletionResultType]::ParameterName, 'Where the lines go in which the service tells what it does')
             [CompletionResult]::new('--color', '--color', [CompletionResultType]::ParameterName, 'Whether to use colours; NO_COLOR is honoured')
+            [CompletionResult]::new('--raw', '--raw', [CompletionResultType]::ParameterName, 'Go on with the prompt as it stands, without the model''s chat template; for models that have none')
             [CompletionResult]::new('--no-stdin', '--no-stdin', [CompletionResultType]::ParameterName, 'Leave stdin alone, e.g. in a loop that reads it')
             [CompletionResult]::new('--detach', '--detach', [CompletionResultType]::ParameterName, 'Print the job''s id and leave; `rbee job attach` follows it from anywhere')
             [CompletionResult]::new('-q', '-q', [CompletionResultType]::ParameterName, 'No narration, no progress, no notes; errors stay')

@@ -900,7 +900,7 @@ _rbee() {
             return 0
             ;;
         rbee__subcmd__infer)
-            opts="-m -q -v -h -V --model --system --max-tokens --stop --temperature --top-k --top-p --min-p --seed --no-stdin --detach --output --quiet --verbose --narration --color --help --version"
+            opts="-m -q -v -h -V --model --system --raw --max-tokens --stop --temperature --top-k --top-p --min-p --seed --no-stdin --detach --output --quiet --verbose --narration --color --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0

@@ -55,6 +55,7 @@ set edit:completion:arg-completer[rbee] = {|@words|
             cand --output 'The form of the answer on stdout'
             cand --narration 'Where the lines go in which the service tells what it does'
             cand --color 'Whether to use colours; NO_COLOR is honoured'
+            cand --raw 'Go on with the prompt as it stands, without the model''s chat template; for models that have none'
             cand --no-stdin 'Leave stdin alone, e.g. in a loop that reads it'
             cand --detach 'Print the job''s id and leave; `rbee job attach` follows it from anywhere'
             cand -q 'No narration, no progress, no notes; errors stay'

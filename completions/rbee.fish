@@ -66,6 +66,7 @@ off\t'Nowhere'"
 complete -c rbee -n "__fish_rbee_using_subcommand infer" -l color -d 'Whether to use colours; NO_COLOR is honoured' -r -f -a "auto\t'On a terminal'
 always\t'Also into a pipe'
 never\t'Not at all'"
+complete -c rbee -n "__fish_rbee_using_subcommand infer" -l raw -d 'Go on with the prompt as it stands, without the model\'s chat template; for models that have none'
 complete -c rbee -n "__fish_rbee_using_subcommand infer" -l no-stdin -d 'Leave stdin alone, e.g. in a loop that reads it'
 complete -c rbee -n "__fish_rbee_using_subcommand infer" -l detach -d 'Print the job\'s id and leave; `rbee job attach` follows it from anywhere'
 complete -c rbee -n "__fish_rbee_using_subcommand infer" -s q -l quiet -d 'No narration, no progress, no notes; errors stay'

@@ -1,9 +1,9 @@
 //! Load on real daemons: builds what that needs and runs `rbee-load`, which does it.
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 
 use crate::workspace::{Workspace, execute};
-use crate::{build, printer, test};
+use crate::{build, peers, printer, test};
 
 const PROGRAM: &str = "rbee-load";
 /// What `rbee-load` starts besides itself, and the worker that does as it is told.
@@ -14,6 +14,11 @@ const WORKER: &str = "scripted_worker";
 const SOAKS: [&str; 7] = ["isolation", "kill", "slow", "soak", "disk", "restart", CANCEL];
 /// The one of them that needs the worker with llama.cpp, and the model that tests run.
 const CANCEL: &str = "cancel";
+
+/// The benchmark that needs these and more: something to compare with.
+const INFER: &str = "infer";
+/// What says that this is to be llama.cpp's own server.
+const BUILD: &str = "build";
 
 /// Runs the soak called `name`, or all of them; says in the end which failed.
 pub(crate) fn soak(workspace: &Workspace, name: Option<&str>, arguments: &[String]) -> Result<()> {
@@ -36,10 +41,22 @@ pub(crate) fn soak(workspace: &Workspace, name: Option<&str>, arguments: &[Strin
     Ok(())
 }
 
-/// Runs the benchmark called `name`.
-pub(crate) fn bench(workspace: &Workspace, name: &str, arguments: &[String]) -> Result<()> {
+/// Runs the benchmark called `name`; that of answers beside `peer`, which says what is built or where it runs.
+pub(crate) fn bench(workspace: &Workspace, name: &str, peer: &str, arguments: &[String]) -> Result<()> {
     build_all(workspace)?;
-    run(workspace, name, arguments)
+    if name != INFER {
+        return run(workspace, name, arguments);
+    }
+    prepare_model(workspace)?;
+    peers::gemma(workspace)?;
+    let peer = if peer == BUILD {
+        let server = peers::llama_server(workspace)?;
+        server.into_os_string().into_string().ok().context("the path of the build output is not UTF-8")?
+    } else {
+        peer.to_owned()
+    };
+    let arguments = ["--peer".to_owned(), peer].into_iter().chain(arguments.iter().cloned());
+    run(workspace, name, &arguments.collect::<Vec<_>>())
 }
 
 fn build_all(workspace: &Workspace) -> Result<()> {

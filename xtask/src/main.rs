@@ -3,9 +3,11 @@
 
 mod build;
 mod door;
+mod fuzz;
 mod generated;
 mod leaks;
 mod load;
+mod peers;
 mod printer;
 mod test;
 mod tidy;
@@ -53,10 +55,14 @@ enum Command {
     },
     /// Measure side by side with others
     Bench {
-        /// What: `streams`
-        #[arg(value_parser = ["streams"])]
+        /// What: `streams`, or `infer` for answers
+        #[arg(value_parser = ["streams", "infer"])]
         name: String,
-        /// Passed on to `rbee-load`, e.g. `--short`
+        /// Beside what answers are measured: `build` for llama.cpp's own server, which is compiled once, or the
+        /// URL of a server of the OpenAI API's style
+        #[arg(long, value_name = "build|URL", default_value = "build")]
+        peer: String,
+        /// Passed on to `rbee-load`, e.g. `--short`, or for answers `--pairs 3 --only decode,company`
         #[arg(last = true)]
         arguments: Vec<String>,
     },
@@ -64,6 +70,12 @@ enum Command {
     Leaks {
         /// Only those with one of these in their names
         names: Vec<String>,
+    },
+    /// Have libFuzzer try the check of GGUF files
+    Fuzz {
+        /// For how long
+        #[arg(long, default_value_t = 300)]
+        seconds: u32,
     },
     /// Check the rules of the workspace that the compiler does not
     Tidy,
@@ -94,8 +106,9 @@ fn run(command: Command) -> Result<()> {
         Command::Test { nextest } => test::run(&workspace, &nextest),
         Command::Door => door::run(&workspace),
         Command::Soak { name, arguments } => load::soak(&workspace, name.as_deref(), &arguments),
-        Command::Bench { name, arguments } => load::bench(&workspace, &name, &arguments),
+        Command::Bench { name, peer, arguments } => load::bench(&workspace, &name, &peer, &arguments),
         Command::Leaks { names } => leaks::run(&workspace, &names),
+        Command::Fuzz { seconds } => fuzz::run(&workspace, seconds),
         Command::Tidy => tidy::check(&workspace),
         Command::Gen { check } => {
             build::programs(&workspace, false)?;

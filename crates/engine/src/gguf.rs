@@ -2,28 +2,85 @@
 //!
 //! Only the header is read, a field at a time; nothing that the file claims decides how much
 //! memory is used. The answer is a reason a person understands, where llama.cpp would end the
-//! process or say less.
+//! process, take all of the memory or say less.
 
+mod metadata;
+
+use std::collections::HashSet;
 use std::fs::File;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::{self, BufRead, BufReader, Seek, SeekFrom};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::error::EngineError;
+use metadata::{Metadata, Value};
 
-/// Headers hold the vocabulary and are some megabytes; a claim beyond this is damage.
-const MAX_HEADER_BYTES: u64 = 1 << 30;
-const MAX_KEY_BYTES: u64 = 65_535;
+/// Headers hold the vocabulary and are some megabytes, at most 20; a claim beyond this is damage.
+const MAX_HEADER_BYTES: u64 = 128 << 20;
+/// The largest vocabularies have a quarter of a million tokens and twice as many merges.
+const MAX_STRINGS: u64 = 1 << 21;
+/// Some files have the whole `tokenizer.json` as one text.
+const MAX_TEXT_BYTES: u64 = 32 << 20;
+const MAX_TOKEN_BYTES: u64 = 65_535;
+/// Models have fewer than a hundred entries and some thousands of tensors.
+const MAX_PAIRS: u64 = 4096;
+const MAX_TENSORS: u64 = 65_536;
+const MAX_KEY_BYTES: u64 = 1024;
 /// llama.cpp's limits.
 const MAX_TENSOR_NAME_BYTES: u64 = 63;
 const MAX_DIMENSIONS: u32 = 4;
 const DEFAULT_ALIGNMENT: u64 = 32;
+/// The beginning of a text that is kept: names of things are shorter.
+const KEPT_TEXT_BYTES: usize = 64;
 
-/// Checks that the file at `path` is a GGUF file whose header makes sense and whose tensors lie
-/// within it.
+/// Checks that the files at `path` are a model in GGUF, whose headers make sense and whose tensors
+/// lie within them.
 ///
 /// # Errors
 /// [`EngineError::NotFound`], [`EngineError::Io`], or [`EngineError::BadModel`] with the reason.
 pub(crate) fn check(path: &Path) -> Result<(), EngineError> {
+    let splits = check_file(path, Part::Model)?;
+    let files = model_files(path);
+    if splits.max(1) as usize != files.len() {
+        return Err(EngineError::BadModel {
+            path: path.to_owned(),
+            reason: format!("it is the first of {splits} files, but its name says {}", files.len()),
+        });
+    }
+    for (file, index) in files.iter().zip(0..).skip(1) {
+        check_file(file, Part::Split(index))?;
+    }
+    Ok(())
+}
+
+/// The files that the model at `path` consists of, that one first: a name such as
+/// `model-00001-of-00003.gguf` stands for three.
+pub fn model_files(path: &Path) -> Vec<PathBuf> {
+    let one = vec![path.to_owned()];
+    let Some(name) = path.file_name().and_then(|name| name.to_str()) else { return one };
+    let Some((first, count)) = name.strip_suffix(".gguf").and_then(|name| name.rsplit_once("-of-")) else {
+        return one;
+    };
+    let Some(model) = first.strip_suffix("-00001").filter(|_| count.len() == 5) else { return one };
+    match count.parse::<u16>() {
+        Ok(count @ 2..) => {
+            (1..=count).map(|n| path.with_file_name(format!("{model}-{n:05}-of-{count:05}.gguf"))).collect()
+        }
+        _ => one,
+    }
+}
+
+/// Which file of a model it is.
+#[derive(Clone, Copy)]
+pub(crate) enum Part {
+    /// The only one, or the first: it describes the model.
+    Model,
+    /// One that has only tensors, and its index.
+    Split(u16),
+}
+
+/// Checks one file, and returns how many the model is divided into.
+fn check_file(path: &Path, part: Part) -> Result<u16, EngineError> {
     let io_error = |source: io::Error| match source.kind() {
         io::ErrorKind::NotFound => EngineError::NotFound { path: path.to_owned() },
         _ => EngineError::Io { path: path.to_owned(), source },
@@ -38,13 +95,14 @@ pub(crate) fn check(path: &Path) -> Result<(), EngineError> {
     }
     let file = File::open(path).map_err(io_error)?;
     let size = file.metadata().map_err(io_error)?.len();
-    check_header(BufReader::new(file), size).map_err(|problem| match problem {
+    check_header(BufReader::new(file), size, part).map_err(|problem| match problem {
         Problem::Io(source) => io_error(source),
         Problem::Bad(reason) => EngineError::BadModel { path: path.to_owned(), reason },
     })
 }
 
-enum Problem {
+#[derive(Debug)]
+pub(crate) enum Problem {
     Io(io::Error),
     Bad(String),
 }
@@ -59,8 +117,8 @@ fn bad<T>(reason: impl Into<String>) -> Result<T, Problem> {
     Err(Problem::Bad(reason.into()))
 }
 
-fn check_header(input: impl BufRead + Seek, size: u64) -> Result<(), Problem> {
-    let mut header = Header { input, size, at: 0 };
+pub(crate) fn check_header(input: impl BufRead + Seek, size: u64, part: Part) -> Result<u16, Problem> {
+    let mut header = Header { input, size, at: 0, strings: 0 };
     if size == 0 {
         return bad("it is empty");
     }
@@ -79,47 +137,47 @@ fn check_header(input: impl BufRead + Seek, size: u64) -> Result<(), Problem> {
     let tensors = header.u64()?;
     let pairs = header.u64()?;
     // The least bytes that a tensor's description and a key with its value take.
-    header.check_count(tensors, 8 + 4 + 4 + 8, "tensors")?;
-    header.check_count(pairs, 8 + 4 + 1, "metadata entries")?;
+    header.check_count(tensors, 8 + 4 + 4 + 8, MAX_TENSORS, "tensors")?;
+    header.check_count(pairs, 8 + 4 + 1, MAX_PAIRS, "metadata entries")?;
 
-    let mut alignment = DEFAULT_ALIGNMENT;
+    let mut metadata = Metadata::default();
     for _ in 0..pairs {
-        let key = header.string(MAX_KEY_BYTES, "metadata key")?;
+        let key = header.name(MAX_KEY_BYTES, "metadata key")?;
         let value_type = header.u32()?;
-        if key == b"general.alignment" && value_type == TYPE_U32 {
-            alignment = header.u32()?.into();
-            if !alignment.is_power_of_two() {
-                return bad(format!("its alignment is {alignment}, not a power of two"));
-            }
-        } else {
-            header.skip_value(value_type, &key)?;
-        }
+        let value = header.value(value_type, &key)?;
+        metadata.add(key, value)?;
+    }
+    let alignment = metadata.alignment()?;
+    match part {
+        Part::Model => metadata.check_model()?,
+        Part::Split(index) => metadata.check_split(index)?,
     }
 
-    // Each tensor's data follows the one before, padded to the alignment; the place of those
-    // after a type that is not known here is for llama.cpp to judge.
-    let mut expected_offset = Some(0);
+    // Each tensor's data follows the one before, padded to the alignment.
+    let mut names = HashSet::new();
+    let mut expected_offset = 0;
     let mut data_len = 0;
     for _ in 0..tensors {
         let tensor = header.tensor()?;
-        if let Some(expected) = expected_offset
-            && tensor.offset != expected
-        {
+        if tensor.offset != expected_offset {
             return bad(format!(
-                "the data of its tensor `{}` is said to be at {}, where {expected} was expected",
+                "the data of its tensor `{}` is said to be at {}, where {expected_offset} was expected",
                 tensor.name, tensor.offset
             ));
         }
-        let end = tensor.data_len.and_then(|len| tensor.offset.checked_add(len));
-        data_len = data_len.max(end.unwrap_or(tensor.offset));
-        expected_offset = end.and_then(|end| end.checked_next_multiple_of(alignment));
-        if tensor.data_len.is_some() && expected_offset.is_none() {
+        let end = tensor.offset.checked_add(tensor.data_len);
+        let Some((end, next)) = end.and_then(|end| Some((end, end.checked_next_multiple_of(alignment)?)))
+        else {
             return bad(format!("its tensor `{}` is impossibly large", tensor.name));
+        };
+        (data_len, expected_offset) = (end, next);
+        if let Some(twice) = names.replace(tensor.name) {
+            return bad(format!("it has two tensors `{twice}`"));
         }
     }
     let needed = header.at.checked_next_multiple_of(alignment).and_then(|start| start.checked_add(data_len));
     match needed {
-        Some(needed) if needed <= size => Ok(()),
+        Some(needed) if needed <= size => Ok(metadata.splits()),
         Some(needed) => {
             bad(format!("it ends at byte {size}, but its tensors need {needed} bytes: the file is truncated"))
         }
@@ -130,8 +188,7 @@ fn check_header(input: impl BufRead + Seek, size: u64) -> Result<(), Problem> {
 struct Tensor {
     name: String,
     offset: u64,
-    /// `None` for a type that is not known here.
-    data_len: Option<u64>,
+    data_len: u64,
 }
 
 /// Reads a header's fields; every one is checked against the file's size first.
@@ -139,6 +196,8 @@ struct Header<R> {
     input: R,
     size: u64,
     at: u64,
+    /// How many strings its arrays have so far.
+    strings: u64,
 }
 
 impl<R: BufRead + Seek> Header<R> {
@@ -170,32 +229,111 @@ impl<R: BufRead + Seek> Header<R> {
         Ok(bytes)
     }
 
-    fn skip_value(&mut self, value_type: u32, key: &[u8]) -> Result<(), Problem> {
-        let (element_type, count) = match value_type {
-            TYPE_ARRAY => (self.u32()?, self.u64()?),
-            scalar => (scalar, 1),
-        };
-        let unknown_type = || {
-            bad(format!("its metadata entry `{}` has the unknown type {element_type}", key.escape_ascii()))
-        };
+    /// A name by which llama.cpp finds something: C++ would see it end at a zero.
+    fn name(&mut self, max_len: u64, what: &str) -> Result<Vec<u8>, Problem> {
+        let name = self.string(max_len, what)?;
+        if name.is_empty() || name.contains(&0) {
+            return bad(format!("it has a {what} that is no name: `{}`", name.escape_ascii()));
+        }
+        Ok(name)
+    }
+
+    fn value(&mut self, value_type: u32, key: &[u8]) -> Result<Value, Problem> {
+        Ok(match value_type {
+            TYPE_U16 => {
+                let mut bytes = [0; 2];
+                self.read(&mut bytes)?;
+                Value::U16(u16::from_le_bytes(bytes))
+            }
+            TYPE_U32 => Value::U32(self.u32()?),
+            TYPE_F32 => Value::F32(f32::from_bits(self.u32()?)),
+            TYPE_STRING => Value::Text(self.text()?),
+            TYPE_ARRAY => {
+                let (element_type, count) = (self.u32()?, self.u64()?);
+                self.array(element_type, count, key)?
+            }
+            scalar => match scalar_bytes(scalar) {
+                Some(bytes) => {
+                    self.skip(bytes)?;
+                    Value::Other
+                }
+                None => return unknown_type(key, scalar),
+            },
+        })
+    }
+
+    /// The beginning of a text.
+    fn text(&mut self) -> Result<Vec<u8>, Problem> {
+        let len = self.u64()?;
+        if len > MAX_TEXT_BYTES {
+            return bad(format!("it has a text of {len} bytes, where at most {MAX_TEXT_BYTES} are allowed"));
+        }
+        let mut kept = vec![0; (len as usize).min(KEPT_TEXT_BYTES)];
+        self.read(&mut kept)?;
+        self.skip(len - kept.len() as u64)?;
+        Ok(kept)
+    }
+
+    fn array(&mut self, element_type: u32, count: u64, key: &[u8]) -> Result<Value, Problem> {
         match element_type {
             TYPE_STRING => {
-                self.check_count(count, 8, "strings in one metadata entry")?;
+                let left = MAX_STRINGS - self.strings;
+                self.check_count(count, 8, left, "strings in one metadata entry")?;
+                self.strings += count;
+                if key == metadata::TOKENS {
+                    return self.tokens(count);
+                }
                 for _ in 0..count {
                     let len = self.u64()?;
                     self.skip(len)?;
                 }
-                Ok(())
+                Ok(Value::Array { element_type, count, most: 0 })
+            }
+            // One number for each layer.
+            TYPE_U32 | TYPE_I32 if count <= metadata::MAX_LAYERS.into() => {
+                let mut most = 0;
+                for _ in 0..count {
+                    most = most.max(self.u32()?);
+                }
+                Ok(Value::Array { element_type, count, most })
             }
             scalar => match scalar_bytes(scalar) {
-                Some(bytes) => self.skip(count.saturating_mul(bytes)),
-                None => unknown_type(),
+                Some(bytes) => {
+                    self.skip(count.saturating_mul(bytes))?;
+                    Ok(Value::Array { element_type, count, most: 0 })
+                }
+                None => unknown_type(key, scalar),
             },
         }
     }
 
+    /// The vocabulary. llama.cpp ends the process when two tokens are the same.
+    fn tokens(&mut self, count: u64) -> Result<Value, Problem> {
+        let mut hashes = Vec::new();
+        let mut bytes = HashSet::new();
+        for index in 0..count {
+            let mut token = self.string(MAX_TOKEN_BYTES, "token")?;
+            // As C++ reads it.
+            if let Some(end) = token.iter().position(|&byte| byte == 0) {
+                token.truncate(end);
+            }
+            if token.is_empty() {
+                token = format!("[EMPTY_{index}]").into_bytes();
+            }
+            bytes.extend(metadata::byte_of(&token));
+            let mut hasher = DefaultHasher::new();
+            token.hash(&mut hasher);
+            hashes.push(hasher.finish());
+        }
+        hashes.sort_unstable();
+        if hashes.windows(2).any(|pair| pair[0] == pair[1]) {
+            return bad("two tokens of its vocabulary are the same");
+        }
+        Ok(Value::Tokens { count, bytes: bytes.len() })
+    }
+
     fn tensor(&mut self) -> Result<Tensor, Problem> {
-        let name = self.string(MAX_TENSOR_NAME_BYTES, "tensor name")?;
+        let name = self.name(MAX_TENSOR_NAME_BYTES, "tensor name")?;
         let name = name.escape_ascii().to_string();
         let dimensions = self.u32()?;
         if dimensions > MAX_DIMENSIONS {
@@ -211,6 +349,9 @@ impl<R: BufRead + Seek> Header<R> {
             let Some(product) = product else {
                 return bad(format!("its tensor `{name}` has impossibly many elements"));
             };
+            if product == 0 {
+                return bad(format!("its tensor `{name}` has no elements"));
+            }
             elements = product;
             if dimension == 0 {
                 row = extent;
@@ -219,7 +360,7 @@ impl<R: BufRead + Seek> Header<R> {
         let tensor_type = self.u32()?;
         let offset = self.u64()?;
         let data_len = match block(tensor_type) {
-            None => None,
+            None => return bad(format!("its tensor `{name}` has the unknown type {tensor_type}")),
             Some(block) if row % block.elements != 0 => {
                 return bad(format!(
                     "the rows of its tensor `{name}` have {row} elements, not a multiple of {}",
@@ -231,20 +372,23 @@ impl<R: BufRead + Seek> Header<R> {
                 let Some(len) = blocks.checked_mul(block.bytes) else {
                     return bad(format!("its tensor `{name}` is impossibly large"));
                 };
-                Some(len)
+                len
             }
         };
         Ok(Tensor { name, offset, data_len })
     }
 
-    /// Refuses a count of things that the rest of the file has no room for.
-    fn check_count(&self, count: u64, least_bytes_each: u64, what: &str) -> Result<(), Problem> {
+    /// Refuses a count of things that the rest of the file has no room for, or beyond `most`.
+    fn check_count(&self, count: u64, least_bytes_each: u64, most: u64, what: &str) -> Result<(), Problem> {
         let room = (self.size - self.at) / least_bytes_each;
         if count > room {
             return bad(format!(
                 "it claims {count} {what}, but what follows has room for {room}: the file is \
                  truncated or damaged"
             ));
+        }
+        if count > most {
+            return bad(format!("it claims {count} {what}, where at most {most} are allowed"));
         }
         Ok(())
     }
@@ -287,7 +431,14 @@ impl<R: BufRead + Seek> Header<R> {
     }
 }
 
+fn unknown_type<T>(key: &[u8], value_type: u32) -> Result<T, Problem> {
+    bad(format!("its metadata entry `{}` has the unknown type {value_type}", key.escape_ascii()))
+}
+
+const TYPE_U16: u32 = 2;
 const TYPE_U32: u32 = 4;
+const TYPE_I32: u32 = 5;
+const TYPE_F32: u32 = 6;
 const TYPE_STRING: u32 = 8;
 const TYPE_ARRAY: u32 = 9;
 
@@ -344,5 +495,4 @@ fn block(tensor_type: u32) -> Option<Block> {
 }
 
 #[cfg(test)]
-#[path = "gguf_tests.rs"]
 mod tests;

@@ -1,31 +1,40 @@
 //! Safe inference with llama.cpp: load a GGUF model, prefill a prompt, decode an answer.
 //!
-//! An [`Engine`] is one model in memory. [`Engine::prepare`] turns a conversation into a
-//! [`Prompt`] with the model's own chat template, and [`Engine::generate`] answers it, an event
-//! per piece of text. Both are ordinary blocking calls: a program gives the engine a thread of its
-//! own and talks to that.
+//! An [`Engine`] is one model in memory with slots for several requests. [`Engine::prepare`] turns a
+//! conversation into a [`Prompt`] with the model's own chat template, [`Engine::begin`] gives it a
+//! slot, and each [`Engine::step`] brings all slots further with one decode call, an event per piece
+//! of text. All are ordinary blocking calls: a program gives the engine a thread of its own and
+//! talks to that.
 //!
 //! This crate holds all of the project's `unsafe`. C++ code aborts the process where it meets the
 //! unexpected, so what can be checked before is: the file's header, the request, the prompt's
 //! length.
 
+mod cells;
 mod engine;
 mod error;
 mod gguf;
 mod llama;
+mod lookup;
 mod model_info;
 mod python;
 mod request;
+mod room;
 mod sampling;
+mod saved;
+mod slots;
 mod template;
 mod text;
 mod tokenizer;
+mod turns;
 
 pub use engine::{Engine, LoadOptions, Prompt};
 pub use error::EngineError;
+pub use gguf::model_files;
 pub use llama::die_of_faults;
 pub use model_info::ModelInfo;
 pub use request::{
     FinishReason, GenerateEvent, GenerateRequest, Generated, MAX_STOP_BYTES, MAX_STOP_STRINGS, Message, Role,
     Sampling,
 };
+pub use slots::{Begin, Ended, SlotId};

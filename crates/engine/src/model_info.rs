@@ -4,6 +4,8 @@ use std::path::Path;
 
 use llama_cpp_2::model::LlamaModel;
 
+use crate::room::Room;
+
 /// Facts about the loaded model.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ModelInfo {
@@ -17,14 +19,16 @@ pub struct ModelInfo {
     pub size_bytes: u64,
     /// How the weights are stored, such as `Q4_K_M`; `unknown` where the file does not say.
     pub quantization: String,
-    /// The context length in use, in tokens.
+    /// The context length in use, in tokens: what one request may have.
     pub context_length: u32,
+    /// How many requests are worked on at once.
+    pub slots: u32,
     /// The context length that the model was trained with, in tokens.
     pub train_context_length: u32,
 }
 
 impl ModelInfo {
-    pub(crate) fn read(model: &LlamaModel, path: &Path, context_length: u32) -> Self {
+    pub(crate) fn read(model: &LlamaModel, path: &Path, room: &Room) -> Self {
         let text = |key: &str| {
             let value = model.meta_val_str(key).ok();
             value.filter(|value| !value.is_empty())
@@ -40,7 +44,8 @@ impl ModelInfo {
             parameters: model.n_params(),
             size_bytes: model.size(),
             quantization: file_type.map_or("unknown", quantization).to_owned(),
-            context_length,
+            context_length: room.context_length,
+            slots: room.slots,
             train_context_length: model.n_ctx_train(),
         }
     }

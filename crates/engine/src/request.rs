@@ -50,8 +50,11 @@ pub struct Sampling {
     pub top_p: f32,
     /// Only tokens at least this likely relative to the likeliest, 0 to 1; 0 considers all.
     pub min_p: f32,
-    /// The same seed and request give the same text with the same model, thread count and
-    /// machine. `None` draws one, which [`Generated::seed`] tells.
+    /// The same seed and request give the same text with the same model, thread count and machine
+    /// if the request has the engine to itself and finds nothing of an earlier one to go on from.
+    /// Otherwise the same random numbers meet the same probabilities up to rounding: llama.cpp's
+    /// sums depend on how many tokens are decoded together, so where two tokens are nearly equally
+    /// likely, company can decide between them. `None` draws one, which [`Generated::seed`] tells.
     pub seed: Option<u64>,
 }
 
@@ -65,8 +68,14 @@ impl Default for Sampling {
 /// One request for text.
 #[derive(Debug, Clone, Default)]
 pub struct GenerateRequest {
-    /// The conversation; at least one message.
+    /// The conversation to answer; at least one message, unless there is a `prompt`.
     pub messages: Vec<Message>,
+    /// Whose request this is. What was computed for one scope is used again within it, and never for
+    /// another; `None` shares with nobody.
+    pub scope: Option<String>,
+    /// A text to go on with, in place of a conversation: not empty, taken literally, and without the
+    /// chat template, which the model need not have.
+    pub prompt: Option<String>,
     /// How tokens are picked.
     pub sampling: Sampling,
     /// The most tokens to generate; `None` goes on until the context is full.
@@ -84,8 +93,17 @@ impl GenerateRequest {
     pub fn validate(&self) -> Result<(), EngineError> {
         let Sampling { temperature, top_p, min_p, .. } = self.sampling;
         let refuse = |reason: String| Err(EngineError::bad_request(reason));
-        if self.messages.is_empty() {
-            return refuse("a request needs at least one message".to_owned());
+        match &self.prompt {
+            None if self.messages.is_empty() => {
+                return refuse("a request needs at least one message, or a prompt".to_owned());
+            }
+            Some(_) if !self.messages.is_empty() => {
+                return refuse("a request has either messages or a prompt, not both".to_owned());
+            }
+            Some(prompt) if prompt.is_empty() => {
+                return refuse("a prompt must not be empty".to_owned());
+            }
+            _ => {}
         }
         if !(0.0..=100.0).contains(&temperature) {
             return refuse(format!("temperature must be between 0 and 100, not {temperature}"));
@@ -123,7 +141,7 @@ impl GenerateRequest {
 pub enum GenerateEvent<'a> {
     /// A part of the prompt was decoded.
     Prefill {
-        /// Prompt tokens decoded so far.
+        /// Prompt tokens decoded so far, with those found computed.
         done: u32,
         /// Prompt tokens in all.
         total: u32,
@@ -154,11 +172,15 @@ pub struct Generated {
     pub finish_reason: FinishReason,
     /// Tokens of the prompt.
     pub prompt_tokens: u32,
+    /// Of these, the ones that were found computed, by an earlier request of the scope or by one
+    /// beside this.
+    pub cached_tokens: u32,
     /// Tokens generated, without the one by which the model ends its answer.
     pub completion_tokens: u32,
-    /// The seed that was used; asking with it again gives the same text.
+    /// The seed that was used; [`Sampling::seed`] says what asking with it again gives.
     pub seed: u64,
-    /// Wall time of the prompt's decode calls, in milliseconds, from the monotonic clock.
+    /// Wall time from the slot's beginning to the end of prefill, in milliseconds, from the monotonic
+    /// clock. Others' prompts may have been read in between.
     pub prefill_ms: f64,
     /// Wall time from the end of prefill to the end of the answer, in milliseconds, likewise.
     pub decode_ms: f64,
@@ -201,6 +223,14 @@ mod tests {
     #[test]
     fn values_outside_the_limits_are_refused_by_name() {
         check(|r| r.messages.clear(), "at least one message");
+        check(|r| r.prompt = Some("x".to_owned()), "not both");
+        check(
+            |r| {
+                r.messages.clear();
+                r.prompt = Some(String::new());
+            },
+            "empty",
+        );
         check(|r| r.sampling.temperature = f32::NAN, "temperature");
         check(|r| r.sampling.temperature = -0.1, "temperature");
         check(|r| r.sampling.temperature = 100.1, "temperature");

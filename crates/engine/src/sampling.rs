@@ -1,6 +1,13 @@
-//! From sampling parameters to llama.cpp's chain of samplers.
+//! From sampling parameters to the choice of a token.
+//!
+//! llama.cpp's samplers take an array of all the vocabulary's tokens, which for 262,000 of them
+//! costs a good part of what a small model's decoding does, once for each slot. So what decides most
+//! is done here before, straight on the logits: the likeliest token, or the `top_k` likeliest.
 
 use llama_cpp_2::sampling::LlamaSampler;
+use llama_cpp_2::token::LlamaToken;
+use llama_cpp_2::token::data::LlamaTokenData;
+use llama_cpp_2::token::data_array::LlamaTokenDataArray;
 
 use crate::error::EngineError;
 use crate::request::Sampling;
@@ -11,24 +18,145 @@ const GREEDY_TEMPERATURE: f32 = 0.001;
 /// llama.cpp takes this seed as the wish for a random one.
 const RANDOM_SEED: u32 = u32::MAX;
 
-/// The chain for one request, in the order of llama.cpp's tools.
-pub(crate) fn chain(sampling: &Sampling, seed: u64) -> LlamaSampler {
-    /// However small the probabilities allowed, one token is left to choose.
-    const MIN_KEEP: usize = 1;
+/// Beyond this, keeping the likeliest in order costs more than llama.cpp's sorting.
+const TOP_K_MAX: usize = 256;
 
-    if sampling.temperature <= GREEDY_TEMPERATURE {
-        return LlamaSampler::chain([LlamaSampler::greedy()], true);
+/// Logits that are looked at together, to pass over those that cannot matter.
+const BLOCK: usize = 64;
+
+/// Chooses one request's tokens. Each choice takes one step of its random numbers, so the order of
+/// the choices decides them and nothing else does.
+pub(crate) struct Sampler {
+    method: Method,
+    candidates: LlamaTokenDataArray,
+}
+
+enum Method {
+    Likeliest,
+    /// Of so many of the likeliest one is chosen by the chain, which gets them in order.
+    AmongLikeliest(usize, LlamaSampler),
+    AmongAll(LlamaSampler),
+}
+
+/// A logit is not a number, or has no bounds: the model's computation has failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct NotNumbers;
+
+impl Sampler {
+    /// The sampler for one request, in the order of llama.cpp's tools.
+    pub(crate) fn new(sampling: &Sampling, seed: u64) -> Self {
+        /// However small the probabilities allowed, one token is left to choose.
+        const MIN_KEEP: usize = 1;
+
+        let method = if sampling.temperature <= GREEDY_TEMPERATURE {
+            Method::Likeliest
+        } else {
+            let top_k = usize::try_from(sampling.top_k).unwrap_or(usize::MAX);
+            let few = (1..=TOP_K_MAX).contains(&top_k);
+            let mut chain = Vec::new();
+            if top_k > TOP_K_MAX {
+                chain.push(LlamaSampler::top_k(i32::try_from(top_k).unwrap_or(i32::MAX)));
+            }
+            chain.push(LlamaSampler::top_p(sampling.top_p, MIN_KEEP));
+            chain.push(LlamaSampler::min_p(sampling.min_p, MIN_KEEP));
+            chain.push(LlamaSampler::temp(sampling.temperature));
+            chain.push(LlamaSampler::dist(llama_seed(seed)));
+            let chain = LlamaSampler::chain(chain, true);
+            if few { Method::AmongLikeliest(top_k, chain) } else { Method::AmongAll(chain) }
+        };
+        Self { method, candidates: LlamaTokenDataArray::new(Vec::new(), false) }
     }
-    let mut chain = Vec::new();
-    if sampling.top_k > 0 {
-        let top_k = i32::try_from(sampling.top_k).unwrap_or(i32::MAX);
-        chain.push(LlamaSampler::top_k(top_k));
+
+    /// Chooses by `logits`, one for each token of the vocabulary.
+    pub(crate) fn sample(&mut self, logits: &[f32]) -> Result<LlamaToken, NotNumbers> {
+        let candidates = &mut self.candidates;
+        candidates.data.clear();
+        candidates.selected = None;
+        let chain = match &mut self.method {
+            Method::Likeliest => return likeliest(logits),
+            Method::AmongLikeliest(count, chain) => {
+                top(logits, *count, &mut candidates.data)?;
+                candidates.sorted = true;
+                chain
+            }
+            Method::AmongAll(chain) => {
+                likeliest(logits)?;
+                let all =
+                    (0..).zip(logits).map(|(id, &logit)| LlamaTokenData::new(LlamaToken(id), logit, 0.0));
+                candidates.data.extend(all);
+                candidates.sorted = false;
+                chain
+            }
+        };
+        chain.apply(candidates);
+        let token = candidates.selected_token().expect("the chain ends with a draw, which selects one");
+        chain.accept(token);
+        Ok(token)
     }
-    chain.push(LlamaSampler::top_p(sampling.top_p, MIN_KEEP));
-    chain.push(LlamaSampler::min_p(sampling.min_p, MIN_KEEP));
-    chain.push(LlamaSampler::temp(sampling.temperature));
-    chain.push(LlamaSampler::dist(llama_seed(seed)));
-    LlamaSampler::chain(chain, true)
+}
+
+/// The token with the largest logit, of equals the first.
+fn likeliest(logits: &[f32]) -> Result<LlamaToken, NotNumbers> {
+    let (mut best, mut best_block) = (f32::NEG_INFINITY, 0);
+    for (index, block) in logits.chunks(BLOCK).enumerate() {
+        let largest = largest(block)?;
+        if largest > best {
+            (best, best_block) = (largest, index);
+        }
+    }
+    let block = logits.chunks(BLOCK).nth(best_block).ok_or(NotNumbers)?;
+    let within = block.iter().position(|&logit| logit == best).ok_or(NotNumbers)?;
+    Ok(LlamaToken((best_block * BLOCK + within) as i32))
+}
+
+/// The `count` tokens with the largest logits, the largest first, of equals those that come first.
+fn top(logits: &[f32], count: usize, top: &mut Vec<LlamaTokenData>) -> Result<(), NotNumbers> {
+    let mut least = f32::NEG_INFINITY;
+    for (index, block) in logits.chunks(BLOCK).enumerate() {
+        let full = top.len() == count;
+        if largest(block)? <= least && full {
+            continue;
+        }
+        for (within, &logit) in block.iter().enumerate() {
+            if top.len() == count {
+                if logit <= least {
+                    continue;
+                }
+                top.pop();
+            }
+            let place = top.partition_point(|other| other.logit() >= logit);
+            let token = LlamaToken((index * BLOCK + within) as i32);
+            top.insert(place, LlamaTokenData::new(token, logit, 0.0));
+            if top.len() == count {
+                least = top[count - 1].logit();
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Written for the compiler to do many at a time.
+fn largest(block: &[f32]) -> Result<f32, NotNumbers> {
+    const LANES: usize = 16;
+
+    let (mut largest, mut sane) = ([f32::NEG_INFINITY; LANES], [true; LANES]);
+    let (whole, rest) = block.as_chunks::<LANES>();
+    let mut take = |lane: usize, logit: f32| {
+        largest[lane] = if logit > largest[lane] { logit } else { largest[lane] };
+        sane[lane] &= logit < f32::INFINITY;
+    };
+    for chunk in whole {
+        for (lane, &logit) in chunk.iter().enumerate() {
+            take(lane, logit);
+        }
+    }
+    for (lane, &logit) in rest.iter().enumerate() {
+        take(lane, logit);
+    }
+    if sane.contains(&false) {
+        return Err(NotNumbers);
+    }
+    Ok(largest.into_iter().fold(f32::NEG_INFINITY, f32::max))
 }
 
 /// The seed asked for, or a random one, small enough to pass unchanged through any JSON parser.
@@ -56,7 +184,62 @@ fn llama_seed(seed: u64) -> u32 {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        #[test]
+        fn the_likeliest_are_those_that_sorting_gives(
+            logits in prop::collection::vec((-50_i32..50).prop_map(|logit| logit as f32), 1..700),
+            count in 1_usize..80,
+        ) {
+            let mut sorted: Vec<usize> = (0..logits.len()).collect();
+            sorted.sort_by(|&one, &other| logits[other].total_cmp(&logits[one]));
+            let expected: Vec<i32> = sorted.iter().take(count).map(|&id| id as i32).collect();
+            let mut found = Vec::new();
+            top(&logits, count, &mut found).expect("they are numbers");
+            prop_assert_eq!(found.iter().map(|data| data.id().0).collect::<Vec<_>>(), expected);
+            prop_assert_eq!(likeliest(&logits), Ok(LlamaToken(sorted[0] as i32)));
+        }
+
+        #[test]
+        fn what_is_no_number_is_found_wherever_it_stands(
+            at in 0_usize..700,
+            wrong in prop_oneof![Just(f32::NAN), Just(f32::INFINITY)],
+            top_k in prop_oneof![Just(0_u32), Just(40), Just(1000)],
+            temperature in prop_oneof![Just(0.0_f32), Just(1.0)],
+        ) {
+            let mut logits = vec![0.5; 700];
+            logits[at] = wrong;
+            let sampling = Sampling { temperature, top_k, ..Sampling::default() };
+            prop_assert_eq!(Sampler::new(&sampling, 1).sample(&logits), Err(NotNumbers));
+        }
+    }
+
+    #[test]
+    fn choosing_among_the_likeliest_equals_llama_cpps_own_choice() {
+        let logits: Vec<f32> =
+            (0..5000).map(|id: i32| (id.wrapping_mul(7919) % 997) as f32 / 50.0 + id as f32 * 1e-5).collect();
+        let sampling = Sampling { temperature: 1.5, top_p: 0.99, min_p: 0.01, ..Sampling::default() };
+        let mut sampler = Sampler::new(&sampling, 7);
+        let mut theirs = LlamaSampler::chain(
+            [
+                LlamaSampler::top_k(40),
+                LlamaSampler::top_p(0.99, 1),
+                LlamaSampler::min_p(0.01, 1),
+                LlamaSampler::temp(1.5),
+                LlamaSampler::dist(7),
+            ],
+            true,
+        );
+        for _ in 0..50 {
+            let all = (0..).zip(&logits).map(|(id, &logit)| LlamaTokenData::new(LlamaToken(id), logit, 0.0));
+            let mut all = LlamaTokenDataArray::from_iter(all, false);
+            theirs.apply(&mut all);
+            assert_eq!(sampler.sample(&logits).ok(), all.selected_token());
+        }
+    }
 
     #[test]
     fn a_small_seed_is_taken_as_it_is() {

@@ -1,4 +1,4 @@
-//! From a conversation to the tokens of a prompt.
+//! From a conversation, or a text to go on with, to the tokens of a prompt.
 //!
 //! Control tokens come from the template alone. A message may contain the text of one, and there
 //! it is text; otherwise a user could speak as the system.
@@ -12,12 +12,13 @@ use llama_cpp_2::token_type::LlamaTokenAttr;
 use llama_cpp_2::vocab::LlamaVocab;
 
 use crate::error::EngineError;
-use crate::request::Message;
+use crate::request::{GenerateRequest, Message};
 use crate::template::{ChatTemplate, Piece};
 
 /// A model's chat template with what is needed to tokenise what it renders.
 pub(crate) struct PromptTokenizer {
-    template: ChatTemplate,
+    /// `None` for a model that is not made for chats, which still goes on with a text.
+    template: Option<ChatTemplate>,
     /// Finds the texts of `control`, the pattern's number being the index.
     control_texts: AhoCorasick,
     control: Vec<ControlToken>,
@@ -36,18 +37,18 @@ struct ControlToken {
 
 impl PromptTokenizer {
     pub(crate) fn new(model: &LlamaModel) -> Result<Self, EngineError> {
-        let Ok(source) = model.chat_template(None) else {
-            return Err(EngineError::Template {
-                reason: "the model has none; is it a model for chat?".to_owned(),
-            });
-        };
-        let source = source.as_c_str().to_string_lossy();
         let vocab = model.vocab();
         let text = |token: LlamaToken| {
             let text = (token.0 >= 0).then(|| vocab.text(token)).flatten();
             text.map(|text| text.to_string_lossy().into_owned()).unwrap_or_default()
         };
-        let template = ChatTemplate::compile(&source, text(vocab.bos()), text(vocab.eos()))?;
+        let template = match model.chat_template(None) {
+            Ok(source) => {
+                let source = source.as_c_str().to_string_lossy();
+                Some(ChatTemplate::compile(&source, text(vocab.bos()), text(vocab.eos()))?)
+            }
+            Err(_) => None,
+        };
 
         let mut control = Vec::new();
         let mut longest_token_bytes = 1;
@@ -79,7 +80,7 @@ impl PromptTokenizer {
         Ok(Self { template, control_texts, control, bos, longest_token_bytes })
     }
 
-    /// Renders and tokenises `messages`.
+    /// Tokenises what is to be decoded before the answer: the rendered messages or the prompt.
     ///
     /// # Errors
     /// [`EngineError::ContextFull`] for a text too long to be worth counting its tokens, and the
@@ -88,28 +89,16 @@ impl PromptTokenizer {
     pub(crate) fn tokenize(
         &self,
         vocab: &LlamaVocab<'_>,
-        messages: &[Message],
+        request: &GenerateRequest,
         now: SystemTime,
         context_length: u32,
     ) -> Result<Vec<LlamaToken>, EngineError> {
-        let rendered = self.template.render(messages, now)?;
-        let fewest_tokens = rendered.len() / self.longest_token_bytes;
-        if fewest_tokens > context_length as usize {
-            return Err(EngineError::ContextFull {
-                prompt_tokens: u32::try_from(fewest_tokens).unwrap_or(u32::MAX),
-                context_length,
-            });
-        }
-        let suspicious = messages.iter().find_map(|message| self.control_texts.find(&message.content));
-        let mut tokens = match suspicious {
-            None => vocab.tokenize(rendered.as_bytes(), false, true),
-            Some(found) => {
-                let text = &self.control[found.pattern().as_usize()].text;
-                match self.template.pieces(&rendered, messages, now)? {
-                    Some(pieces) => self.tokenize_pieces(vocab, &pieces)?,
-                    None => return Err(refuse(text)),
-                }
+        let mut tokens = match &request.prompt {
+            Some(text) => {
+                self.check_length(text, context_length)?;
+                self.tokenize_pieces(vocab, &[Piece::Content(text)])?
             }
+            None => self.tokenize_messages(vocab, &request.messages, now, context_length)?,
         };
         if let Some(bos) = self.bos
             && tokens.first() != Some(&bos)
@@ -117,6 +106,41 @@ impl PromptTokenizer {
             tokens.insert(0, bos);
         }
         Ok(tokens)
+    }
+
+    fn tokenize_messages(
+        &self,
+        vocab: &LlamaVocab<'_>,
+        messages: &[Message],
+        now: SystemTime,
+        context_length: u32,
+    ) -> Result<Vec<LlamaToken>, EngineError> {
+        let Some(template) = &self.template else {
+            return Err(EngineError::Template {
+                reason: "the model has none, so it is not made for chats".to_owned(),
+            });
+        };
+        let rendered = template.render(messages, now)?;
+        self.check_length(&rendered, context_length)?;
+        let suspicious = messages.iter().find_map(|message| self.control_texts.find(&message.content));
+        let Some(found) = suspicious else {
+            return Ok(vocab.tokenize(rendered.as_bytes(), false, true));
+        };
+        match template.pieces(&rendered, messages, now)? {
+            Some(pieces) => self.tokenize_pieces(vocab, &pieces),
+            None => Err(refuse(&self.control[found.pattern().as_usize()].text)),
+        }
+    }
+
+    fn check_length(&self, text: &str, context_length: u32) -> Result<(), EngineError> {
+        let fewest_tokens = text.len() / self.longest_token_bytes;
+        if fewest_tokens > context_length as usize {
+            return Err(EngineError::ContextFull {
+                prompt_tokens: u32::try_from(fewest_tokens).unwrap_or(u32::MAX),
+                context_length,
+            });
+        }
+        Ok(())
     }
 
     /// Divides the prompt at the template's own control tokens, as llama.cpp does, and takes what
@@ -189,7 +213,7 @@ impl DividedPrompt<'_> {
 
 fn refuse(control: &str) -> EngineError {
     EngineError::bad_request(format!(
-        "a message contains `{control}`, which is a control token of this model: leave it out or \
+        "the request contains `{control}`, which is a control token of this model: leave it out or \
          write it differently"
     ))
 }

@@ -6,19 +6,19 @@
 //! token was due, in microseconds since the Unix epoch.
 #![forbid(unsafe_code)]
 
-use std::io::Read;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use clap::Parser;
-use rbee_home::Announcer;
+use rbee_home::{Announcer, end_with_starter};
 use rbee_jobs::{
     Access, JobWriter, Jobs, Limits, Listener, Principal, Service, daemon_info, now_ms, router, run,
 };
 use rbee_narration::Log;
 use rbee_protocol::{
-    ApiError, DaemonInfo, End, InferRequest, JobEvent, Operation, Role, StopRequest, SubmitRequest, Token,
+    ApiError, DaemonInfo, End, InferRequest, JobEvent, Loaded, Operation, Role, StopRequest, SubmitRequest,
+    Token,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -33,7 +33,9 @@ struct Args {
     #[arg(long)]
     context_length: Option<u32>,
     #[arg(long)]
-    threads: Option<usize>,
+    threads: Option<u32>,
+    #[arg(long)]
+    slots: Option<u32>,
 }
 
 struct Scripted;
@@ -48,11 +50,11 @@ impl Service for Scripted {
     }
 
     async fn run(self: Arc<Self>, operation: Operation, job: JobWriter) -> Result<End, ApiError> {
-        let Operation::Infer(InferRequest { messages, .. }) = operation else {
+        let Operation::Infer(InferRequest { messages, prompt, .. }) = operation else {
             unreachable!("a hive sends its workers nothing else")
         };
         let user = messages.iter().rfind(|message| message.role == Role::User);
-        let script = user.map_or("", |message| message.content.as_str());
+        let script = user.map(|message| &message.content).or(prompt.as_ref()).map_or("", String::as_str);
         let text = match script {
             "escapes" => "\u{1b}[2J\u{1b}[1;1H\u{9b}31m\u{1b}]0;pwned\u{7}\r\u{202e}end".to_owned(),
             "echo" => serde_json::to_string(&messages).expect("messages are plain data"),
@@ -120,11 +122,13 @@ async fn main() {
     let args = Args::parse();
     let listener = Listener::unix(&args.socket).expect("the hive names a socket in a folder of ours");
     Announcer::new().ready(serde_json::Value::Null);
-    Announcer::new().ready(serde_json::Value::Null);
-    std::thread::spawn(|| {
-        let _ = std::io::stdin().read(&mut [0]);
-        std::process::exit(0);
-    });
+    end_with_starter();
+    let loaded = Loaded {
+        slots: args.slots.unwrap_or(1),
+        context_length: args.context_length.unwrap_or(4096),
+        threads: args.threads.unwrap_or(1),
+    };
+    Announcer::new().ready(serde_json::to_value(loaded).expect("facts are plain data"));
     let shutdown = CancellationToken::new();
     let jobs = Jobs::new("worker", Limits::default(), Log::to_stderr(), shutdown.clone());
     let router = router(jobs.clone(), Arc::new(Scripted), Access::Socket);

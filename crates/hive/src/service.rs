@@ -3,11 +3,11 @@ use std::sync::Arc;
 use rbee_jobs::{JobWriter, Principal, Service, daemon_info, now_ms};
 use rbee_protocol::{
     ApiError, DaemonInfo, End, ErrorCode, HiveId, HiveReport, ModelList, Operation, StopRequest,
-    SubmitRequest, WorkerList,
+    SubmitRequest, WorkerList, WorkerWatch,
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::devices::Machine;
+use crate::devices::{self, Machine};
 use crate::models::ModelStore;
 use crate::supervisor::Supervisor;
 
@@ -37,6 +37,7 @@ impl HiveService {
         let machine = Machine::look().await.map_err(|error| {
             let message = format!("this machine's devices cannot be looked at: {error}");
             ApiError::new(ErrorCode::Internal, message)
+                .hint("`hive.log` in rbee's state folder may tell more")
         })?;
         let info = self.info();
         Ok(HiveReport {
@@ -47,6 +48,7 @@ impl HiveService {
             started_at_ms: info.started_at_ms,
             memory_total_bytes: machine.memory_total_bytes,
             memory_available_bytes: machine.memory_available_bytes,
+            instructions: devices::instructions(),
             devices: machine.devices,
             models: self.models.list(),
             workers: self.supervisor.workers(),
@@ -59,7 +61,7 @@ impl HiveService {
         let mut changes = self.supervisor.changes();
         for _ in 0..WATCH_REPORTS_MAX {
             changes.mark_unchanged();
-            job.answer(&WorkerList { workers: self.supervisor.workers() });
+            job.answer(&WorkerWatch { workers: self.supervisor.watched() });
             tokio::select! {
                 changed = changes.changed() => changed.expect("the supervisor, held here, holds the sender"),
                 () = job.cancelled() => return Err(job.cancel_error()),

@@ -1,26 +1,37 @@
 use std::collections::HashMap;
 use std::fmt::Write;
+use std::io;
 use std::path::PathBuf;
+use std::pin::pin;
 use std::process::ExitStatus;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
-use rbee_home::{Announcement, Config, Home, HomeError, Start, Started, program};
-use rbee_jobs::{Child, JobWriter, Relayed, relay};
+use rbee_home::{Announcement, Config, Home, HomeError, Lifelines, Start, Started, program};
+use rbee_jobs::{Child, JobWriter, Relayed, lock, relay};
 use rbee_narration::{Level, Log, SystemNarrator};
 use rbee_protocol::{
-    ApiError, Client, ClientError, End, ErrorCode, HiveId, InferRequest, Operation, SubmitRequest, WorkerId,
-    WorkerInfo, WorkerState,
+    ApiError, Client, ClientError, End, ErrorCode, HiveId, InferRequest, Loaded, ModelRef, Operation,
+    SubmitRequest, WatchedWorker, WorkerId, WorkerInfo, WorkerState,
 };
 use tokio::sync::watch;
+use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::devices;
 use crate::models::{FileVersion, LocalModel};
 
 /// A worker that does not confirm a cancellation for so long is killed: its slot must come free.
 const CANCEL_TIMEOUT: Duration = Duration::from_secs(10);
+/// A worker that has jobs and makes no progress for so long is killed unless the settings say otherwise.
+const WATCHDOG: Duration = Duration::from_secs(120);
+/// In that time its progress is looked at so often: a hive that is stopped or starved looks rarely, and must not take its
+/// own silence for its workers'.
+const LOOKS: u32 = 10;
+/// So many names of one model are told to the queen; any others have a slot each there.
+const NAMES_MAX: usize = 64;
 /// The pause before a model's worker is started again grows with each crash in a row.
 const RESTART_DELAY_MAX: Duration = Duration::from_secs(30);
 
@@ -33,9 +44,10 @@ struct Inner {
     config: Config,
     hive: HiveId,
     system: SystemNarrator,
+    lifelines: Lifelines,
     models: Mutex<HashMap<PathBuf, Arc<Slot>>>,
     started: AtomicU64,
-    /// Changes whenever what [`Supervisor::workers`] tells may have changed.
+    /// Changes whenever what [`Supervisor::watched`] tells may have changed.
     changed: watch::Sender<u64>,
     stopping: CancellationToken,
     tasks: TaskTracker,
@@ -62,7 +74,12 @@ struct Worker {
     version: FileVersion,
     pid: u32,
     client: Client,
-    loaded: watch::Sender<bool>,
+    /// What it said about itself when its model was loaded, if that could be understood.
+    loaded: OnceLock<Option<Loaded>>,
+    /// What jobs called its model so far.
+    names: Mutex<Vec<String>>,
+    /// For how long it had made no progress when it was killed for that.
+    hung: OnceLock<Duration>,
     /// Why it cannot load its model, when it cannot.
     load_error: OnceLock<String>,
     jobs: AtomicU64,
@@ -78,6 +95,54 @@ impl Worker {
         how.clone().unwrap_or_default()
     }
 
+    fn info(&self, hive: &HiveId) -> WorkerInfo {
+        let jobs = self.jobs.load(Ordering::Relaxed);
+        WorkerInfo {
+            worker: self.id.clone(),
+            hive: hive.clone(),
+            model: self.model.clone(),
+            state: match (self.loaded.get(), jobs) {
+                (None, _) => WorkerState::Loading,
+                (Some(_), 0) => WorkerState::Idle,
+                (Some(_), _) => WorkerState::Busy,
+            },
+            pid: self.pid,
+            jobs,
+            loaded: self.loaded.get().copied().flatten(),
+            progress_at_ms: self.client.heard().last_at_ms,
+        }
+    }
+
+    /// Notes that a job called the worker's model `name`, and returns whether that is new.
+    fn is_called(&self, name: &str) -> bool {
+        let mut names = lock(&self.names);
+        let is_new = names.len() < NAMES_MAX && !names.iter().any(|known| known == name);
+        if is_new {
+            names.push(name.to_owned());
+        }
+        is_new
+    }
+
+    /// Returns when the worker has had jobs, and nothing came from any of them, for as long as `limit`. While one
+    /// of them goes on, the others wait for their turn.
+    async fn hangs(&self, limit: Duration) {
+        if limit.is_zero() {
+            return std::future::pending().await;
+        }
+        let mut looks = tokio::time::interval(limit / LOOKS);
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut before = self.client.heard();
+        let mut silent = 0;
+        // The first is silent for a part of the time only.
+        while silent <= LOOKS {
+            looks.tick().await;
+            let heard = self.client.heard();
+            let is_silent = heard == before && self.jobs.load(Ordering::Relaxed) > 0;
+            silent = if is_silent { silent + 1 } else { 0 };
+            before = heard;
+        }
+    }
+
     /// Ends a worker that has no model once nobody waits for its word on that.
     fn end_if_useless(&self) {
         if self.load_error.get().is_some() && self.jobs.load(Ordering::Relaxed) == 0 {
@@ -90,53 +155,57 @@ impl Worker {
             return ApiError::new(ErrorCode::BadModel, error)
                 .hint("fetch the file again, or use another one");
         }
+        if let Some(silence) = self.hung.get() {
+            let message = format!("{} made no progress for {silence:?}, so it was killed", self.id);
+            return ApiError::new(ErrorCode::WorkerHung, message).hint(
+                "try again: the next job gets a new worker; where models are that slow, raise `worker.watchdog_s`",
+            );
+        }
         ApiError::new(ErrorCode::WorkerCrashed, format!("{} died in the middle of the job ({how})", self.id))
             .hint("try again: the next job gets a new worker; `rbee hive status` shows what runs")
     }
 }
 
 impl Supervisor {
-    pub(crate) fn new(home: Home, config: Config, hive: HiveId, log: Log) -> Self {
-        Self(Arc::new(Inner {
+    /// # Errors
+    /// What keeps processes from being started.
+    pub(crate) fn new(home: Home, config: Config, hive: HiveId, log: Log) -> io::Result<Self> {
+        Ok(Self(Arc::new(Inner {
             home,
             config,
             hive,
             system: SystemNarrator::new("hive", log),
+            lifelines: Lifelines::new()?,
             models: Mutex::default(),
             started: AtomicU64::new(0),
             changed: watch::Sender::new(0),
             stopping: CancellationToken::new(),
             tasks: TaskTracker::new(),
-        }))
+        })))
     }
 
     /// The workers that run at the moment.
     pub(crate) fn workers(&self) -> Vec<WorkerInfo> {
+        self.running().iter().map(|worker| worker.info(&self.0.hive)).collect()
+    }
+
+    /// The same for a queen, which is told after every change of this, but not of progress.
+    pub(crate) fn watched(&self) -> Vec<WatchedWorker> {
+        let watched = |worker: &Arc<Worker>| WatchedWorker {
+            worker: WorkerInfo { progress_at_ms: None, ..worker.info(&self.0.hive) },
+            names: lock(&worker.names).clone(),
+        };
+        self.running().iter().map(watched).collect()
+    }
+
+    fn running(&self) -> Vec<Arc<Worker>> {
         let running = |slot: &Arc<Slot>| lock(&slot.state).worker.clone();
-        let mut workers: Vec<WorkerInfo> = lock(&self.0.models)
-            .values()
-            .filter_map(running)
-            .map(|worker| {
-                let jobs = worker.jobs.load(Ordering::Relaxed);
-                WorkerInfo {
-                    worker: worker.id.clone(),
-                    hive: self.0.hive.clone(),
-                    model: worker.model.clone(),
-                    state: match (*worker.loaded.borrow(), jobs) {
-                        (false, _) => WorkerState::Loading,
-                        (true, 0) => WorkerState::Idle,
-                        (true, _) => WorkerState::Busy,
-                    },
-                    pid: worker.pid,
-                    jobs,
-                }
-            })
-            .collect();
-        workers.sort_by(|a, b| a.worker.cmp(&b.worker));
+        let mut workers: Vec<_> = lock(&self.0.models).values().filter_map(running).collect();
+        workers.sort_by(|a, b| a.id.cmp(&b.id));
         workers
     }
 
-    /// Changes whenever what [`Supervisor::workers`] tells may have changed.
+    /// Changes whenever what [`Supervisor::watched`] tells may have changed.
     pub(crate) fn changes(&self) -> watch::Receiver<u64> {
         self.0.changed.subscribe()
     }
@@ -155,10 +224,14 @@ impl Supervisor {
             () = job.cancelled() => return Err(job.cancel_error()),
         };
         let worker = &counted.worker;
+        if worker.is_called(request.model.as_ref().map_or("", ModelRef::as_str)) {
+            self.0.changed();
+        }
         let start_ms = asked.elapsed().as_secs_f64() * 1e3;
 
-        let child = SubmitRequest::child(Operation::Infer(request), job.origin().clone());
-        let child = Child::New(child, None);
+        let mut child = SubmitRequest::child(Operation::Infer(request), job.origin().clone());
+        child.scope = job.scope().map(str::to_owned);
+        let child = Child::New(Box::new(child), None);
         match relay(job, &worker.client, child, CANCEL_TIMEOUT, worker.ended()).await {
             Relayed::Ended(mut end) => {
                 lock(&slot.state).crashes = 0;
@@ -173,6 +246,9 @@ impl Supervisor {
                 // A worker that answers nonsense, or nothing, is most likely about to be gone.
                 worker.kill.cancel();
                 let how = worker.ended().await;
+                if worker.hung.get().is_some() {
+                    return Err(worker.died(&how));
+                }
                 let error = ApiError::from(error);
                 Err(ApiError::new(
                     ErrorCode::WorkerCrashed,
@@ -285,11 +361,15 @@ impl Supervisor {
         if let Some(context_length) = inner.config.context_length {
             args.extend(["--context-length".into(), context_length.to_string().into()]);
         }
-        if let Some(threads) = inner.config.threads {
+        if let Some(threads) = inner.config.threads.or_else(devices::cores) {
             args.extend(["--threads".into(), threads.to_string().into()]);
         }
+        if let Some(slots) = inner.config.slots {
+            args.extend(["--slots".into(), slots.to_string().into()]);
+        }
         let log = inner.home.log_file("worker");
-        let started = Start { program: &program, args, stderr: &log, lifeline: true }.spawn().await?;
+        let lifelines = Some(&inner.lifelines);
+        let started = Start { program: &program, args, stderr: &log, lifelines }.spawn().await?;
         let client = Client::unix_patient(&socket).map_err(|error| HomeError::NotStarted {
             message: error.to_string(),
             hint: None,
@@ -301,7 +381,9 @@ impl Supervisor {
             version: model.version,
             pid: started.child.id().unwrap_or_default(),
             client,
-            loaded: watch::Sender::new(false),
+            loaded: OnceLock::new(),
+            names: Mutex::default(),
+            hung: OnceLock::new(),
             load_error: OnceLock::new(),
             jobs: AtomicU64::new(0),
             ended: watch::Sender::new(None),
@@ -350,12 +432,14 @@ async fn watch_over(
 ) {
     let Started { mut child, mut stdout, .. } = started;
     let mut talking = true;
+    let limit = inner.config.watchdog.unwrap_or(WATCHDOG);
+    let mut hangs = pin!(worker.hangs(limit));
     let (status, expected) = loop {
         tokio::select! {
             line = stdout.next_line(), if talking => match line.ok().flatten().as_deref().map(Announcement::parse) {
                 // The second time it says so, its model is loaded.
-                Some(Some(Announcement::Ready(_))) => {
-                    worker.loaded.send_replace(true);
+                Some(Some(Announcement::Ready(facts))) => {
+                    let _ = worker.loaded.set(serde_json::from_value(facts).ok());
                     inner.changed();
                 }
                 Some(Some(Announcement::Failed { message, .. })) => {
@@ -368,6 +452,13 @@ async fn watch_over(
             status = child.wait() => break (status, false),
             () = inner.stopping.cancelled() => break (end(&mut child).await, true),
             () = worker.kill.cancelled() => break (end(&mut child).await, true),
+            () = &mut hangs => {
+                let _ = worker.hung.set(limit);
+                let draft = inner.system.action("worker_hung").target(&worker.id).level(Level::Warn);
+                let draft = draft.context(&worker.id).context(worker.pid).context(format!("{limit:?}"));
+                draft.human("{} (process {}) made no progress for {} and is killed").emit();
+                break (end(&mut child).await, false);
+            }
         }
     };
     let how = status.map_or_else(|error| error.to_string(), describe);
@@ -396,7 +487,7 @@ async fn watch_over(
 }
 
 /// Ends a worker's process for certain. It keeps nothing that would need a gentle end.
-async fn end(child: &mut tokio::process::Child) -> std::io::Result<ExitStatus> {
+async fn end(child: &mut tokio::process::Child) -> io::Result<ExitStatus> {
     child.start_kill()?;
     child.wait().await
 }
@@ -417,10 +508,6 @@ fn restart_delay(crashes: u32) -> Duration {
         0 | 1 => Duration::ZERO,
         n => Duration::from_secs(1 << (n - 2).min(10)).min(RESTART_DELAY_MAX),
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

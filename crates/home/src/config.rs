@@ -2,8 +2,10 @@ use std::env;
 use std::fs;
 use std::io;
 use std::net::SocketAddr;
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::str::FromStr;
+use std::time::Duration;
 
 use serde::Deserialize;
 
@@ -13,6 +15,10 @@ use crate::{Home, HomeError};
 const RETENTION_JOBS_MIN: u32 = 100;
 /// More than llama.cpp takes makes no sense.
 const THREADS_MAX: usize = 512;
+/// As many sequences as llama.cpp has in one context.
+const SLOTS_MAX: u32 = 64;
+/// Less is over between two tokens of a model that is only slow, and more is as good as none.
+const WATCHDOG_S: RangeInclusive<f64> = 0.1..=86_400.0;
 
 /// The settings: environment variables beat the configuration file, which beats the defaults.
 #[derive(Clone, Debug)]
@@ -29,12 +35,21 @@ pub struct Config {
     pub jobs_per_key: Option<u32>,
     /// How many streams the holder of a key may read at once: `queen.streams_per_key`, `RBEE_STREAMS_PER_KEY`.
     pub streams_per_key: Option<u32>,
+    /// How many jobs may wait for a turn: `queen.waiting_jobs`, `RBEE_WAITING_JOBS`.
+    pub waiting_jobs: Option<u32>,
+    /// How many of those the holder of a key may have: `queen.waiting_jobs_per_key`, `RBEE_WAITING_JOBS_PER_KEY`.
+    pub waiting_jobs_per_key: Option<u32>,
     /// The worker program in place of our own: `hive.worker_program`, `RBEE_WORKER_PROGRAM`.
     pub worker_program: Option<PathBuf>,
     /// Context length of a worker, in tokens: `worker.context_length`, `RBEE_CONTEXT_LENGTH`.
     pub context_length: Option<u32>,
     /// Threads that a worker computes with: `worker.threads`, `RBEE_THREADS`.
     pub threads: Option<usize>,
+    /// How many jobs a worker answers at once: `worker.slots`, `RBEE_SLOTS`.
+    pub slots: Option<u32>,
+    /// A worker that has jobs and makes no progress for so long is killed, unless this is zero:
+    /// `worker.watchdog_s`, `RBEE_WATCHDOG_S`, in seconds.
+    pub watchdog: Option<Duration>,
 }
 
 /// Where a queen keeps its jobs.
@@ -77,6 +92,8 @@ struct QueenSection {
     retention_jobs: Option<u32>,
     jobs_per_key: Option<u32>,
     streams_per_key: Option<u32>,
+    waiting_jobs: Option<u32>,
+    waiting_jobs_per_key: Option<u32>,
 }
 
 #[derive(Default, Deserialize)]
@@ -90,6 +107,8 @@ struct HiveSection {
 struct WorkerSection {
     context_length: Option<u32>,
     threads: Option<usize>,
+    slots: Option<u32>,
+    watchdog_s: Option<f64>,
 }
 
 impl Config {
@@ -128,6 +147,16 @@ impl Config {
         if threads.is_some_and(|threads| !(1..=THREADS_MAX).contains(&threads)) {
             return Err(bad("worker.threads", format!("it must be from 1 to {THREADS_MAX}")));
         }
+        let slots = variable("RBEE_SLOTS")?.or(file.worker.slots);
+        if slots.is_some_and(|slots| !(1..=SLOTS_MAX).contains(&slots)) {
+            return Err(bad("worker.slots", format!("it must be from 1 to {SLOTS_MAX}")));
+        }
+        let watchdog_s: Option<f64> = variable("RBEE_WATCHDOG_S")?.or(file.worker.watchdog_s);
+        if watchdog_s.is_some_and(|seconds| seconds != 0.0 && !WATCHDOG_S.contains(&seconds)) {
+            let (least, most) = (WATCHDOG_S.start(), WATCHDOG_S.end());
+            let reason = format!("it must be from {least} to {most} seconds, or 0 for no watchdog");
+            return Err(bad("worker.watchdog_s", reason));
+        }
         let journal = variable("RBEE_JOURNAL")?.or(file.queen.journal).unwrap_or_default();
         let retention_hours = variable("RBEE_RETENTION_HOURS")?.or(file.queen.retention_hours);
         let retention_jobs = variable("RBEE_RETENTION_JOBS")?.or(file.queen.retention_jobs);
@@ -141,9 +170,14 @@ impl Config {
         }
         let jobs_per_key = variable("RBEE_JOBS_PER_KEY")?.or(file.queen.jobs_per_key);
         let streams_per_key = variable("RBEE_STREAMS_PER_KEY")?.or(file.queen.streams_per_key);
-        for (setting, limit) in
-            [("queen.jobs_per_key", jobs_per_key), ("queen.streams_per_key", streams_per_key)]
-        {
+        let waiting_jobs = variable("RBEE_WAITING_JOBS")?.or(file.queen.waiting_jobs);
+        let waiting_jobs_per_key = variable("RBEE_WAITING_JOBS_PER_KEY")?.or(file.queen.waiting_jobs_per_key);
+        for (setting, limit) in [
+            ("queen.jobs_per_key", jobs_per_key),
+            ("queen.streams_per_key", streams_per_key),
+            ("queen.waiting_jobs", waiting_jobs),
+            ("queen.waiting_jobs_per_key", waiting_jobs_per_key),
+        ] {
             if limit == Some(0) {
                 return Err(bad(setting, "with 0 nobody could do anything".to_owned()));
             }
@@ -155,9 +189,13 @@ impl Config {
             retention_jobs,
             jobs_per_key,
             streams_per_key,
+            waiting_jobs,
+            waiting_jobs_per_key,
             worker_program,
             context_length,
             threads,
+            slots,
+            watchdog: watchdog_s.map(Duration::from_secs_f64),
         })
     }
 }

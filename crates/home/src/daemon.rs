@@ -2,19 +2,22 @@ use std::env;
 use std::ffi::OsString;
 use std::fs::OpenOptions;
 use std::future::Future;
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, IsTerminal, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{ExitCode, Stdio};
+use std::thread;
 use std::time::Duration;
 
 use rbee_narration::{printable, printable_text};
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::process::{Resource, Rlimit, Signal, getrlimit, setrlimit};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
+use tokio::runtime::Handle;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
 use crate::HomeError;
@@ -142,8 +145,66 @@ pub struct Start<'a> {
     pub args: Vec<OsString>,
     /// Where its stderr goes, appended.
     pub stderr: &'a Path,
-    /// Whether it gets a stdin whose end tells it that its starter has gone.
-    pub lifeline: bool,
+    /// What it is to end with, if it is to: it gets a stdin whose end tells it that its starter has gone.
+    pub lifelines: Option<&'a Lifelines>,
+}
+
+/// Starts those daemons that are to end with this process, however it ends.
+///
+/// What is stopped (SIGSTOP) does not see its stdin end, so on Linux the kernel kills it, see [`end_with_starter`]. It does
+/// so when the *thread* that started it ends; this has a thread that does nothing else and lives as long.
+#[derive(Debug)]
+pub struct Lifelines(mpsc::Sender<Spawning>);
+
+#[derive(Debug)]
+struct Spawning {
+    command: Command,
+    spawned: oneshot::Sender<io::Result<Child>>,
+}
+
+impl Lifelines {
+    /// Begins to start daemons from a thread of its own.
+    ///
+    /// # Errors
+    /// What keeps the thread from being started.
+    ///
+    /// # Panics
+    /// Outside of a runtime.
+    pub fn new() -> io::Result<Self> {
+        // The thread takes them one by one, and whoever asks waits for it.
+        let (sender, mut receiver) = mpsc::channel::<Spawning>(1);
+        let runtime = Handle::current();
+        thread::Builder::new().name("lifelines".to_owned()).spawn(move || {
+            while let Some(Spawning { mut command, spawned }) = receiver.blocking_recv() {
+                let _runtime = runtime.enter();
+                // A child that nobody waits for any more loses its stdin here, and ends.
+                let _ = spawned.send(command.spawn());
+            }
+        })?;
+        Ok(Self(sender))
+    }
+
+    async fn spawn(&self, command: Command) -> io::Result<Child> {
+        let (spawned, child) = oneshot::channel();
+        let gone = |_| io::Error::other("the thread that starts daemons has ended");
+        self.0.send(Spawning { command, spawned }).await.map_err(|_| gone(()))?;
+        child.await.map_err(|_| gone(()))?
+    }
+}
+
+/// Ends this process with the one that gave it a lifeline: when its stdin ends, at once, also while C++ computes; and on
+/// Linux even while it is stopped. To be called on the main thread, since the latter is a matter of the thread that asks
+/// for it.
+pub fn end_with_starter() {
+    #[cfg(target_os = "linux")]
+    // Where it cannot be had, there still is stdin.
+    let _ = rustix::process::set_parent_process_death_signal(Some(Signal::KILL));
+    thread::spawn(|| {
+        let mut byte = [0];
+        while matches!(io::stdin().read(&mut byte), Ok(1..)) {}
+        // A gentle end would wait for what is being computed.
+        let _ = rustix::process::kill_process(rustix::process::getpid(), Signal::KILL);
+    });
 }
 
 /// A daemon that has said that it is ready.
@@ -173,20 +234,24 @@ impl Start<'_> {
             .mode(0o600)
             .open(self.stderr)
             .map_err(HomeError::io("open", self.stderr))?;
-        let mut child = Command::new(self.program)
+        let mut command = Command::new(self.program);
+        command
             .args(self.args)
             .current_dir("/")
             .envs(absolute_home())
-            .stdin(if self.lifeline { Stdio::piped() } else { Stdio::null() })
+            .stdin(if self.lifelines.is_some() { Stdio::piped() } else { Stdio::null() })
             .stdout(Stdio::piped())
             .stderr(stderr)
-            .process_group(0)
-            .spawn()
-            .map_err(|error| HomeError::NotStarted {
-                message: format!("cannot start {}: {error}", self.program.display()),
-                hint: Some("see that the program is there and may be run".to_owned()),
-                exit_code: 69,
-            })?;
+            .process_group(0);
+        let spawned = match self.lifelines {
+            Some(lifelines) => lifelines.spawn(command).await,
+            None => command.spawn(),
+        };
+        let mut child = spawned.map_err(|error| HomeError::NotStarted {
+            message: format!("cannot start {}: {error}", self.program.display()),
+            hint: Some("see that the program is there and may be run".to_owned()),
+            exit_code: 69,
+        })?;
         let stdout = child.stdout.take().expect("stdout was asked to be piped");
         let mut stdout = BufReader::new(stdout).lines();
         let lifeline = child.stdin.take();

@@ -10,7 +10,8 @@ mod queen;
 
 pub use config::{Config, JournalKind};
 pub use daemon::{
-    Announcement, Announcer, Start, Started, allow_open_files, asked_to_end, keep_memory_private, program,
+    Announcement, Announcer, Lifelines, Start, Started, allow_open_files, asked_to_end, end_with_starter,
+    keep_memory_private, program,
 };
 pub use files::{new_key, read_key, read_or_create_key, read_private, write_private};
 pub use home::Home;

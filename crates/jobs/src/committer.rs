@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use crate::log::JobLog;
 use crate::metrics::Histogram;
 use crate::store::{Change, Frame, JobStore, StoreError};
-use crate::sync::{AtomicU64, Condvar, Mutex, Ordering, lock};
+use crate::sync::{AtomicU64, Condvar, Mutex, Ordering, lock_core};
 
 /// Under load, commits begin no sooner one after another than this, so that each carries more.
 const GATHER: Duration = Duration::from_millis(2);
@@ -76,19 +76,19 @@ impl Committer {
 
     /// Comes for what `log` has to write.
     pub(crate) fn enqueue(&self, log: Arc<JobLog>) {
-        lock(&self.queue).logs.push(log);
+        lock_core(&self.queue).logs.push(log);
         self.wake.notify_one();
     }
 
     /// Removes the job from the store.
     pub(crate) fn remove(&self, job: JobId) {
-        lock(&self.queue).removed.push(job);
+        lock_core(&self.queue).removed.push(job);
         self.wake.notify_one();
     }
 
     /// Has [`Committer::run`] return once everything is written.
     pub(crate) fn close(&self) {
-        lock(&self.queue).closed = true;
+        lock_core(&self.queue).closed = true;
         self.wake.notify_one();
     }
 
@@ -154,7 +154,7 @@ impl Committer {
     /// `None` when there has not been anything for as long as `patience`.
     fn next(&self, retried: &mut Queue, patience: Option<Duration>) -> Option<Queue> {
         let mut batch = std::mem::take(retried);
-        let mut queue = lock(&self.queue);
+        let mut queue = lock_core(&self.queue);
         while batch.logs.is_empty()
             && batch.removed.is_empty()
             && queue.logs.is_empty()

@@ -3,6 +3,7 @@ use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::{FromRequest, MatchedPath, Request, State};
+use axum::http::uri::Authority;
 use axum::http::{Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
@@ -107,14 +108,19 @@ impl Door {
         let registered = if *method == Method::HEAD { &Method::GET } else { method };
         let found =
             self.table.iter().find(|route| route.path == matched.as_str() && route.method == *registered);
-        found.ok_or_else(|| ApiError::new(ErrorCode::MethodNotAllowed, format!("{path} takes no {method}")))
+        found.ok_or_else(|| {
+            ApiError::new(ErrorCode::MethodNotAllowed, format!("{path} takes no {method}"))
+                .hint("the answer's `Allow` header has what it takes")
+        })
     }
 }
 
 fn check_host_and_origin(request: &Request) -> Result<(), ApiError> {
     let denied = |message: String, hint: &str| Err(ApiError::new(ErrorCode::Denied, message).hint(hint));
     let host = text(request, header::HOST).unwrap_or_default();
-    if !is_own_host(host) || request.uri().authority().is_some_and(|named| !is_own_host(named.as_str())) {
+    // A target that names a host must name the same one.
+    let target = request.uri().authority().map_or(host, Authority::as_str);
+    if !is_own_host(host) || target != host {
         return denied(
             format!("requests for the host `{}` are not answered here", rbee_narration::printable(host)),
             "use the URL that `rbee queen status` shows",
@@ -131,15 +137,17 @@ fn check_host_and_origin(request: &Request) -> Result<(), ApiError> {
     Ok(())
 }
 
-/// A header's value, empty where it is no text.
+/// A header's value, empty where it is no text, or where there are several, of which none is to be believed.
 fn text(request: &Request, name: header::HeaderName) -> Option<&str> {
-    request.headers().get(name).map(|value| value.to_str().unwrap_or_default())
+    let mut values = request.headers().get_all(name).iter();
+    let first = values.next()?;
+    Some(first.to_str().ok().filter(|_| values.next().is_none()).unwrap_or_default())
 }
 
-/// Whether `host`, as a Host header has it, names this machine's loopback.
+/// Whether `host`, as a Host header has it, names this machine's loopback, on any port: ours may be forwarded.
 fn is_own_host(host: &str) -> bool {
     let name = match host.rsplit_once(':') {
-        Some((name, port)) if port.bytes().all(|b| b.is_ascii_digit()) => name,
+        Some((name, port)) if port.bytes().all(|b| b.is_ascii_digit()) && port.parse::<u16>().is_ok() => name,
         _ => host,
     };
     name.eq_ignore_ascii_case("localhost") || matches!(name, "127.0.0.1" | "[::1]")
@@ -194,22 +202,20 @@ async fn read_json<T: DeserializeOwned>(request: Request) -> Result<T, ApiError>
         Ok(Ok(body)) => body.to_bytes(),
         Ok(Err(error)) if error.is::<LengthLimitError>() => return Err(too_large()),
         Ok(Err(error)) => {
-            return Err(ApiError::new(
-                ErrorCode::BadRequest,
-                format!("the body did not arrive whole: {error}"),
-            ));
+            let message = format!("the body did not arrive whole: {error}");
+            return Err(ApiError::new(ErrorCode::BadRequest, message).hint("send it again"));
         }
         Err(_) => {
             let message = format!("the body did not arrive within {} s", BODY_TIMEOUT.as_secs());
             return Err(ApiError::new(ErrorCode::Timeout, message).hint("try again"));
         }
     };
-    serde_json::from_slice(&bytes).map_err(|error| {
-        ApiError::new(
-            ErrorCode::BadRequest,
-            format!("the body is not a request of this API: {}", without_strings(&error.to_string())),
-        )
-        .hint("the README shows one under \"Over HTTP\"")
+    let mut text = serde_json::Deserializer::from_slice(&bytes);
+    let read = rbee_protocol::read(&mut text);
+    let whole = read.and_then(|body| text.end().map(|()| body).map_err(|error| error.to_string()));
+    whole.map_err(|error| {
+        let message = format!("the body is not a request of this API: {}", without_strings(&error));
+        ApiError::new(ErrorCode::BadRequest, message).hint("the README shows one under \"Over HTTP\"")
     })
 }
 

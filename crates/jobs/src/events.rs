@@ -1,5 +1,5 @@
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use rbee_protocol::{ApiError, SystemEvent, SystemEventKind};
 use tokio::sync::watch;
@@ -7,6 +7,7 @@ use tokio::sync::watch;
 use crate::reader::{PAGE_BYTES, cursor_ahead};
 use crate::service::now_ms;
 use crate::store::Frame;
+use crate::sync::lock;
 
 /// So many of the newest events are kept.
 const EVENTS_KEPT: usize = 10_000;
@@ -102,7 +103,7 @@ impl SystemLog {
     }
 
     fn frames(&self) -> MutexGuard<'_, VecDeque<Frame<SystemEvent>>> {
-        self.0.frames.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0.frames)
     }
 }
 

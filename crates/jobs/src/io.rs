@@ -2,7 +2,7 @@ use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// So much is taken from a client that sends its next request while its stream goes on.
@@ -16,21 +16,29 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + Send> Stream for IO {}
 pub(crate) struct Io {
     stream: Box<dyn Stream>,
     early: BytesMut,
+    write_blocked: bool,
 }
 
 impl Io {
     pub(crate) fn new(stream: Box<dyn Stream>) -> Self {
-        Self { stream, early: BytesMut::new() }
+        Self { stream, early: BytesMut::new(), write_blocked: false }
     }
 
     /// The same with `early` to be read first.
-    pub(crate) fn rewound(mut self, early: Bytes) -> Self {
-        let later = std::mem::replace(&mut self.early, early.into());
-        self.early.extend_from_slice(&later);
+    pub(crate) fn rewound(mut self, early: &[u8]) -> Self {
+        if !early.is_empty() {
+            let later = std::mem::replace(&mut self.early, early.into());
+            self.early.extend_from_slice(&later);
+        }
         self
     }
 
-    /// Waits until the client sends no more, and keeps what it sends until then.
+    /// Whether whoever wrote last has something left that the client did not take.
+    pub(crate) fn is_write_blocked(&self) -> bool {
+        self.write_blocked
+    }
+
+    /// Waits until the client sends no more, or too much, and keeps what it sends until then.
     pub(crate) fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<io::Error> {
         let mut bytes = [0; 512];
         while self.early.len() < EARLY_MAX_BYTES {
@@ -43,8 +51,8 @@ impl Io {
                 Err(error) => return Poll::Ready(error),
             }
         }
-        // One that sends so much all the same shows that it is gone when it is written to.
-        Poll::Pending
+        // Without reading on there is no knowing whether it is still there.
+        Poll::Ready(io::ErrorKind::QuotaExceeded.into())
     }
 }
 
@@ -66,7 +74,9 @@ impl AsyncRead for Io {
 
 impl AsyncWrite for Io {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, bytes)
+        let written = Pin::new(&mut self.stream).poll_write(cx, bytes);
+        self.write_blocked = written.is_pending();
+        written
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

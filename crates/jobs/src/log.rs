@@ -12,11 +12,11 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::committer::Committer;
+use crate::limits::Limits;
 use crate::metrics::Observer;
-use crate::registry::Limits;
 use crate::service::now_ms;
 use crate::store::{Change, Frame, JobRecord, Placement, StoreError, StoredJob};
-use crate::sync::{AtomicU64, Mutex, MutexGuard, Ordering, lock};
+use crate::sync::{AtomicU64, Mutex, MutexGuard, Ordering, lock_core};
 
 /// Progress of one phase is appended at most so often, its first and last word excepted.
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(250);
@@ -68,13 +68,15 @@ pub(crate) struct Visible {
 
 impl Visible {
     pub(crate) fn ended(&self) -> bool {
-        !matches!(self.state, JobState::Queued | JobState::Running)
+        self.state.has_ended()
     }
 }
 
 /// One job: what is known about it, its log, and who watches it.
 pub(crate) struct JobLog {
     pub(crate) record: JobRecord,
+    /// Whose computations the job may use, as the hop above says.
+    scope: Option<String>,
     pub(crate) visible: watch::Sender<Visible>,
     pub(crate) readers: watch::Sender<u64>,
     pub(crate) cancel: CancellationToken,
@@ -157,7 +159,8 @@ impl JobLog {
         let bytes = serde_json::to_string(request).map_or(0, |text| text.len() as u64);
         let storing = Storing { create, ..Storing::default() };
         let inner = Inner { bytes, storing, ..Inner::default() };
-        Self::build(record, Visible { seq: 0, state: JobState::Queued }, inner, cancel, shared)
+        let visible = Visible { seq: 0, state: JobState::Queued };
+        Self::build(record, request.scope.clone(), visible, inner, cancel, shared)
     }
 
     /// The log of a job that a store has.
@@ -169,11 +172,12 @@ impl JobLog {
         let placement_is_stored = placement.is_some();
         let storing = Storing { seq, child_seq, placement, placement_is_stored, ..Storing::default() };
         let inner = Inner { seq, end, bytes, storing, ..Inner::default() };
-        Self::build(record, visible, inner, cancel, shared)
+        Self::build(record, None, visible, inner, cancel, shared)
     }
 
     fn build(
         record: JobRecord,
+        scope: Option<String>,
         visible: Visible,
         inner: Inner,
         cancel: CancellationToken,
@@ -182,6 +186,7 @@ impl JobLog {
         budget.used.fetch_add(inner.bytes, Ordering::Relaxed);
         Arc::new_cyclic(|me| Self {
             record,
+            scope,
             visible: watch::Sender::new(visible),
             readers: watch::Sender::new(0),
             cancel,
@@ -303,7 +308,7 @@ impl JobLog {
         storing.queued = false;
         let job = &self.record.id;
         if let Some(request) = &storing.create {
-            changes.push(Change::Create { record: self.record.clone(), request: request.clone() });
+            changes.push(Change::Create { record: self.record.clone(), request: Box::new(request.clone()) });
         }
         // Nobody takes up a job that has ended, and where there is no room its end must need no more.
         let is_wanted = !storing.placement_is_stored && end.is_none();
@@ -427,15 +432,22 @@ impl JobLog {
         self.lock().bytes
     }
 
+    /// Has the job count no longer towards what all jobs may have. For one that is removed from its store, of which
+    /// those that still read it hold no more than the window.
+    pub(crate) fn give_back(&self) {
+        let bytes = std::mem::take(&mut self.lock().bytes);
+        self.budget.used.fetch_sub(bytes, Ordering::Relaxed);
+    }
+
     fn lock(&self) -> MutexGuard<'_, Inner> {
-        lock(&self.inner)
+        lock_core(&self.inner)
     }
 }
 
 impl Drop for JobLog {
     fn drop(&mut self) {
-        let inner = lock(&self.inner);
-        self.budget.used.fetch_sub(inner.bytes, Ordering::Relaxed);
+        self.give_back();
+        let inner = lock_core(&self.inner);
         let windowed = inner.frames.iter().filter(|frame| frame.seq() <= inner.storing.seq);
         let windowed: usize = windowed.map(Frame::len).sum();
         self.budget.window_used.fetch_sub(windowed as u64, Ordering::Relaxed);
@@ -498,6 +510,12 @@ impl JobWriter {
     /// The id by which the job's owner knows it: the queen's, also on a hive and in a worker.
     pub fn origin(&self) -> &JobId {
         self.0.log.record.origin.as_ref().unwrap_or(self.id())
+    }
+
+    /// Whose computations the job may use again, as the hop above says; `None` shares with nobody. On a
+    /// hive and in a worker all jobs belong to the hop above, so the principal does not tell.
+    pub fn scope(&self) -> Option<&str> {
+        self.0.log.scope.as_deref()
     }
 
     /// To whom the job belongs.
@@ -620,7 +638,9 @@ impl JobWriter {
     /// Why the job is to stop.
     pub fn cancel_error(&self) -> ApiError {
         let reason = self.0.log.stopped.get().map(|(reason, _)| reason.clone());
-        reason.unwrap_or_else(|| ApiError::new(ErrorCode::Interrupted, "the daemon is stopping"))
+        reason.unwrap_or_else(|| {
+            ApiError::new(ErrorCode::Interrupted, "the daemon is stopping").hint("try again when it is back")
+        })
     }
 
     /// Ends the job. An end that says no more than that it was stopped gets the reason added.
@@ -677,7 +697,7 @@ mod tests {
     use super::*;
 
     fn progress(phase: Phase, done: u64) -> Progress {
-        Progress { phase, done, total: Some(1_000_000), unit: Unit::Bytes }
+        Progress::new(phase, done, Some(1_000_000), Unit::Bytes)
     }
 
     /// How the log's last event says that the job ended.
@@ -720,7 +740,7 @@ mod tests {
 
     #[test]
     fn only_an_end_that_says_cancelled_gets_the_reason_for_the_cancellation() {
-        let unread = || ApiError::new(ErrorCode::Cancelled, "nobody read it");
+        let unread = || ApiError::new(ErrorCode::Cancelled, "nobody read it").hint("read it");
         let check = |outcome: Result<End, ApiError>, state, message: Option<&str>| {
             let job = JobWriter::new(test_log(None));
             job.0.log.stop(unread());
@@ -728,10 +748,14 @@ mod tests {
             assert_eq!(end(&job).state, state);
             assert_eq!(end(&job).error.map(|error| error.message).as_deref(), message);
         };
-        let stopped = ApiError::new(ErrorCode::Cancelled, "stopped");
+        let stopped = ApiError::new(ErrorCode::Cancelled, "stopped").hint("again");
         check(Err(stopped), EndState::Cancelled, Some("nobody read it"));
         check(Ok(End::succeeded()), EndState::Succeeded, None);
-        check(Err(ApiError::new(ErrorCode::Io, "the disk")), EndState::Failed, Some("the disk"));
+        check(
+            Err(ApiError::new(ErrorCode::Io, "the disk").hint("another")),
+            EndState::Failed,
+            Some("the disk"),
+        );
     }
 
     #[test]
@@ -740,7 +764,7 @@ mod tests {
         job.finish(Ok(End::succeeded()));
         let seq = job.seq();
         job.narrator("late").action("speak").human("too late").emit();
-        job.finish(Err(ApiError::new(ErrorCode::Io, "too late")));
+        job.finish(Err(ApiError::new(ErrorCode::Io, "too late").hint("earlier")));
         job.progress(progress(Phase::Load, 1));
         assert_eq!((job.seq(), end(&job).state), (seq, EndState::Succeeded));
         assert_eq!(job.0.log.budget.dropped.load(Ordering::Relaxed), 3);

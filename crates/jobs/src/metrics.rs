@@ -1,13 +1,14 @@
 use std::collections::HashMap;
 use std::fmt::Write;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Mutex, OnceLock};
 use std::time::Duration;
 
 use rbee_protocol::{ErrorCode, JobEvent, JobRef, JobState, SystemEventKind};
 
 use crate::events::SystemLog;
 use crate::store::JobRecord;
+use crate::sync::lock;
 
 /// Upper ends of the buckets in which times are counted, in microseconds.
 const BUCKETS_US: [u64; 12] =
@@ -68,7 +69,7 @@ impl Observer {
         let ended = ended.map(|state| (state.name(), counted(&self.ended, state)));
         exposition.counters("rbee_jobs_ended_total", "Jobs that have ended.", "state", ended);
         let mut refused: Vec<(&str, u64)> = {
-            let refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+            let refused = lock(&self.refused);
             refused.iter().map(|(code, count)| (code.name(), *count)).collect()
         };
         refused.sort_unstable();
@@ -86,11 +87,11 @@ impl Observer {
 }
 
 fn count<K: Eq + std::hash::Hash>(counts: &Mutex<HashMap<K, u64>>, key: K) {
-    *counts.lock().unwrap_or_else(PoisonError::into_inner).entry(key).or_default() += 1;
+    *lock(counts).entry(key).or_default() += 1;
 }
 
 fn counted<K: Eq + std::hash::Hash>(counts: &Mutex<HashMap<K, u64>>, key: K) -> u64 {
-    counts.lock().unwrap_or_else(PoisonError::into_inner).get(&key).copied().unwrap_or_default()
+    lock(counts).get(&key).copied().unwrap_or_default()
 }
 
 fn job_ref(record: &JobRecord) -> JobRef {

@@ -170,7 +170,7 @@ mod tests {
                 }
                 Step::Read { .. } | Step::Close { .. } => {}
                 Step::End => {
-                    let error = ApiError::new(ErrorCode::Io, "it failed");
+                    let error = ApiError::new(ErrorCode::Io, "it failed").hint("again");
                     self.append(&JobEvent::End(Box::new(End::stopped(error))));
                     self.ended = true;
                 }

@@ -1,5 +1,5 @@
-use std::collections::{HashMap, VecDeque};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use std::time::Duration;
 
 use rbee_narration::{Level, Log, SystemNarrator};
@@ -14,58 +14,18 @@ use tokio_util::task::TaskTracker;
 use crate::access::{Act, JobAct, Principal, authorize};
 use crate::committer::Committer;
 use crate::events::SystemLog;
+use crate::kept::{Kept, Scarce};
+use crate::limits::Limits;
 use crate::log::{Budget, JobLog, JobWriter, Shared, Visible};
 use crate::metrics::{Exposition, Observer};
 use crate::reader::{JobReader, cursor_ahead};
-use crate::serve::connections_max;
 use crate::service::{Service, now_ms};
 use crate::store::{JobRecord, JobStore, StoreError};
 use crate::streams::{OpenStream, Streams};
-use crate::sync::Ordering;
+use crate::sync::{Ordering, lock};
 
 /// A store that cannot take the ends of jobs in this time is given up when the daemon stops.
 const STORE_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// How much a daemon's jobs may take.
-#[derive(Clone, Copy, Debug)]
-pub struct Limits {
-    /// Jobs kept at once, ended ones included.
-    pub jobs: usize,
-    /// Jobs of one principal that have not ended. Without a limit by default: on a hive and in a worker all
-    /// jobs belong to the hop above.
-    pub jobs_per_principal: usize,
-    /// Streams that one principal reads at once. Without a limit by default, likewise.
-    pub streams_per_principal: usize,
-    /// Connections at once. By default as many as the system's limit on open files leaves, at most 16,384.
-    pub connections: usize,
-    /// Bytes of one job's stream.
-    pub job_bytes: u64,
-    /// Bytes of all jobs' streams together. A job is taken only while `job_bytes` of them are free, and
-    /// ended jobs are removed until they are.
-    pub total_bytes: u64,
-    /// Bytes of all streams together that are kept in memory besides being in a store.
-    pub window_bytes: u64,
-    /// How long a job is kept after its end.
-    pub retention: Duration,
-    /// After so long without a reader, a job that was not submitted detached is cancelled.
-    pub unread: Duration,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            jobs: 10_000,
-            jobs_per_principal: usize::MAX,
-            streams_per_principal: usize::MAX,
-            connections: connections_max(),
-            job_bytes: 64 << 20,
-            total_bytes: 1 << 30,
-            window_bytes: 256 << 20,
-            retention: Duration::from_secs(3600),
-            unread: Duration::from_secs(30),
-        }
-    }
-}
 
 /// The jobs of one daemon, found by id. A cheap handle.
 #[derive(Clone)]
@@ -89,8 +49,8 @@ struct Registry {
 #[derive(Default)]
 struct Table {
     jobs: HashMap<JobId, Arc<JobLog>>,
-    /// Ended jobs, first ended first; those that have been removed since are skipped.
-    ended: VecDeque<JobId>,
+    /// Those of them that have ended, as has been noticed.
+    ended: Kept,
     /// How many jobs of each principal have not ended, or have so just now.
     active: HashMap<PrincipalId, usize>,
 }
@@ -136,7 +96,7 @@ impl Jobs {
                 *jobs.0.table().active.entry(log.record.principal.clone()).or_default() += 1;
             }
             match log.ended_at_ms() {
-                Some(at_ms) => ended.push((at_ms, log.record.id.clone())),
+                Some(at_ms) => ended.push((at_ms, log)),
                 None => {
                     unfinished.push(Unfinished { job: JobWriter::new(log.clone()), request });
                     jobs.0.tasks.spawn(look_after(Arc::downgrade(&jobs.0), log));
@@ -145,7 +105,7 @@ impl Jobs {
         }
         // Stable: those of one millisecond stay in the order in which they were created.
         ended.sort_by_key(|(at_ms, _)| *at_ms);
-        jobs.0.table().ended.extend(ended.into_iter().map(|(_, id)| id));
+        ended.iter().for_each(|(at_ms, log)| jobs.0.table().keep(log, *at_ms));
         jobs.0.ended.notify_one();
         Ok((jobs, unfinished))
     }
@@ -255,8 +215,10 @@ impl Jobs {
             committer.store().check_room()?;
         }
         let mut bits = [0; 16];
-        getrandom::fill(&mut bits)
-            .map_err(|error| ApiError::new(ErrorCode::Internal, format!("no randomness: {error}")))?;
+        getrandom::fill(&mut bits).map_err(|error| {
+            ApiError::new(ErrorCode::Internal, format!("the system gives no randomness: {error}"))
+                .hint("see what its log says; nothing can be kept apart without")
+        })?;
         let record = JobRecord {
             id: JobId::from_bits(u128::from_be_bytes(bits)),
             operation: request.operation.name().to_owned(),
@@ -323,7 +285,8 @@ impl Jobs {
     /// `not_found`, for a job that is not for them too.
     pub fn cancel(&self, principal: &Principal, id: &JobId) -> Result<JobInfo, ApiError> {
         let log = self.0.find(principal, JobAct::Cancel, id)?;
-        log.stop(ApiError::new(ErrorCode::Cancelled, "the job was cancelled"));
+        let reason = ApiError::new(ErrorCode::Cancelled, "the job was cancelled");
+        log.stop(reason.hint("submit it again if it is wanted after all"));
         Ok(log.info())
     }
 
@@ -405,10 +368,10 @@ impl Jobs {
 
 impl Registry {
     fn table(&self) -> MutexGuard<'_, Table> {
-        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.table)
     }
 
-    /// Enters the job, in place of the jobs that ended longest ago where there is no room otherwise.
+    /// Enters the job, in place of jobs that have ended where there is no room otherwise.
     fn admit(&self, log: &Arc<JobLog>) -> Result<(), ApiError> {
         let Limits { jobs: jobs_max, jobs_per_principal, job_bytes, total_bytes, .. } = self.limits;
         let mut table = self.table();
@@ -419,23 +382,27 @@ impl Registry {
             let message = format!("{jobs_per_principal} jobs of yours have not ended, and that is the limit");
             return Err(ApiError::new(ErrorCode::Busy, message).hint("try again when one has ended"));
         }
-        let mut looked = false;
+        let used = || self.shared.budget.used.load(Ordering::Relaxed);
+        let fits = |used: u64| used.saturating_add(job_bytes) <= total_bytes;
+        // Nothing is given up for a job that finds no room even so.
+        if !fits(used()) && !fits(used().saturating_sub(table.ended.bytes())) {
+            return Err(table.full());
+        }
         loop {
-            let used = self.shared.budget.used.load(Ordering::Relaxed);
-            let fits = |used: u64| used.saturating_add(job_bytes) <= total_bytes;
-            if table.jobs.len() < jobs_max && fits(used) {
+            let scarce = if table.jobs.len() >= jobs_max {
+                Scarce::Jobs
+            } else if !fits(used()) {
+                Scarce::Bytes
+            } else {
                 break;
-            }
-            // Nothing is given up for a job that finds no room even so.
-            if !fits(used) && !std::mem::replace(&mut looked, true) {
-                let ended = table.ended.iter().filter_map(|id| table.jobs.get(id));
-                let freed: u64 = ended.map(|log| log.bytes()).sum();
-                if !fits(used.saturating_sub(freed)) {
-                    return Err(full(&table));
-                }
-            }
-            let oldest = table.ended.pop_front().ok_or_else(|| full(&table))?;
-            self.drop_job(&mut table, &oldest);
+            };
+            let Table { ended, active, .. } = &mut *table;
+            // The job that is to come is among its owner's.
+            let others = |whose: &PrincipalId| {
+                active.get(whose).copied().unwrap_or_default() + usize::from(whose == principal)
+            };
+            let ended = ended.take_for(scarce, others).ok_or_else(|| table.full())?;
+            self.drop_job(&mut table, &ended);
         }
         *table.active.entry(principal.clone()).or_default() += 1;
         table.jobs.insert(log.record.id.clone(), log.clone());
@@ -444,9 +411,10 @@ impl Registry {
 
     /// Removes an ended job, here and from the store.
     fn drop_job(&self, table: &mut Table, id: &JobId) {
-        if table.jobs.remove(id).is_some()
+        if let Some(log) = table.jobs.remove(id)
             && let Some(committer) = &self.shared.committer
         {
+            log.give_back();
             committer.remove(id.clone());
         }
     }
@@ -480,7 +448,7 @@ impl Registry {
         if log.refused().is_some() {
             table.jobs.remove(id);
         } else {
-            table.ended.push_back(id.clone());
+            table.keep(log, log.ended_at_ms().unwrap_or(0));
             drop(table);
             self.remove_expired();
             self.ended.notify_one();
@@ -491,20 +459,31 @@ impl Registry {
     fn remove_expired(&self) -> Option<Duration> {
         let mut table = self.table();
         loop {
-            let oldest = table.ended.front()?.clone();
-            let ended_at_ms = table.jobs.get(&oldest).and_then(|log| log.ended_at_ms());
-            let age = Duration::from_millis(now_ms().saturating_sub(ended_at_ms.unwrap_or(0)));
+            let ended_at_ms = table.ended.first_ended_at_ms()?;
+            let age = Duration::from_millis(now_ms().saturating_sub(ended_at_ms));
             let left = self.limits.retention.saturating_sub(age);
             if !left.is_zero() {
                 return Some(left);
             }
-            table.ended.pop_front();
+            let oldest = table.ended.take_first()?;
             self.drop_job(&mut table, &oldest);
         }
     }
 }
 
 impl Table {
+    /// Notes that the job has ended.
+    fn keep(&mut self, log: &JobLog, ended_at_ms: u64) {
+        let JobRecord { id, principal, .. } = &log.record;
+        self.ended.add(id.clone(), principal.clone(), ended_at_ms, log.bytes());
+    }
+
+    fn full(&self) -> ApiError {
+        let running = self.jobs.len() - self.ended.len();
+        let message = format!("{running} jobs are running, and there is room for no more");
+        ApiError::new(ErrorCode::Busy, message).hint("try again when one has ended")
+    }
+
     /// How many jobs of `principal` have not ended.
     fn count_active(&self, principal: &PrincipalId) -> usize {
         let active = |log: &&Arc<JobLog>| log.record.principal == *principal && !log.visible.borrow().ended();
@@ -529,11 +508,6 @@ impl Drop for Registry {
         // What waits for it sees then that there is nothing left to wait for.
         self.ended.notify_one();
     }
-}
-
-fn full(table: &Table) -> ApiError {
-    let message = format!("{} jobs are running, and there is room for no more", table.jobs.len());
-    ApiError::new(ErrorCode::Busy, message).hint("try again when one has ended")
 }
 
 /// Removes ended jobs when their time is up.

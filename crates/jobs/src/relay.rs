@@ -28,7 +28,7 @@ pub enum Relayed<G> {
 #[derive(Debug)]
 pub enum Child<'a> {
     /// A new one. Where it is taken up again after a crash, its hive and its slot there are noted.
-    New(SubmitRequest, Option<(&'a HiveId, &'a str)>),
+    New(Box<SubmitRequest>, Option<(&'a HiveId, &'a str)>),
     /// The one that already does it.
     Existing(JobId),
 }

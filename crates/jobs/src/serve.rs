@@ -26,12 +26,12 @@ use tokio_util::sync::CancellationToken;
 
 use crate::door::Serving;
 use crate::io::{Io, Stream};
+use crate::limits::Limits;
 use crate::metrics::Observer;
 use crate::registry::Jobs;
 use crate::stream_answer::{Framing, StreamAnswer};
 
-/// A request's head must arrive within this time and fit into so many bytes.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+/// A request's head must fit into so many bytes.
 const HEAD_MAX_BYTES: usize = 64 << 10;
 /// No more connections than this are open at once, whatever the system allows.
 const CONNECTIONS_MAX: usize = 16_384;
@@ -79,7 +79,7 @@ pub(crate) fn connections_max() -> usize {
 }
 
 async fn serve(listener: Listener, router: Router, jobs: &Jobs, shutdown: CancellationToken) {
-    let connections_max = jobs.limits().connections;
+    let Limits { connections: connections_max, head: head_timeout, .. } = *jobs.limits();
     let observer = jobs.observer();
     let mut connections = JoinSet::new();
     let mut refusals = JoinSet::new();
@@ -92,8 +92,16 @@ async fn serve(listener: Listener, router: Router, jobs: &Jobs, shutdown: Cancel
         while refusals.try_join_next().is_some() {}
         match accepted {
             Ok(stream) if connections.len() < connections_max => {
-                let open = OpenConnection::new(observer.clone());
-                connections.spawn(connection(stream, router.clone(), open, shutdown.clone()));
+                let (serving, served) = watch::channel(CancellationToken::new());
+                let connection = Connection {
+                    router: router.clone(),
+                    open: OpenConnection::new(observer.clone()),
+                    head_timeout,
+                    serving,
+                    served,
+                    shutdown: shutdown.clone(),
+                };
+                connections.spawn(connection.serve(stream));
             }
             // Said at once, since a connection that waits to be accepted cannot tell this from a queen that hangs.
             Ok(stream) => {
@@ -145,19 +153,37 @@ impl Drop for OpenConnection {
     }
 }
 
+/// Binds a socket at `path` that is for this user alone, in place of one left behind. For a daemon
+/// that may open nothing any more when it begins to serve.
+///
+/// # Errors
+/// What the system says.
+pub fn bind_unix(path: &Path) -> io::Result<std::os::unix::net::UnixListener> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let socket = std::os::unix::net::UnixListener::bind(path)?;
+    std::fs::set_permissions(path, Permissions::from_mode(0o600))?;
+    Ok(socket)
+}
+
 impl Listener {
     /// Listens on a socket at `path` that is for this user alone, in place of one left behind.
     ///
     /// # Errors
     /// What the system says.
     pub fn unix(path: &Path) -> io::Result<Self> {
-        match std::fs::remove_file(path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
-        let listener = UnixListener::bind(path)?;
-        std::fs::set_permissions(path, Permissions::from_mode(0o600))?;
-        Ok(Self::Unix(listener))
+        Self::bound(bind_unix(path)?)
+    }
+
+    /// Listens on a socket that is bound.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn bound(socket: std::os::unix::net::UnixListener) -> io::Result<Self> {
+        socket.set_nonblocking(true)?;
+        Ok(Self::Unix(UnixListener::from_std(socket)?))
     }
 
     async fn accept(&self) -> io::Result<Box<dyn Stream>> {
@@ -177,33 +203,95 @@ impl Listener {
     }
 }
 
-async fn connection(
-    stream: Box<dyn Stream>,
+/// What one connection is served with.
+struct Connection {
     router: Router,
     open: OpenConnection,
+    head_timeout: Duration,
+    serving: watch::Sender<CancellationToken>,
+    served: watch::Receiver<CancellationToken>,
     shutdown: CancellationToken,
-) {
-    let (serving, served) = watch::channel(CancellationToken::new());
-    let mut io = Io::new(stream);
-    loop {
-        // Boxed, so that what hyper needs is let go while a stream is open.
-        let asked = Box::pin(requests(io, &router, &open.0, (&serving, &served), &shutdown)).await;
-        let Some((connection, StreamRequest { answer, headers, framing })) = asked else { return };
-        io = connection;
-        // A connection that breaks is its client's affair: readers resume. One whose client may read no more is
-        // closed from outside, since it does nothing by itself while that client does not read.
-        let sent = tokio::select! {
-            biased;
-            sent = answer.send(&mut io, &headers, framing) => sent,
-            () = revoked(served.clone()) => return,
+}
+
+impl Connection {
+    async fn serve(self, stream: Box<dyn Stream>) {
+        let mut io = Io::new(stream);
+        loop {
+            // Boxed, so that what hyper needs is let go while a stream is open.
+            let Some((connection, request)) = Box::pin(self.requests(io)).await else { return };
+            io = connection;
+            let StreamRequest { answer, headers, framing } = request;
+            // A connection that breaks is its client's affair: readers resume. One whose client may read no more is
+            // closed from outside, since it does nothing by itself while that client does not read.
+            let sent = tokio::select! {
+                biased;
+                () = revoked(self.served.clone()) => return,
+                sent = answer.send(&mut io, &headers, framing) => sent,
+            };
+            if sent.is_err() {
+                return;
+            }
+            if !framing.keep_alive {
+                let _ = io.shutdown().await;
+                return;
+            }
+        }
+    }
+
+    /// Answers what is asked over a connection, until that closes or a stream is asked for, which is left to the
+    /// caller.
+    async fn requests(&self, io: Io) -> Option<(Io, StreamRequest)> {
+        // There is one answer at a time.
+        let (asking, mut asked) = mpsc::channel(1);
+        let router = TowerToHyperService::new(self.router.clone());
+        let service = service_fn(|mut request: Request<Incoming>| {
+            request.extensions_mut().insert(Serving(self.serving.clone()));
+            let (framing, is_head) = (Framing::of(&request), request.method() == Method::HEAD);
+            let (answer, asking) = (router.call(request), asking.clone());
+            async move {
+                let answer = answer.await?;
+                if let Some(code) = answer.extensions().get::<ErrorCode>() {
+                    self.open.0.refused(*code);
+                }
+                if let Some(stream) = StreamAnswer::take(&answer).filter(|_| !is_head) {
+                    let headers = answer.headers().clone();
+                    let _ = asking.send(StreamRequest { answer: stream, headers, framing }).await;
+                    // The connection is about to be taken out of hyper's hands.
+                    std::future::pending::<()>().await;
+                }
+                Ok::<_, Infallible>(answer)
+            }
+        });
+        let mut connection = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(self.head_timeout)
+            .max_buf_size(HEAD_MAX_BYTES)
+            .serve_connection(TokioIo::new(io), service);
+        let stranger = stranger(self.served.clone(), self.head_timeout);
+        tokio::pin!(stranger);
+        let revoked = revoked(self.served.clone());
+        tokio::pin!(revoked);
+        let mut stopping = false;
+        // An answer that is ready goes out before anything else: whoever revokes their own key is told that it is
+        // done.
+        let stream = loop {
+            tokio::select! {
+                biased;
+                _ = &mut connection => return None,
+                stream = asked.recv() => break stream?,
+                () = &mut revoked => return None,
+                () = &mut stranger, if !stopping => return None,
+                () = self.shutdown.cancelled(), if !stopping => {
+                    Pin::new(&mut connection).graceful_shutdown();
+                    stopping = true;
+                }
+            }
         };
-        if sent.is_err() {
-            return;
-        }
-        if !framing.keep_alive {
-            let _ = io.shutdown().await;
-            return;
-        }
+        let parts = connection.into_parts();
+        let io = parts.io.into_inner();
+        // hyper turns to the next request before it has got rid of an answer where the body of the one before arrived
+        // late. What it holds then is lost, and a client that asks so gets no stream.
+        (!io.is_write_blocked()).then(|| (io.rewound(&parts.read_buf), stream))
     }
 }
 
@@ -214,71 +302,12 @@ struct StreamRequest {
     framing: Framing,
 }
 
-/// Answers what is asked over a connection, until that closes or a stream is asked for, which is left to the
-/// caller.
-async fn requests(
-    io: Io,
-    router: &Router,
-    observer: &Arc<Observer>,
-    (serving, served): (&watch::Sender<CancellationToken>, &watch::Receiver<CancellationToken>),
-    shutdown: &CancellationToken,
-) -> Option<(Io, StreamRequest)> {
-    // There is one answer at a time.
-    let (asking, mut asked) = mpsc::channel(1);
-    let router = TowerToHyperService::new(router.clone());
-    let service = service_fn(|mut request: Request<Incoming>| {
-        request.extensions_mut().insert(Serving(serving.clone()));
-        let (framing, is_head) = (Framing::of(&request), request.method() == Method::HEAD);
-        let (answer, asking) = (router.call(request), asking.clone());
-        async move {
-            let answer = answer.await?;
-            if let Some(code) = answer.extensions().get::<ErrorCode>() {
-                observer.refused(*code);
-            }
-            if let Some(stream) = StreamAnswer::take(&answer).filter(|_| !is_head) {
-                let headers = answer.headers().clone();
-                let _ = asking.send(StreamRequest { answer: stream, headers, framing }).await;
-                // The connection is about to be taken out of hyper's hands.
-                std::future::pending::<()>().await;
-            }
-            Ok::<_, Infallible>(answer)
-        }
-    });
-    let mut connection = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_TIMEOUT)
-        .max_buf_size(HEAD_MAX_BYTES)
-        .serve_connection(TokioIo::new(io), service);
-    let stranger = stranger(served.clone());
-    tokio::pin!(stranger);
-    let revoked = revoked(served.clone());
-    tokio::pin!(revoked);
-    let mut stopping = false;
-    // An answer that is ready goes out before anything else: whoever revokes their own key is told that it is
-    // done.
-    let stream = loop {
-        tokio::select! {
-            biased;
-            _ = &mut connection => return None,
-            stream = asked.recv() => break stream?,
-            () = &mut revoked => return None,
-            () = &mut stranger, if !stopping => return None,
-            () = shutdown.cancelled(), if !stopping => {
-                Pin::new(&mut connection).graceful_shutdown();
-                stopping = true;
-            }
-        }
-    };
-    let parts = connection.into_parts();
-    Some((parts.io.into_inner().rewound(parts.read_buf), stream))
-}
-
 /// Returns when nobody whose key is known has been let in by the time a head must have arrived.
 ///
 /// A connection that does not read its answers would stay open without end otherwise, and whoever has no key
 /// could open them all.
-async fn stranger(mut served: watch::Receiver<CancellationToken>) {
-    if tokio::time::timeout(HEAD_TIMEOUT, served.changed()).await.is_ok() {
+async fn stranger(mut served: watch::Receiver<CancellationToken>, head_timeout: Duration) {
+    if tokio::time::timeout(head_timeout, served.changed()).await.is_ok() {
         std::future::pending().await
     }
 }

@@ -130,7 +130,7 @@ pub enum Change {
         /// The job.
         record: JobRecord,
         /// What was asked for.
-        request: SubmitRequest,
+        request: Box<SubmitRequest>,
     },
     /// A hive has the job now, and its request need not be kept any longer.
     Place {

@@ -1,7 +1,9 @@
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use rbee_protocol::{ApiError, ErrorCode, PrincipalId};
+
+use crate::sync::lock;
 
 /// The streams that are open, by who reads them.
 pub(crate) struct Streams {
@@ -41,7 +43,7 @@ impl Streams {
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<PrincipalId, usize>> {
-        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.open)
     }
 }
 

@@ -15,7 +15,13 @@ pub(crate) use shuttle::sync::{
 
 use std::sync::PoisonError;
 
-/// Locks `mutex`. What panicked while it held the lock has ended its own job with that.
-pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+/// Locks `mutex`. A panic under the lock has ended the job that it was in, or undone what it was at, and is no
+/// reason for others to end too.
+pub fn lock<T>(mutex: &std::sync::Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The same for a lock of the core.
+pub(crate) fn lock_core<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -11,10 +11,10 @@ use std::fs::OpenOptions;
 use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::Mutex;
 
 use bytes::Bytes;
-use rbee_jobs::{Change, Frame, JobRecord, JobStore, Placement, StoreError, StoredJob};
+use rbee_jobs::{Change, Frame, JobRecord, JobStore, Placement, StoreError, StoredJob, lock};
 use rbee_protocol::{HiveId, JobId, JobState, PrincipalId};
 use rusqlite::types::{Type, ValueRef};
 use rusqlite::{Connection, ErrorCode, OpenFlags, Row, Transaction, TransactionBehavior, params};
@@ -25,6 +25,8 @@ use crate::reserve::Reserve;
 const CHUNK_EVENTS: usize = 32;
 /// The version of the tables below.
 const VERSION: i64 = 1;
+/// How a job can have ended.
+const ENDS: [JobState; 3] = [JobState::Succeeded, JobState::Failed, JobState::Cancelled];
 
 const SCHEMA: &str = "
     CREATE TABLE job (
@@ -190,7 +192,7 @@ impl Writer {
                             "UPDATE job SET state = ?2, ended_at_ms = ?3, seq = ?4, bytes = ?5, request = NULL
                              WHERE id = ?1",
                         )?;
-                        statement.execute(params![id, word(*state), at_ms, seq, bytes])?;
+                        statement.execute(params![id, state.name(), at_ms, seq, bytes])?;
                     }
                     known.insert(job, Some(Known { id, bytes }));
                 }
@@ -299,11 +301,11 @@ fn stored_job(row: &Row<'_>) -> rusqlite::Result<(i64, StoredJob)> {
         origin: job_id(5)?,
         created_at_ms: row.get(6)?,
     };
-    let state = match text(10)?.as_deref() {
-        Some("succeeded") => JobState::Succeeded,
-        Some("failed") => JobState::Failed,
-        Some("cancelled") => JobState::Cancelled,
-        Some(_) => return Err(unreadable("a job has no state that is one")),
+    let state = match text(10)? {
+        Some(name) => {
+            let end = ENDS.into_iter().find(|end| end.name() == name);
+            end.ok_or_else(|| unreadable("a job has no state that is one"))?
+        }
         None if placement.is_some() => JobState::Running,
         None => JobState::Queued,
     };
@@ -389,15 +391,6 @@ fn read(connection: &Connection, job: &JobId, after: u64, max_bytes: usize) -> r
     Ok(page)
 }
 
-fn word(state: JobState) -> Option<&'static str> {
-    match state {
-        JobState::Queued | JobState::Running => None,
-        JobState::Succeeded => Some("succeeded"),
-        JobState::Failed => Some("failed"),
-        JobState::Cancelled => Some("cancelled"),
-    }
-}
-
 fn unreadable(reason: &str) -> rusqlite::Error {
     rusqlite::Error::FromSqlConversionFailure(0, Type::Null, reason.into())
 }
@@ -424,11 +417,6 @@ fn failed(path: &Path, error: &io::Error) -> StoreError {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => StoreError::DiskFull { path },
         _ => StoreError::Failed { path, reason: error.to_string() },
     }
-}
-
-/// Locks `mutex`. What panicked while it held the lock has rolled back its transaction.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

@@ -25,7 +25,7 @@ use crate::stream::{Next, Opened, Stream};
 const MODEL_VARIABLE: &str = "RBEE_TEST_MODEL";
 const MODEL: &str = "../models/SmolLM2-135M-Instruct.Q4_1.gguf";
 /// llama.cpp's threads wait for one another by spinning, which queen and reader would have to wait for.
-const THREADS: Settings = &[("RBEE_THREADS", "1")];
+const SETTINGS: Settings<'static> = &[("RBEE_THREADS", "1"), ("RBEE_SLOTS", "1")];
 /// Nothing that is waited for takes longer.
 const LIMIT: Duration = Duration::from_secs(60);
 /// An answer so long does not end by itself while it is being cancelled.
@@ -74,7 +74,7 @@ struct Cancelled {
 /// Cancels answers in every phase, and reports.
 pub(crate) async fn run(programs: &Path, short: bool) -> Result<Report> {
     let size = if short { &SHORT } else { &FULL };
-    let daemons = Daemons::start_real(programs, &model(programs)?, LOADS_MAX + 1, THREADS).await?;
+    let daemons = Daemons::start_real(programs, &model(programs)?, LOADS_MAX + 1, SETTINGS).await?;
     let mut report = Report::new("cancel");
 
     // With all models but the last, which is left for what follows.

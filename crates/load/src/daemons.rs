@@ -11,7 +11,7 @@ use anyhow::{Context, Result, bail};
 use rbee_home::{Announcement, Lock};
 use rbee_protocol::{
     Client, HiveReport, InferRequest, JobEvent, Message, ModelRef, Operation, Role, StopRequest,
-    SubmitRequest,
+    SubmitRequest, WorkerId,
 };
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
@@ -25,7 +25,7 @@ const READY_TIMEOUT: Duration = Duration::from_secs(30);
 const STOP_TIMEOUT: Duration = Duration::from_secs(40);
 
 /// Variables of the environment that set up the daemons.
-pub(crate) type Settings = &'static [(&'static str, &'static str)];
+pub(crate) type Settings<'s> = &'s [(&'s str, &'s str)];
 
 /// A worker that does what it is told, and one that has a model.
 const SCRIPTED: &str = "examples/scripted_worker";
@@ -46,13 +46,13 @@ struct Setup {
     home: PathBuf,
     programs: PathBuf,
     worker: &'static str,
-    settings: Settings,
+    settings: Vec<(String, String)>,
     address: SocketAddr,
 }
 
 impl Daemons {
     /// Starts a queen and its hive from the programs in `programs`, with so many models.
-    pub(crate) async fn start(programs: &Path, models: usize, settings: Settings) -> Result<Self> {
+    pub(crate) async fn start(programs: &Path, models: usize, settings: Settings<'_>) -> Result<Self> {
         let home = temporary()?;
         let mut daemons = Self::start_in(home.path(), programs, models, settings).await?;
         daemons._temporary = Some(home);
@@ -64,7 +64,7 @@ impl Daemons {
         home: &Path,
         programs: &Path,
         models: usize,
-        settings: Settings,
+        settings: Settings<'_>,
     ) -> Result<Self> {
         // What is in the file does not matter to a worker that has no engine.
         place_models(home, models, |path| fs::write(path, ""))?;
@@ -76,7 +76,7 @@ impl Daemons {
         programs: &Path,
         model: &Path,
         models: usize,
-        settings: Settings,
+        settings: Settings<'_>,
     ) -> Result<Self> {
         let home = temporary()?;
         place_models(home.path(), models, |path| {
@@ -91,7 +91,7 @@ impl Daemons {
         home: &Path,
         programs: &Path,
         worker: &'static str,
-        settings: Settings,
+        settings: Settings<'_>,
     ) -> Result<Self> {
         for program in ["rbee-queen", "rbee-hive", worker] {
             let path = programs.join(program);
@@ -104,12 +104,15 @@ impl Daemons {
             .and_then(|listener| listener.local_addr())
             .context("there is no free port")?;
         let (home, programs) = (home.to_owned(), programs.to_owned());
+        let settings = settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        let settings = settings.collect();
         let setup = Setup { home, programs, worker, settings, address };
         let queen = setup.spawn_queen().await?;
         let key = fs::read_to_string(setup.home.join("config/operator.key"))
             .context("the queen left no operator's key")?;
         let key = key.trim().to_owned();
-        let hive = find_hive(address, &key).await?;
+        // Waits for the hive.
+        let hive = pid(hive_report(address, &key).await?.pid)?;
         Ok(Self { setup, queen, hive, key, _temporary: None })
     }
 
@@ -139,6 +142,17 @@ impl Daemons {
     /// The hive's process.
     pub(crate) fn hive(&self) -> Pid {
         self.hive
+    }
+
+    /// The processes of the workers that there are at the moment, by their names.
+    pub(crate) async fn workers(&self) -> Result<Vec<(WorkerId, Pid)>> {
+        let report = hive_report(self.setup.address, &self.key).await?;
+        report.workers.into_iter().map(|worker| Ok((worker.worker, pid(worker.pid)?))).collect()
+    }
+
+    /// The socket of the hive, or of a worker.
+    pub(crate) fn socket(&self, name: &str) -> PathBuf {
+        self.setup.home.join("state/run").join(format!("{name}.sock"))
     }
 
     /// Kills the queen, as `kill -9` does, and returns when it is gone.
@@ -203,7 +217,8 @@ pub(crate) fn programs_beside() -> Result<PathBuf> {
     Ok(program.parent().context("a program is in a folder")?.to_owned())
 }
 
-fn model(index: usize) -> ModelRef {
+/// The name of the model of this number.
+pub(crate) fn model(index: usize) -> ModelRef {
     ModelRef::new(format!("load-{index}"))
 }
 
@@ -226,7 +241,7 @@ impl Setup {
     fn command(&self, program: &str) -> Command {
         let mut command = Command::new(self.programs.join(program));
         command
-            .envs(self.settings.iter().copied())
+            .envs(self.settings.iter().map(|(name, value)| (name, value)))
             .env("RBEE_HOME", &self.home)
             .env("RBEE_QUEEN_LISTEN", self.address.to_string())
             .env("RBEE_WORKER_PROGRAM", self.programs.join(self.worker))
@@ -257,17 +272,15 @@ impl Setup {
     }
 }
 
-/// Waits for the hive, and asks it for its process.
-async fn find_hive(address: SocketAddr, key: &str) -> Result<Pid> {
+/// What the hive tells about itself, once it is there.
+async fn hive_report(address: SocketAddr, key: &str) -> Result<HiveReport> {
     let client = client(address, key)?;
     let job = client.submit(&SubmitRequest::new(Operation::HiveStatus { hive: None })).await?;
     let mut follow = client.follow(&job.job_id, 0);
     while let Some(followed) = follow.next().await? {
         match followed.event {
             JobEvent::Result { result } => {
-                let report: HiveReport =
-                    serde_json::from_value(result).context("the hive's report makes no sense")?;
-                return pid(report.pid);
+                return serde_json::from_value(result).context("the hive's report makes no sense");
             }
             JobEvent::End(end) => bail!("the hive did not come up: {:?}", end.error),
             _ => {}

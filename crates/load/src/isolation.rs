@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::api::{self, Key};
 use crate::canary::{Course, Ids, Watch};
-use crate::daemons::{Daemons, infer};
+use crate::daemons::{Daemons, Settings, infer};
 use crate::hostile;
 use crate::http::Connection;
 use crate::printer::say;
@@ -27,6 +27,9 @@ use crate::stats::{Usage, mib};
 
 /// How often the person who waits hears how far it is.
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(5);
+
+/// All jobs of all principals come at once.
+const QUEUE: Settings<'_> = &[("RBEE_WAITING_JOBS", "10000")];
 
 struct Size {
     principals: usize,
@@ -119,7 +122,7 @@ impl Field {
 pub(crate) async fn run(programs: &Path, short: bool, seed: u64) -> Result<Report> {
     let size = if short { &SHORT } else { &FULL };
     let mut rng = Rng::with_seed(seed);
-    let daemons = Daemons::start(programs, size.models + hostile::MODELS, &[]).await?;
+    let daemons = Daemons::start(programs, size.models + hostile::MODELS, QUEUE).await?;
     let failures = Failures::default();
     let keys = keys(&daemons, size.principals, &failures).await?;
     let field = Arc::new(Field {

@@ -8,6 +8,7 @@ mod daemons;
 mod disk;
 mod hostile;
 mod http;
+mod infer;
 mod isolation;
 mod kill;
 mod printer;
@@ -28,12 +29,15 @@ use anyhow::{Context, Result, bail};
 use clap::{Parser, Subcommand};
 use rbee_home::asked_to_end;
 
+use crate::infer::{Model, PeerAt, Plan, Scenario};
 use crate::printer::{Output, say};
 use crate::report::Report;
 
 /// No run takes longer, whatever hangs.
 const LIMIT: Duration = Duration::from_secs(45 * 60);
 const SHORT_LIMIT: Duration = Duration::from_secs(180);
+/// But for the comparison of answers, which are thousands.
+const INFER_LIMIT: Duration = Duration::from_secs(4 * 60 * 60);
 
 /// Loads real daemons in a temporary home, and exits with 1 when a condition is not met.
 #[derive(Parser)]
@@ -76,6 +80,24 @@ enum Command {
         /// How often each server is measured in each shape
         #[arg(long, default_value_t = 3)]
         runs: usize,
+    },
+    /// Answers side by side with those of llama-server, or another server of the OpenAI API's style
+    Infer {
+        /// The path of llama-server, or the URL of a server that runs
+        #[arg(long, value_name = "PROGRAM|URL")]
+        peer: PeerAt,
+        /// How many pairs of measurements are made in each scenario
+        #[arg(long, default_value_t = 15, value_parser = clap::value_parser!(u16).range(1..=60))]
+        pairs: u16,
+        /// How many threads each server computes on
+        #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=512))]
+        threads: u16,
+        /// Which scenarios; all without
+        #[arg(long, value_delimiter = ',')]
+        only: Vec<Scenario>,
+        /// Which models; all without
+        #[arg(long, value_delimiter = ',')]
+        models: Vec<Model>,
     },
     /// Be the server that `streams` measures
     #[command(hide = true)]
@@ -125,9 +147,13 @@ async fn run(arguments: &Arguments) -> Result<Report> {
     };
     let seed = arguments.seed.unwrap_or_else(|| fastrand::u64(..));
     let short = arguments.short;
-    let limit = if short { SHORT_LIMIT } else { LIMIT };
+    let limit = match &arguments.command {
+        Command::Infer { .. } => INFER_LIMIT,
+        _ if short => SHORT_LIMIT,
+        _ => LIMIT,
+    };
     let running = async {
-        match arguments.command {
+        match &arguments.command {
             Command::Isolation => isolation::run(&programs, short, seed).await,
             Command::Kill => kill::run(&programs, short, seed).await,
             Command::Slow => slow::run(&programs, short).await,
@@ -135,7 +161,13 @@ async fn run(arguments: &Arguments) -> Result<Report> {
             Command::Disk => disk::run(&programs, short).await,
             Command::Restart => restart::run(&programs, short, seed).await,
             Command::Cancel => cancel::run(&programs, short).await,
-            Command::Streams { runs } => streams::run(short, runs).await,
+            Command::Streams { runs } => streams::run(short, *runs).await,
+            Command::Infer { peer, pairs, threads, only, models } => {
+                let pairs = if short { 1 } else { usize::from(*pairs) };
+                let (peer, only, models) = (peer.clone(), only.clone(), models.clone());
+                let plan = Plan { peer, threads: usize::from(*threads), pairs, only, models };
+                infer::run(&programs, &plan).await
+            }
             Command::Serve { .. } | Command::Generate => unreachable!("these are no tests"),
         }
     };

@@ -16,7 +16,7 @@ use crate::report::Report;
 use crate::stats::{Samples, Usage, mib};
 
 /// Room for all that the journal holds, however many that is.
-const RETENTION: Settings = &[("RBEE_RETENTION_JOBS", "100000"), ("RBEE_JOBS_PER_KEY", "100000")];
+const RETENTION: Settings<'static> = &[("RBEE_RETENTION_JOBS", "100000"), ("RBEE_JOBS_PER_KEY", "100000")];
 /// A queen is there again within this, its jobs listed.
 const LIMIT: Duration = Duration::from_secs(2);
 const RESTARTS: usize = 5;
@@ -158,6 +158,6 @@ fn create(rng: &mut Rng) -> (Change, JobId) {
         origin: None,
         created_at_ms: now_ms(),
     };
-    let request = SubmitRequest { detached: true, ..infer(0, "wait".to_owned()) };
+    let request = Box::new(SubmitRequest { detached: true, ..infer(0, "wait".to_owned()) });
     (Change::Create { record, request }, id)
 }

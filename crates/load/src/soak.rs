@@ -33,7 +33,7 @@ const MODELS: usize = 4;
 /// A journal keeps a connection, two files, for each reading that there ever was at once.
 const FILES_PER_CLIENT: usize = 2;
 /// Few, so that jobs are removed at the rate at which they are created nearly all the time.
-const RETENTION: Settings = &[("RBEE_RETENTION_JOBS", "1000")];
+const RETENTION: Settings<'static> = &[("RBEE_RETENTION_JOBS", "1000")];
 
 struct Size {
     /// So long everything runs before anything is measured: workers, threads and connections that are kept.

@@ -42,6 +42,15 @@ impl Samples {
         let place = (part * (self.0.len() - 1) as f64).ceil() as usize;
         self.0[place.min(self.0.len() - 1)]
     }
+
+    /// The middle value, or what lies between the two in the middle; 0 where there is none.
+    pub(crate) fn median(&mut self) -> f64 {
+        let upper = self.quantile(0.5);
+        match self.0.len() {
+            0 => 0.0,
+            count => f64::midpoint(self.0[(count - 1) / 2], upper),
+        }
+    }
 }
 
 /// What the system says of a process at one moment.
@@ -104,6 +113,17 @@ mod tests {
         (1..=1000).rev().for_each(|value| samples.add(f64::from(value)));
         let got = [0.0, 0.5, 0.99, 0.999, 1.0].map(|part| samples.quantile(part));
         assert_eq!(got, [1.0, 501.0, 991.0, 1000.0, 1000.0]);
+    }
+
+    #[test]
+    fn the_median_lies_in_the_middle() {
+        let median = |values: &[f64]| {
+            let mut samples = Samples::default();
+            values.iter().for_each(|value| samples.add(*value));
+            samples.median()
+        };
+        assert_eq!([median(&[]), median(&[3.0]), median(&[4.0, 1.0])], [0.0, 3.0, 2.5]);
+        assert_eq!(median(&[9.0, 1.0, 2.0]), 2.0);
     }
 
     #[test]

@@ -11,6 +11,12 @@ use crate::http::{Connection, Request};
 /// A job's stream of server-sent events over a connection that is used again afterwards.
 pub(crate) struct Stream<'c> {
     connection: &'c mut Connection,
+    blocks: Blocks,
+}
+
+/// The blocks of lines of an event stream, whoever sends it.
+#[derive(Default)]
+pub(crate) struct Blocks {
     received: Vec<u8>,
     place: usize,
 }
@@ -62,7 +68,7 @@ impl<'c> Stream<'c> {
         let request = Request { fields: &fields, ..Request::new("GET", &path, key) };
         connection.send(&[request]).await?;
         match connection.head().await? {
-            200 => Ok(Opened::Stream(Self { connection, received: Vec::new(), place: 0 })),
+            200 => Ok(Opened::Stream(Self { connection, blocks: Blocks::default() })),
             status => {
                 let mut body = Vec::new();
                 while connection.read(&mut body).await.context("cannot read an answer")? {}
@@ -77,23 +83,33 @@ impl<'c> Stream<'c> {
     /// When the stream is cut, or carries something that is no event.
     pub(crate) async fn next(&mut self) -> Result<Next<'_>> {
         loop {
-            let Some(block) = self.block().await? else { bail!("the stream ended without `[DONE]`") };
-            let bytes = &self.received[block.clone()];
+            let block = self.blocks.next(self.connection).await?;
+            let Some(block) = block else { bail!("the stream ended without `[DONE]`") };
+            let bytes = self.blocks.bytes(block.clone());
             if bytes.starts_with(b":") {
                 continue;
             }
             if bytes == b"data: [DONE]" {
-                if self.block().await?.is_some() {
+                if self.blocks.next(self.connection).await?.is_some() {
                     bail!("something follows `[DONE]`");
                 }
                 return Ok(Next::Done);
             }
-            return Event::parse(&self.received[block]).map(Next::Event);
+            return Event::parse(self.blocks.bytes(block)).map(Next::Event);
         }
+    }
+}
+
+impl Blocks {
+    /// What is in a block.
+    pub(crate) fn bytes(&self, block: Range<usize>) -> &[u8] {
+        &self.received[block]
     }
 
     /// Where the next block of lines is, less the blank line that ends it; `None` at the end of the body.
-    async fn block(&mut self) -> Result<Option<Range<usize>>> {
+    ///
+    /// Cancel-safe: what has been received stays received.
+    pub(crate) async fn next(&mut self, connection: &mut Connection) -> Result<Option<Range<usize>>> {
         let mut searched = self.place;
         loop {
             if let Some(length) = memmem::find(&self.received[searched..], b"\n\n") {
@@ -104,7 +120,7 @@ impl<'c> Stream<'c> {
             self.received.drain(..self.place);
             self.place = 0;
             searched = self.received.len().saturating_sub(1);
-            if !self.connection.read(&mut self.received).await.context("the stream was cut")? {
+            if !connection.read(&mut self.received).await.context("the stream was cut")? {
                 if !self.received.is_empty() {
                     bail!("the stream ended in the middle of an event");
                 }

@@ -7,6 +7,7 @@ mod servers;
 
 pub(crate) use generate::{Measured, Plan, run as generate};
 pub(crate) use serve::run as serve;
+pub(crate) use servers::free_port;
 
 use std::process::Stdio;
 

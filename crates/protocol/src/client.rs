@@ -1,6 +1,8 @@
 use std::path::Path;
 use std::pin::Pin;
-use std::time::Duration;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use eventsource_stream::{Event as SseEvent, EventStreamError, Eventsource};
 use futures_util::{Stream, StreamExt};
@@ -30,6 +32,23 @@ pub struct Client {
     key: Option<String>,
     /// How to name the daemon in an error.
     peer: String,
+    heard: Arc<Counters>,
+}
+
+#[derive(Default)]
+struct Counters {
+    events: AtomicU64,
+    last_at_ms: AtomicU64,
+}
+
+/// What came from a daemon on all streams of jobs that a client and its clones follow: signs of its progress,
+/// whereas a heartbeat only shows that it has not ended.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Heard {
+    /// How many events.
+    pub events: u64,
+    /// When the last of them came, in milliseconds since the Unix epoch.
+    pub last_at_ms: Option<u64>,
 }
 
 /// What can go wrong between a client and its daemon.
@@ -61,8 +80,12 @@ impl From<ClientError> for ApiError {
         let message = error.to_string();
         match error {
             ClientError::Api(error) => error,
-            ClientError::Unreachable { .. } => Self::new(ErrorCode::Unavailable, message),
-            ClientError::Garbled { .. } => Self::new(ErrorCode::Internal, message),
+            ClientError::Unreachable { .. } => {
+                Self::new(ErrorCode::Unavailable, message).hint("`rbee queen logs` may say why")
+            }
+            ClientError::Garbled { .. } => Self::new(ErrorCode::Internal, message).hint(
+                "its version may not be this one's: `rbee queen stop`, and the next command starts a new one",
+            ),
         }
     }
 }
@@ -108,7 +131,14 @@ impl Client {
             .connect_timeout(CONNECT_TIMEOUT)
             .build()
             .map_err(|error| unreachable(&peer, &error))?;
-        Ok(Self { http, base, key, peer })
+        Ok(Self { http, base, key, peer, heard: Arc::default() })
+    }
+
+    /// What came on the streams of jobs so far.
+    pub fn heard(&self) -> Heard {
+        let events = self.heard.events.load(Ordering::Acquire);
+        let last_at_ms = (events > 0).then(|| self.heard.last_at_ms.load(Ordering::Relaxed));
+        Heard { events, last_at_ms }
     }
 
     /// Submits a job.
@@ -256,6 +286,15 @@ impl Client {
     }
 }
 
+impl Counters {
+    fn count(&self) {
+        let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let now_ms = u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX);
+        self.last_at_ms.store(now_ms, Ordering::Relaxed);
+        self.events.fetch_add(1, Ordering::Release);
+    }
+}
+
 fn unreachable(peer: &str, error: &reqwest::Error) -> ClientError {
     ClientError::Unreachable { peer: peer.to_owned(), reason: reason(error) }
 }
@@ -322,6 +361,7 @@ impl Follow {
         };
         let Event { seq, event } = self.events.read(&json)?;
         self.events.accept(seq, seq)?;
+        self.events.client.heard.count();
         self.ended = matches!(event, JobEvent::End(_));
         Ok(Some(Followed { seq, event, json }))
     }

@@ -43,7 +43,7 @@ pub enum ErrorCode {
     DoesNotFit,
     /// The worker's process ended in the middle.
     WorkerCrashed,
-    /// The worker's process stopped answering.
+    /// The worker's process made no progress for too long.
     WorkerHung,
     /// Reading or writing failed.
     Io,
@@ -154,16 +154,24 @@ pub struct ApiError {
 }
 
 impl ApiError {
-    /// A failure without a hint.
-    pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
-        Self { code, message: message.into(), hint: None }
+    /// Begins a failure, which is one when [`ErrorDraft::hint`] has said what to do next.
+    #[expect(clippy::new_ret_no_self, reason = "an error without a hint would be told to somebody")]
+    pub fn new(code: ErrorCode, message: impl Into<String>) -> ErrorDraft {
+        ErrorDraft { code, message: message.into() }
     }
+}
 
-    /// The same failure with a word on what to do next.
-    #[must_use]
-    pub fn hint(mut self, hint: impl Into<String>) -> Self {
-        self.hint = Some(hint.into());
-        self
+/// A failure that lacks a word on what to do next.
+#[must_use]
+pub struct ErrorDraft {
+    code: ErrorCode,
+    message: String,
+}
+
+impl ErrorDraft {
+    /// The failure with that word.
+    pub fn hint(self, hint: impl Into<String>) -> ApiError {
+        ApiError { code: self.code, message: self.message, hint: Some(hint.into()) }
     }
 }
 

@@ -60,13 +60,23 @@ pub struct Progress {
     pub total: Option<u64>,
     /// What `done` and `total` count.
     pub unit: Unit,
+    /// In about so many milliseconds the phase will be over, going by jobs before; absent when nobody knows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub estimate_ms: Option<u64>,
+}
+
+impl Progress {
+    /// So much of so much, without a word on how long the rest will take.
+    pub fn new(phase: Phase, done: u64, total: Option<u64>, unit: Unit) -> Self {
+        Self { phase, done, total, unit, estimate_ms: None }
+    }
 }
 
 /// The phases that a job can be in before its answer begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Phase {
-    /// Waiting for its turn; `done` counts up to `total`, the place it began at.
+    /// Waiting for its turn; `done` counts up to `total`, the most that were ahead.
     Queued,
     /// A model is being downloaded.
     Download,
@@ -184,6 +194,10 @@ pub enum FinishReason {
 pub struct Usage {
     /// Tokens of the prompt, template included.
     pub prompt_tokens: u64,
+    /// Of these, the ones that did not have to be read, because an earlier prompt of the same owner began
+    /// with them.
+    #[serde(default)]
+    pub cached_tokens: u64,
     /// Tokens that the model generated.
     pub completion_tokens: u64,
 }

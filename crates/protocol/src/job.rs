@@ -41,6 +41,11 @@ impl JobState {
             Self::Cancelled => "cancelled",
         }
     }
+
+    /// Whether the job is not to go on.
+    pub fn has_ended(self) -> bool {
+        !matches!(self, Self::Queued | Self::Running)
+    }
 }
 
 /// What is known about a job besides its stream; nothing of its content.

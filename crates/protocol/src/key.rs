@@ -77,6 +77,16 @@ pub enum KeyRole {
     Operator,
 }
 
+impl KeyRole {
+    /// The role's name on the wire.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::User => "user",
+            Self::Operator => "operator",
+        }
+    }
+}
+
 /// The body of `POST /v1/keys`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]

@@ -11,18 +11,20 @@ mod id;
 mod job;
 mod key;
 mod operation;
+mod read;
 mod report;
 mod system;
 
-pub use client::{Client, ClientError, Follow, FollowSystem, Followed, FollowedSystem};
-pub use error::{ApiError, ErrorBody, ErrorCode};
+pub use client::{Client, ClientError, Follow, FollowSystem, Followed, FollowedSystem, Heard};
+pub use error::{ApiError, ErrorBody, ErrorCode, ErrorDraft};
 pub use event::{End, EndState, Event, FinishReason, JobEvent, Phase, Progress, Timings, Token, Unit, Usage};
 pub use id::{HiveId, InvalidId, JobId, ModelRef, PrincipalId, WorkerId};
 pub use job::{DaemonInfo, Health, JobInfo, JobList, JobState, StopRequest, Submitted};
 pub use key::{CreateKey, InvalidKeyName, KeyInfo, KeyList, KeyName, KeyRole, NewKey};
 pub use operation::{InferRequest, Message, Operation, Role, SubmitRequest};
+pub use read::read;
 pub use report::{
-    Device, DeviceKind, HiveList, HiveReport, HiveState, HiveSummary, ModelInfo, ModelList, QueenReport,
-    WorkerInfo, WorkerList, WorkerState,
+    Device, DeviceKind, HiveList, HiveReport, HiveState, HiveSummary, Instructions, Loaded, ModelInfo,
+    ModelList, QueenReport, WatchedWorker, WorkerInfo, WorkerList, WorkerState, WorkerWatch,
 };
 pub use system::{JobRef, SystemEvent, SystemEventKind, WorkerRef};

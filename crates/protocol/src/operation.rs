@@ -1,3 +1,4 @@
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use utoipa::openapi::RefOr;
@@ -6,16 +7,17 @@ use utoipa::{PartialSchema, ToSchema};
 
 use crate::error::{ApiError, ErrorCode};
 use crate::id::{HiveId, JobId, ModelRef};
+use crate::read::read;
 
 /// A request has so many texts to stop at, each of so many bytes. It bounds what is held back of an answer.
 const STOP_MAX: usize = 16;
 const STOP_MAX_BYTES: usize = 256;
 
 /// What a job does.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
 #[serde(tag = "operation", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Operation {
-    /// Answers a chat with a model's tokens.
+    /// Answers a chat, or goes on with a text, with a model's tokens.
     Infer(InferRequest),
     /// Tells about the queen and what it has at its disposal.
     Status {},
@@ -36,7 +38,23 @@ pub enum Operation {
     HiveWatch {},
 }
 
+/// The fields of an operation that has none.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct NoFields {}
+
+/// The fields of an operation on one hive.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct HiveFields {
+    #[serde(default)]
+    hive: Option<HiveId>,
+}
+
 impl Operation {
+    /// What a queen can be asked for. [`Operation::HiveWatch`] is between daemons.
+    const PUBLIC: [&str; 6] = ["infer", "status", "hive_status", "hive_list", "worker_list", "model_list"];
+
     /// The operation's name on the wire.
     pub fn name(&self) -> &'static str {
         match self {
@@ -49,18 +67,39 @@ impl Operation {
             Self::HiveWatch {} => "hive_watch",
         }
     }
+
+    /// The operation of this name. By hand: read as a tagged enum it would lose which field is wrong, and show
+    /// whoever mistypes its name what is not for them.
+    fn read(name: &str, fields: Value) -> Result<Self, String> {
+        let none = |operation| read::<NoFields, _>(fields.clone()).map(|_| operation);
+        match name {
+            "infer" => read(fields).map(Self::Infer),
+            "status" => none(Self::Status {}),
+            "hive_status" => read(fields).map(|HiveFields { hive }| Self::HiveStatus { hive }),
+            "hive_list" => none(Self::HiveList {}),
+            "worker_list" => none(Self::WorkerList {}),
+            "model_list" => none(Self::ModelList {}),
+            "hive_watch" => none(Self::HiveWatch {}),
+            _ => Err(format!("there is no operation `{name}`: it is one of {}", Self::PUBLIC.join(", "))),
+        }
+    }
 }
 
-/// A chat to answer, and how. What is absent is the model's or the engine's default.
+/// A chat to answer or a text to go on with, and how. What is absent is the model's or the engine's default.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct InferRequest {
     /// Which model; the default model when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub model: Option<ModelRef>,
-    /// The chat so far, oldest first; at least one message is of the role `user`.
-    #[schema(min_items = 1)]
+    /// The chat so far, oldest first; at least one message is of the role `user`. Either this or `prompt`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub messages: Vec<Message>,
+    /// A text to go on with as it is, without the model's chat template, for models that are not made for
+    /// chats. The name of a control token in it is only text. Either this or `messages`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(min_length = 1)]
+    pub prompt: Option<String>,
     /// How many tokens to generate at most.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(minimum = 1, format = "uint32", maximum = 4_294_967_295_u32)]
@@ -98,6 +137,14 @@ impl InferRequest {
     /// # Errors
     /// `bad_request` names the field that is out of its range.
     pub fn check(&self) -> Result<(), ApiError> {
+        if self.prompt.is_some() && !self.messages.is_empty() {
+            let error = ApiError::new(ErrorCode::BadRequest, "there are both `messages` and a `prompt`");
+            return Err(error.hint("leave one of them out"));
+        }
+        if self.prompt.as_ref().is_some_and(String::is_empty) {
+            let error = ApiError::new(ErrorCode::BadRequest, "`prompt` is empty");
+            return Err(error.hint("give it the text to go on with"));
+        }
         let ranges = [
             ("temperature", self.temperature, 100.0),
             ("top_p", self.top_p, 1.0),
@@ -158,30 +205,41 @@ pub struct SubmitRequest {
     /// The queen's job that this one works for. Only hives and workers heed it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub origin: Option<JobId>,
+    /// Whose computations a worker may use again for this job, and keep: jobs of one scope share them.
+    /// The queen says so; only hives and workers heed it. Without one, nothing is shared.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub scope: Option<String>,
 }
 
 impl SubmitRequest {
     /// A job that somebody will read.
     pub fn new(operation: Operation) -> Self {
-        Self { operation, detached: false, origin: None }
+        Self { operation, detached: false, origin: None, scope: None }
     }
 
     /// The part of `origin` that the next daemon does.
     pub fn child(operation: Operation, origin: JobId) -> Self {
-        Self { operation, detached: false, origin: Some(origin) }
+        Self { origin: Some(origin), ..Self::new(operation) }
     }
 }
 
 // Not derived: a flattened enum would let unknown fields pass.
 impl TryFrom<Map<String, Value>> for SubmitRequest {
-    type Error = serde_json::Error;
+    type Error = String;
 
-    fn try_from(mut fields: Map<String, Value>) -> Result<Self, serde_json::Error> {
-        let detached = fields.remove("detached").map(serde_json::from_value).transpose()?.unwrap_or_default();
-        let origin = fields.remove("origin").map(serde_json::from_value).transpose()?;
-        let operation = serde_json::from_value(Value::Object(fields))?;
-        Ok(Self { operation, detached, origin })
+    fn try_from(mut fields: Map<String, Value>) -> Result<Self, String> {
+        let name: String = take(&mut fields, "operation")?.ok_or("missing field `operation`")?;
+        let detached = take(&mut fields, "detached")?.unwrap_or_default();
+        let origin = take(&mut fields, "origin")?;
+        let scope = take(&mut fields, "scope")?;
+        let operation = Operation::read(&name, Value::Object(fields))?;
+        Ok(Self { operation, detached, origin, scope })
     }
+}
+
+fn take<T: DeserializeOwned>(fields: &mut Map<String, Value>, name: &str) -> Result<Option<T>, String> {
+    let value = fields.remove(name).map(serde_json::from_value).transpose();
+    value.map_err(|error| format!("`{name}`: {error}"))
 }
 
 // Not derived, for the same reason: every operation with its fields is an object of its own here, and closed.
@@ -192,7 +250,7 @@ impl PartialSchema for SubmitRequest {
             unreachable!("an enum whose variants have fields is one of several schemas")
         };
         let requests = operations.items.into_iter().map(request_schema);
-        let public = requests.filter(|request| !is_operation(request, &Operation::HiveWatch {}));
+        let public = requests.filter(is_public);
         let one_of = public.fold(OneOfBuilder::new(), |one_of, request| one_of.item(request));
         one_of.description(Some("An operation with its fields, and how to run it.")).into()
     }
@@ -233,10 +291,10 @@ fn add_fields(request: &mut Object, part: RefOr<Schema>) {
     }
 }
 
-fn is_operation(request: &Object, operation: &Operation) -> bool {
+fn is_public(request: &Object) -> bool {
     match request.properties.get("operation") {
         Some(RefOr::T(Schema::Object(tag))) => {
-            tag.enum_values.iter().flatten().any(|name| name == operation.name())
+            tag.enum_values.iter().flatten().any(|name| Operation::PUBLIC.iter().any(|public| name == public))
         }
         _ => unreachable!("every operation says its name"),
     }
@@ -260,6 +318,7 @@ mod tests {
             }),
             detached: true,
             origin: Some(JobId::from_bits(3)),
+            scope: Some("alice".into()),
         };
         let json = serde_json::to_string(&request).expect("plain data");
         assert_eq!(parse(&json).expect("its own text"), request);
@@ -275,6 +334,8 @@ mod tests {
             (r#"{"messages":[],"top_p":1.5}"#, "top_p"),
             (r#"{"messages":[],"min_p":-0.1}"#, "min_p"),
             (r#"{"messages":[],"max_tokens":0}"#, "max_tokens"),
+            (r#"{"prompt":""}"#, "prompt"),
+            (r#"{"prompt":"x","messages":[{"role":"user","content":"x"}]}"#, "both"),
             (r#"{"messages":[],"stop":["x",""]}"#, "stop"),
             (&format!(r#"{{"messages":[],"stop":["{}"]}}"#, "x".repeat(257)), "stop"),
             (&format!(r#"{{"messages":[],"stop":["x"{}]}}"#, r#","x""#.repeat(16)), "stop"),
@@ -291,5 +352,30 @@ mod tests {
         assert!(error(r#"{"operation":"infer","messages":[],"temprature":1}"#).contains("temprature"));
         assert!(error(r#"{"operation":"explode"}"#).contains("explode"));
         assert!(error(r#"{}"#).contains("operation"));
+        assert!(!error(r#"{"operation":"explode"}"#).contains("hive_watch"), "it is between daemons");
+    }
+
+    #[test]
+    fn every_operation_can_be_read() {
+        for name in Operation::PUBLIC.iter().filter(|name| **name != "infer").chain(&["hive_watch"]) {
+            let request = parse(&format!(r#"{{"operation":"{name}"}}"#)).expect(name);
+            assert_eq!(request.operation.name(), *name);
+        }
+    }
+
+    #[test]
+    fn a_field_with_the_wrong_value_is_named() {
+        for (json, start) in [
+            (r#"{"operation":"infer","messages":[],"max_tokens":"many"}"#, "`max_tokens`: invalid type"),
+            (r#"{"operation":"infer","messages":[{"role":"king"}]}"#, "`messages[0].role`: unknown variant"),
+            (r#"{"operation":"infer","messages":[{"role":"user"}]}"#, "`messages[0]`: missing field"),
+            (r#"{"operation":"hive_status","hive":7}"#, "`hive`: invalid type"),
+            (r#"{"operation":"hive_list","detached":"yes"}"#, "`detached`: invalid type"),
+            (r#"{"operation":"hive_list","origin":"../x"}"#, "`origin`: `../x` is not"),
+            (r#"{"operation":7}"#, "`operation`: invalid type"),
+        ] {
+            let error = parse(json).expect_err("must be refused").to_string();
+            assert!(error.starts_with(start), "{error}");
+        }
     }
 }

@@ -72,16 +72,28 @@ pub struct HiveReport {
     pub pid: u32,
     /// Since when it runs, in milliseconds since the Unix epoch.
     pub started_at_ms: u64,
-    /// Memory of the machine, in bytes.
+    /// Memory of the machine, or as much of it as this hive may use, in bytes.
     pub memory_total_bytes: u64,
     /// Memory that programs could still take, in bytes.
     pub memory_available_bytes: u64,
+    /// What the processor's instructions do for models.
+    #[serde(default)]
+    pub instructions: Instructions,
     /// What models can run on.
     pub devices: Vec<Device>,
     /// What models there are.
     pub models: Vec<ModelInfo>,
     /// What workers run.
     pub workers: Vec<WorkerInfo>,
+}
+
+/// Those instruction sets of a processor that models run faster with.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Instructions {
+    /// What workers of this build use.
+    pub used: Vec<String>,
+    /// What the processor has besides, and a build for it would use.
+    pub unused: Vec<String>,
 }
 
 /// Something a model can run on.
@@ -94,6 +106,9 @@ pub struct Device {
     /// Hardware threads, of a CPU those available to us.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub threads: Option<u64>,
+    /// Physical cores of a CPU that are available to us.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cores: Option<u64>,
     /// Its memory, in bytes.
     pub memory_total_bytes: u64,
     /// How much of that is free, in bytes.
@@ -157,6 +172,42 @@ pub struct WorkerInfo {
     pub pid: u32,
     /// How many jobs it has.
     pub jobs: u64,
+    /// What its model came to be, once that is loaded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub loaded: Option<Loaded>,
+    /// When the last event of any of its jobs came, in milliseconds since the Unix epoch; a queen knows it only by
+    /// asking the hive.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub progress_at_ms: Option<u64>,
+}
+
+/// What a worker says about itself when its model is loaded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Loaded {
+    /// How many jobs it answers at once.
+    pub slots: u32,
+    /// Tokens that a prompt and its answer may have together.
+    pub context_length: u32,
+    /// Threads that it computes with.
+    pub threads: u32,
+}
+
+/// What a hive tells its queen of its workers, as the result of `hive_watch`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WorkerWatch {
+    /// The workers.
+    pub workers: Vec<WatchedWorker>,
+}
+
+/// What a hive tells its queen of one worker.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WatchedWorker {
+    /// What everybody may know.
+    #[serde(flatten)]
+    pub worker: WorkerInfo,
+    /// What jobs called its model so far: names, paths, and nothing for the default model.
+    #[serde(default)]
+    pub names: Vec<String>,
 }
 
 /// What a worker does.

@@ -1,11 +1,11 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use rbee_jobs::{
     Child, Exposition, JobWriter, Jobs, Placement, Principal, Relayed, Service, SystemLog, daemon_info,
-    interrupted_by_restart, now_ms, relay,
+    interrupted_by_restart, lock, now_ms, relay,
 };
 use rbee_narration::Level;
 use rbee_protocol::{
@@ -15,10 +15,11 @@ use rbee_protocol::{
 };
 use serde::de::DeserializeOwned;
 use tokio::sync::watch;
+use tokio::time::sleep_until;
 use tokio_util::sync::CancellationToken;
 
 use crate::hives;
-use crate::state::{Action, Input, Need, State};
+use crate::state::{Action, Input, Need, Place, QueueLimits, State};
 
 /// A hive confirms a cancellation within this, since it kills a worker that does not sooner.
 const CANCEL_TIMEOUT: Duration = Duration::from_secs(20);
@@ -27,6 +28,11 @@ const CANCEL_TIMEOUT: Duration = Duration::from_secs(20);
 /// much time has passed.
 const HIVE_LOSSES_MAX: u32 = 3;
 const HIVE_LOSS_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// A job is told its place at most so often for each job that is ahead of it, up to so many: the log leaves out progress that
+/// comes more often still, and many who wait for long would fill the journal with their places.
+const PLACE_INTERVAL: Duration = Duration::from_millis(300);
+const PLACE_INTERVALS_MAX: u64 = 60;
 
 /// What the queen does with its jobs.
 pub(crate) struct Queen {
@@ -41,7 +47,6 @@ pub(crate) struct Queen {
     inner: Mutex<Inner>,
 }
 
-#[derive(Default)]
 struct Inner {
     state: State,
     hives: HashMap<HiveId, Reach>,
@@ -59,13 +64,20 @@ pub(crate) struct Reach {
 /// verdict comes last.
 #[derive(Clone)]
 enum News {
-    Ahead(u64),
+    Wait(Place),
     Go(HiveId, Reach),
     Refused(ApiError),
 }
 
 impl Queen {
-    pub(crate) fn new(url: String, jobs: Jobs, events: SystemLog, shutdown: CancellationToken) -> Self {
+    pub(crate) fn new(
+        url: String,
+        jobs: Jobs,
+        events: SystemLog,
+        queue: QueueLimits,
+        shutdown: CancellationToken,
+    ) -> Self {
+        let inner = Inner { state: State::new(queue), hives: HashMap::new(), waiting: HashMap::new() };
         Self {
             url,
             jobs,
@@ -74,7 +86,7 @@ impl Queen {
             keep_hive: AtomicBool::new(false),
             stopping: AtomicBool::new(false),
             shutdown,
-            inner: Mutex::default(),
+            inner: Mutex::new(inner),
         }
     }
 
@@ -119,41 +131,48 @@ impl Queen {
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.inner)
     }
 
-    /// Waits until `job` may run, and says where.
-    async fn place(&self, job: &JobWriter, need: Need) -> Result<Placed<'_>, ApiError> {
-        let (sender, mut news) = watch::channel(News::Ahead(0));
+    /// Waits until `job` may run, and says where. One that is new may find the queue full.
+    async fn place(&self, job: &JobWriter, need: Need, is_new: bool) -> Result<Placed<'_>, ApiError> {
+        let (sender, mut news) = watch::channel(News::Wait(Place::default()));
         // What runs on a hive already is reached first: there it has to be cancelled.
         let may_stop = !matches!(need, Need::Again { .. });
         let turn = {
             let mut inner = self.lock();
-            inner.waiting.insert(job.id().clone(), sender);
-            inner.handle(Input::Submit { job: job.id().clone(), need });
+            let (id, principal) = (job.id().clone(), job.principal().clone());
+            inner.waiting.insert(id.clone(), sender);
+            inner.handle(Input::Submit { job: id.clone(), principal, need, is_new });
             // From here on, whatever happens, the job leaves the state when this goes.
-            Turn { queen: self, job: job.id().clone() }
+            Turn { queen: self, job: id }
         };
         let mut most_ahead = 0;
-        if matches!(*news.borrow(), News::Ahead(0)) {
+        let mut told_at = None;
+        if matches!(*news.borrow(), News::Wait(Place { ahead: 0, .. })) {
             job.narrator("queen").action("schedule").human("Waiting for a hive to come up").emit();
         }
         loop {
             let latest = news.borrow_and_update().clone();
+            let mut held_back = None;
             match latest {
-                News::Ahead(0) if most_ahead == 0 => {}
-                News::Ahead(ahead) => {
+                News::Wait(Place { ahead: 0, .. }) if most_ahead == 0 => {}
+                News::Wait(Place { ahead, .. }) if let Some(due) = place_due(told_at, ahead) => {
+                    held_back = Some(due);
+                }
+                News::Wait(Place { ahead, estimate }) => {
                     if most_ahead == 0 {
                         let narrator = job.narrator("queen");
                         let draft = narrator.action("queue").context(ahead);
                         draft.human("Waiting for {} job(s) of the same model").emit();
                     }
                     most_ahead = ahead.max(most_ahead);
-                    job.progress(queued(most_ahead - ahead, most_ahead));
+                    job.progress(queued(most_ahead - ahead, most_ahead, estimate));
+                    told_at = Some(Instant::now());
                 }
                 News::Go(hive, reach) => {
                     if most_ahead > 0 {
-                        job.progress(queued(most_ahead, most_ahead));
+                        job.progress(queued(most_ahead, most_ahead, None));
                     }
                     job.start();
                     return Ok(Placed { hive, reach, _turn: turn });
@@ -163,24 +182,28 @@ impl Queen {
             tokio::select! {
                 changed = news.changed() => changed.expect("the sender stays until the job's turn ends"),
                 () = job.cancelled(), if may_stop => return Err(job.cancel_error()),
+                // The pace itself.
+                () = sleep_until(held_back.unwrap_or_else(Instant::now).into()), if held_back.is_some() => {}
             }
         }
     }
 
-    async fn infer(&self, request: InferRequest, job: &JobWriter) -> Result<End, ApiError> {
-        let model = request.model.as_ref().map_or(String::new(), |model| model.as_str().to_owned());
+    async fn infer(&self, request: InferRequest, job: &JobWriter, is_new: bool) -> Result<End, ApiError> {
+        let model = name_of_model(&request);
         let asked = Instant::now();
         let narrator = job.narrator("queen");
         let mut losses = 0;
         loop {
-            let placed = self.place(job, Need::Worker { model: model.clone() }).await?;
+            let is_new = is_new && losses == 0;
+            let placed = self.place(job, Need::Worker { model: model.clone() }, is_new).await?;
             let queue_ms = asked.elapsed().as_secs_f64() * 1e3;
             let draft = narrator.action("schedule").target(&placed.hive).context(&placed.hive);
             draft.human("Hive {} runs it").emit();
             let mut child = SubmitRequest::child(Operation::Infer(request.clone()), job.id().clone());
             // So that it does not depend on there being a queen all the time either.
             child.detached = job.is_detached();
-            let child = Child::New(child, Some((&placed.hive, &model)));
+            child.scope = Some(job.principal().to_string());
+            let child = Child::New(Box::new(child), Some((&placed.hive, &model)));
             match self.relay(job, &placed, child).await {
                 // The hive went before it had the job, which begins again when there is one.
                 Err(error)
@@ -210,7 +233,7 @@ impl Queen {
     /// Takes up a job that a hive has from the queen before this one.
     async fn infer_again(&self, at: Placement, job: &JobWriter) -> Result<End, ApiError> {
         let Placement { hive, child, slot: model } = at;
-        let placed = self.place(job, Need::Again { hive: hive.clone(), model }).await;
+        let placed = self.place(job, Need::Again { hive: hive.clone(), model }, false).await;
         let placed = placed.map_err(|error| interrupted(&hive, &error.message))?;
         self.relay(job, &placed, Child::Existing(child)).await
     }
@@ -243,7 +266,7 @@ impl Queen {
         let hives = self.lock().state.hives();
         let mut answers = Vec::new();
         for hive in hives.into_iter().filter(|hive| hive.state != HiveState::Down) {
-            let placed = self.place(job, Need::Hive(hive.hive)).await?;
+            let placed = self.place(job, Need::Hive(hive.hive), true).await?;
             answers.push(ask(&placed, operation, job).await?);
         }
         Ok(answers)
@@ -268,13 +291,13 @@ impl Queen {
 
 impl Inner {
     fn handle(&mut self, input: Input) {
-        for action in self.state.handle(input) {
+        for action in self.state.handle(Instant::now(), input) {
             let (job, news) = match action {
                 Action::Dispatch { job, hive } => match self.hives.get(&hive) {
                     Some(reach) => (job, News::Go(hive, reach.clone())),
                     None => unreachable!("a hive is reachable before its first report"),
                 },
-                Action::Wait { job, ahead } => (job, News::Ahead(ahead)),
+                Action::Wait { job, place } => (job, News::Wait(place)),
                 Action::Refuse { job, error } => (job, News::Refused(error)),
             };
             if let Some(sender) = self.waiting.get(&job) {
@@ -304,8 +327,20 @@ impl Drop for Turn<'_> {
     }
 }
 
-fn queued(done: u64, total: u64) -> Progress {
-    Progress { phase: Phase::Queued, done, total: Some(total), unit: Unit::Jobs }
+/// When a job that so many are ahead of is to be told of its place again, if that is yet to come.
+fn place_due(told_at: Option<Instant>, ahead: u64) -> Option<Instant> {
+    let interval = PLACE_INTERVAL.mul_f64(ahead.clamp(1, PLACE_INTERVALS_MAX) as f64);
+    told_at.map(|at| at + interval).filter(|due| *due > Instant::now())
+}
+
+fn queued(done: u64, total: u64, estimate: Option<Duration>) -> Progress {
+    let estimate_ms = estimate.map(|estimate| u64::try_from(estimate.as_millis()).unwrap_or(u64::MAX));
+    Progress { estimate_ms, ..Progress::new(Phase::Queued, done, Some(total), Unit::Jobs) }
+}
+
+/// What the request calls its model; nothing stands for the default model.
+fn name_of_model(request: &InferRequest) -> String {
+    request.model.as_ref().map_or(String::new(), |model| model.as_str().to_owned())
 }
 
 fn interrupted(hive: &HiveId, reason: &str) -> ApiError {
@@ -359,11 +394,16 @@ impl Service for Queen {
         if request.origin.is_some() {
             return bad("`origin` is for hives and workers", "leave it out");
         }
+        if request.scope.is_some() {
+            return bad("`scope` is for hives and workers", "leave it out");
+        }
         match &request.operation {
             Operation::Infer(infer) => {
                 infer.check()?;
-                if !infer.messages.iter().any(|message| message.role == Role::User) {
-                    return bad("there is no message of the role `user`", "send at least one");
+                let is_chat = infer.prompt.is_none();
+                if is_chat && !infer.messages.iter().any(|message| message.role == Role::User) {
+                    let hint = "send at least one, or a `prompt` to go on with";
+                    return bad("there is no message of the role `user`", hint);
                 }
                 if infer.model.as_ref().is_some_and(|model| model.as_str().is_empty()) {
                     return bad("the model's name is empty", "leave `model` out for the default model");
@@ -374,7 +414,7 @@ impl Service for Queen {
                     let hint = "`rbee model list` shows the models that have names";
                     return Err(ApiError::new(ErrorCode::Denied, message).hint(hint));
                 }
-                Ok(())
+                self.lock().state.check_room(&by.id, &Need::Worker { model: name_of_model(infer) })
             }
             Operation::HiveWatch {} => bad("a queen does not do `hive_watch`", "hives do it for their queen"),
             _ => Ok(()),
@@ -383,13 +423,13 @@ impl Service for Queen {
 
     async fn run(self: Arc<Self>, operation: Operation, job: JobWriter) -> Result<End, ApiError> {
         match operation {
-            Operation::Infer(request) => self.infer(request, &job).await,
+            Operation::Infer(request) => self.infer(request, &job, true).await,
             Operation::HiveStatus { hive } => {
                 let hive = hive.unwrap_or_else(hives::local);
-                let placed = self.place(&job, Need::Hive(hive.clone())).await?;
+                let placed = self.place(&job, Need::Hive(hive.clone()), true).await?;
                 let operation = Operation::HiveStatus { hive: Some(hive) };
                 let child = SubmitRequest::child(operation, job.id().clone());
-                self.relay(&job, &placed, Child::New(child, None)).await
+                self.relay(&job, &placed, Child::New(Box::new(child), None)).await
             }
             Operation::WorkerList {} => {
                 let lists: Vec<WorkerList> = self.ask_all(&Operation::WorkerList {}, &job).await?;
@@ -423,7 +463,7 @@ impl Service for Queen {
     async fn resume(self: Arc<Self>, operation: Option<Operation>, job: JobWriter) -> Result<End, ApiError> {
         match (job.placement(), operation) {
             (Some(at), _) => self.infer_again(at, &job).await,
-            (None, Some(Operation::Infer(request))) => self.infer(request, &job).await,
+            (None, Some(Operation::Infer(request))) => self.infer(request, &job, false).await,
             (None, _) => Err(interrupted_by_restart()),
         }
     }

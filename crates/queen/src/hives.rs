@@ -6,7 +6,7 @@ use rbee_home::{Home, HomeError, Lock, Start, program};
 use rbee_narration::{Level, SystemNarrator};
 use rbee_protocol::{
     Client, ClientError, EndState, HiveId, JobEvent, Operation, SubmitRequest, SystemEventKind, WorkerInfo,
-    WorkerList, WorkerRef, WorkerState,
+    WorkerRef, WorkerState, WorkerWatch,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -115,13 +115,14 @@ async fn connect_and_watch(
         let ended = loop {
             match follow.next().await?.map(|followed| followed.event) {
                 Some(JobEvent::Result { result }) => {
-                    let Ok(WorkerList { workers }) = serde_json::from_value(result) else { continue };
+                    let Ok(WorkerWatch { workers }) = serde_json::from_value(result) else { continue };
                     let reach = Reach { client: client.clone(), gone: gone.clone() };
                     if !*was_there {
                         queen.events.append(SystemEventKind::HiveReady { hive: hive.clone() });
                     }
-                    changes(known_workers, &workers).into_iter().for_each(|kind| queen.events.append(kind));
-                    known_workers.clone_from(&workers);
+                    let infos: Vec<_> = workers.iter().map(|watched| watched.worker.clone()).collect();
+                    changes(known_workers, &infos).into_iter().for_each(|kind| queen.events.append(kind));
+                    *known_workers = infos;
                     queen.hive_changed(
                         Input::Report { hive: hive.clone(), workers },
                         Some((hive.clone(), reach)),
@@ -181,7 +182,7 @@ async fn start_where_none_runs(home: &Home) -> Result<(), HomeError> {
         return Ok(());
     }
     let log = home.log_file("hive");
-    let start = Start { program: &program("rbee-hive")?, args: Vec::new(), stderr: &log, lifeline: false };
+    let start = Start { program: &program("rbee-hive")?, args: Vec::new(), stderr: &log, lifelines: None };
     let mut started = start.spawn().await?;
     // It outlives this queen; while the queen lives, somebody has to take note of its end.
     tokio::spawn(async move { started.child.wait().await });
@@ -207,6 +208,8 @@ mod tests {
                 state: serde_json::from_value(state.into()).expect("a state"),
                 pid: pid.parse().expect("a number"),
                 jobs: 0,
+                loaded: None,
+                progress_at_ms: None,
             }
         };
         text.split_whitespace().map(worker).collect()

@@ -183,6 +183,11 @@ fn key_name(path: Result<Path<String>, PathRejection>) -> Result<KeyName, ApiErr
     })
 }
 
+/// The queen's own routes are tried with the same hosts and origins as those that every daemon has.
+#[cfg(test)]
+#[path = "../../jobs/tests/it/matrix.rs"]
+mod matrix;
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
@@ -198,7 +203,9 @@ mod tests {
     use tokio::net::TcpListener;
     use tokio_util::sync::CancellationToken;
 
+    use super::matrix::{self, Call};
     use super::*;
+    use crate::state::QueueLimits;
 
     /// The keys of those who ask: none, one of nobody, a revoked one, a user's, two operators'.
     struct Askers([Option<String>; 6]);
@@ -225,6 +232,15 @@ mod tests {
         })
     }
 
+    fn body(route: &Route) -> &'static str {
+        match (route.method.as_str(), route.path) {
+            ("POST", "/v1/jobs") => r#"{"operation":"hive_list"}"#,
+            ("POST", "/v1/keys") => r#"{"name":"dora"}"#,
+            ("POST", _) => "{}",
+            _ => "",
+        }
+    }
+
     struct Server {
         url: String,
         operator_key: String,
@@ -249,7 +265,8 @@ mod tests {
             // A queen that is asked to stop goes on here.
             let events = SystemLog::default();
             jobs.tell(events.clone());
-            let queen = Queen::new(url.clone(), jobs.clone(), events, CancellationToken::new());
+            let queue = QueueLimits { jobs: 1, jobs_per_principal: 1 };
+            let queen = Queen::new(url.clone(), jobs.clone(), events, queue, CancellationToken::new());
             let queen = Arc::new(queen);
             let routes = routes(jobs.clone(), queen, keys.clone(), SystemNarrator::new("queen", log));
             let table = routes.table().to_vec();
@@ -267,18 +284,13 @@ mod tests {
             let id = "job-00000000000000000000000000000001";
             let path = route.path.replace("{id}", id).replace("{name}", "carol");
             assert!(!path.contains('{'), "the test knows what stands for each name in {path}");
-            let body = match route.path {
-                "/v1/jobs" => r#"{"operation":"hive_list"}"#,
-                "/v1/keys" => r#"{"name":"dora"}"#,
-                _ => "{}",
-            };
             let http = reqwest::Client::builder().no_proxy().build().expect("the HTTP library can be set up");
             let mut request = http.request(route.method.clone(), format!("{}{path}", self.url));
             if let Some(key) = key {
                 request = request.bearer_auth(key);
             }
             if route.method == Method::POST {
-                request = request.header("Content-Type", "application/json").body(body);
+                request = request.header("Content-Type", "application/json").body(body(route));
             }
             request.send().await.expect("the queen answers").status().as_u16()
         }
@@ -306,6 +318,33 @@ mod tests {
                 assert_eq!(status, expected, "asker {asker} calls {route:?}");
             }
         }
+    }
+
+    #[tokio::test]
+    async fn of_all_hosts_and_origins_the_queens_own_alone_reach_a_handler() {
+        let server = Server::start().await;
+        server.create("carol", KeyRole::User);
+        let client = Client::tcp(&server.url, &server.operator_key).expect("the HTTP library can be set up");
+        let job =
+            client.submit(&SubmitRequest::new(Operation::HiveList {})).await.expect("there is room").job_id;
+        let mut follow = client.follow(&job, 0);
+        while follow.next().await.expect("the stream goes on").is_some() {}
+
+        let path = |route: &Route| route.path.replace("{id}", job.as_str()).replace("{name}", "carol");
+        let call = |route: &Route| {
+            let answers: &[u16] = match (route.method.as_str(), route.path) {
+                // The first to come makes the key, or has the other revoked.
+                ("POST", "/v1/keys") => &[201, 409],
+                ("DELETE", "/v1/keys/{name}") => &[200, 404],
+                _ => &[200, 201, 202],
+            };
+            Call { method: route.method.clone(), path: path(route), body: body(route), answers }
+        };
+        let mut calls: Vec<Call> = server.routes.iter().map(call).collect();
+        calls.extend(matrix::others(&server.routes, path));
+        let authority = server.url.strip_prefix("http://").expect("a URL");
+        let reached = matrix::check(authority, &server.operator_key, &calls).await;
+        assert_eq!(client.jobs().await.expect("the queen answers").jobs.len(), 1 + reached);
     }
 
     /// The documented routes, and for whom each is.

@@ -2,11 +2,11 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::Mutex;
 use std::time::UNIX_EPOCH;
 
 use rbee_home::{HomeError, new_key, read_or_create_key, read_private, write_private};
-use rbee_jobs::{Authenticate, Principal, now_ms};
+use rbee_jobs::{Authenticate, Principal, lock, now_ms};
 use rbee_protocol::{ApiError, CreateKey, ErrorCode, KeyInfo, KeyList, KeyName, KeyRole, NewKey};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -124,8 +124,8 @@ impl Keys {
             let full =
                 matches!(&error, HomeError::Io { source, .. } if source.kind() == io::ErrorKind::StorageFull);
             let code = if full { ErrorCode::DiskFull } else { ErrorCode::Io };
-            let api = ApiError::new(code, error.to_string());
-            error.hint().into_iter().fold(api, ApiError::hint)
+            let hint = error.hint().unwrap_or_else(|| "`rbee queen logs` may tell more".to_owned());
+            ApiError::new(code, error.to_string()).hint(hint)
         })?;
         *lock(&self.entries) = entries;
         Ok(())
@@ -173,10 +173,6 @@ fn written_at_ms(path: &Path) -> u64 {
 
 fn sort(entries: &mut [Entry]) {
     entries.sort_by(|a, b| a.info.name.cmp(&b.info.name));
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// What is in the file.

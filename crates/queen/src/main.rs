@@ -29,7 +29,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::driver::Queen;
 use crate::keys::Keys;
-use crate::state::Input;
+use crate::state::{Input, QueueLimits};
 
 const USUAL_PORT: u16 = 7833;
 
@@ -37,6 +37,9 @@ const USUAL_PORT: u16 = 7833;
 /// say otherwise.
 const JOBS_PER_KEY: usize = 1000;
 const STREAMS_PER_KEY: usize = 2048;
+/// So many jobs may wait for a turn, of all principals and of each; more could not hope for one soon.
+const WAITING_JOBS: usize = 1024;
+const WAITING_JOBS_PER_KEY: usize = 256;
 /// As many files may be open, sockets included, where the system allows it.
 const OPEN_FILES: u64 = 20_000;
 
@@ -94,7 +97,12 @@ async fn start_and_serve() -> anyhow::Result<()> {
     // Last of what can fail: from here on there are jobs, which must not be dropped.
     let (jobs, unfinished) = open_jobs(&home, &config, &system, log.clone(), shutdown.clone())?;
     jobs.tell(events.clone());
-    let queen = Arc::new(Queen::new(url, jobs.clone(), events, shutdown.clone()));
+    let setting = |setting: Option<u32>, default| setting.map_or(default, |number| number as usize);
+    let queue = QueueLimits {
+        jobs: setting(config.waiting_jobs, WAITING_JOBS),
+        jobs_per_principal: setting(config.waiting_jobs_per_key, WAITING_JOBS_PER_KEY),
+    };
+    let queen = Arc::new(Queen::new(url, jobs.clone(), events, queue, shutdown.clone()));
     // Before the first request can ask for it.
     queen.hive_changed(Input::Connecting { hive: hives::local() }, None);
     jobs.resume(&queen, unfinished);

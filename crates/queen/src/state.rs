@@ -1,44 +1,58 @@
-//! Where each job runs: decided here, done by the driver.
+//! Where each job runs, and in which order: decided here, done by the driver.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::time::{Duration, Instant};
 
-use rbee_protocol::{ApiError, ErrorCode, HiveId, HiveState, HiveSummary, JobId, WorkerInfo};
+use rbee_protocol::{
+    ApiError, ErrorCode, HiveId, HiveState, HiveSummary, JobId, PrincipalId, WatchedWorker, WorkerInfo,
+};
 
-/// A worker answers so many jobs at once.
-const SLOTS_PER_WORKER: usize = 1;
+/// A worker is given so many jobs at once until it has told how many it answers.
+const SLOTS_UNTIL_TOLD: usize = 1;
+/// How long a wait will be is estimated from so many of a model's last jobs.
+const DURATIONS_KEPT: usize = 16;
 
 /// What a job needs in order to run.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Need {
     /// This hive, in whatever state its workers are.
     Hive(HiveId),
-    /// A free worker of this model, on whichever hive.
+    /// A free slot of a worker of this model, on whichever hive.
     Worker { model: String },
     /// This hive, on which a worker of this model has the job already.
     Again { hive: HiveId, model: String },
 }
 
 impl Need {
-    /// What a job with this need takes while it runs.
-    fn taken(self) -> Self {
+    /// The model that the job takes a slot of while it runs.
+    fn model(&self) -> Option<&str> {
         match self {
-            Self::Again { model, .. } => Self::Worker { model },
-            need => need,
+            Self::Worker { model } | Self::Again { model, .. } => Some(model),
+            Self::Hive(_) => None,
         }
     }
+}
+
+/// How many jobs may wait for a slot.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct QueueLimits {
+    /// Of all principals together.
+    pub(crate) jobs: usize,
+    /// Of one principal.
+    pub(crate) jobs_per_principal: usize,
 }
 
 /// What happened.
 #[derive(Clone, Debug)]
 pub(crate) enum Input {
-    /// A job wants to run.
-    Submit { job: JobId, need: Need },
+    /// A job wants to run. One that was accepted before is not refused for the queue's length.
+    Submit { job: JobId, principal: PrincipalId, need: Need, is_new: bool },
     /// A job has ended, wherever it was.
     Finished { job: JobId },
     /// A hive is about to be reached.
     Connecting { hive: HiveId },
     /// A hive tells of its workers, and so that it is there.
-    Report { hive: HiveId, workers: Vec<WorkerInfo> },
+    Report { hive: HiveId, workers: Vec<WatchedWorker> },
     /// A hive cannot be reached.
     Down { hive: HiveId, reason: String },
 }
@@ -48,33 +62,70 @@ pub(crate) enum Input {
 pub(crate) enum Action {
     /// Run the job on the hive.
     Dispatch { job: JobId, hive: HiveId },
-    /// Tell the job that so many are ahead of it.
-    Wait { job: JobId, ahead: u64 },
+    /// Tell the job its place.
+    Wait { job: JobId, place: Place },
     /// Fail the job.
     Refuse { job: JobId, error: ApiError },
 }
 
+/// A place in the queue.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Place {
+    /// So many jobs have to end before this one begins, unless others come whose turn is sooner.
+    pub(crate) ahead: u64,
+    /// How long that will be, going by the jobs before.
+    pub(crate) estimate: Option<Duration>,
+}
+
 /// The hives, what runs on them, and what waits for them.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct State {
+    limits: QueueLimits,
     hives: BTreeMap<HiveId, Hive>,
-    waiting: VecDeque<Waiting>,
-    running: HashMap<JobId, (HiveId, Need)>,
+    /// In the order of their turns.
+    waiting: Vec<Waiting>,
+    arrivals: u64,
+    running: HashMap<JobId, Running>,
+    /// By the model's key.
+    turns: HashMap<String, Turns>,
 }
 
 #[derive(Debug)]
 struct Hive {
     state: HiveState,
-    workers: Vec<WorkerInfo>,
+    workers: Vec<WatchedWorker>,
     reason: Option<String>,
 }
 
 #[derive(Debug)]
 struct Waiting {
     job: JobId,
+    principal: PrincipalId,
     need: Need,
+    arrival: u64,
     /// How many it was last told are ahead of it.
     told: u64,
+}
+
+#[derive(Debug)]
+struct Running {
+    hive: HiveId,
+    need: Need,
+    since: Instant,
+}
+
+/// Whose turn it is at a model, and how long turns took.
+///
+/// Principals take turns in rounds, in each of which everybody who waits has one job. Whoever comes begins in the
+/// round that is under way, so nothing is gained by having stayed away.
+#[derive(Debug, Default)]
+struct Turns {
+    /// The round of the job that began last.
+    round: u64,
+    /// The first round in which a principal may have another job, where that is later than `round`.
+    next_rounds: HashMap<PrincipalId, u64>,
+    /// How long the last jobs took, the newest last.
+    durations: VecDeque<Duration>,
 }
 
 enum Placement {
@@ -83,20 +134,96 @@ enum Placement {
     Never(ApiError),
 }
 
+impl Turns {
+    fn next_round(&self, principal: &PrincipalId) -> u64 {
+        self.next_rounds.get(principal).copied().unwrap_or(self.round)
+    }
+
+    /// A job of `principal` begins.
+    fn begin(&mut self, principal: &PrincipalId) {
+        self.round = self.next_round(principal);
+        self.next_rounds.insert(principal.clone(), self.round + 1);
+        let round = self.round;
+        self.next_rounds.retain(|_, next| *next > round);
+    }
+
+    fn end(&mut self, took: Duration) {
+        if self.durations.len() == DURATIONS_KEPT {
+            self.durations.pop_front();
+        }
+        self.durations.push_back(took);
+    }
+
+    /// How long it takes until so many jobs have ended, on so many slots.
+    fn estimate(&self, jobs: u64, slots: usize) -> Option<Duration> {
+        let mut durations: Vec<Duration> = self.durations.iter().copied().collect();
+        durations.sort_unstable();
+        let median = durations.get(durations.len() / 2)?;
+        Some(median.mul_f64(jobs as f64 / slots.max(1) as f64))
+    }
+}
+
 impl State {
-    /// Takes in what happened and says what is to be done.
-    pub(crate) fn handle(&mut self, input: Input) -> Vec<Action> {
+    pub(crate) fn new(limits: QueueLimits) -> Self {
+        Self {
+            limits,
+            hives: BTreeMap::new(),
+            waiting: Vec::new(),
+            arrivals: 0,
+            running: HashMap::new(),
+            turns: HashMap::new(),
+        }
+    }
+
+    /// Takes in what happened at `now` and says what is to be done.
+    pub(crate) fn handle(&mut self, now: Instant, input: Input) -> Vec<Action> {
         match input {
-            Input::Submit { job, need } => self.waiting.push_back(Waiting { job, need, told: 0 }),
+            Input::Submit { job, principal, need, is_new } => {
+                if is_new && let Err(error) = self.check_room(&principal, &need) {
+                    return vec![Action::Refuse { job, error }];
+                }
+                self.arrivals += 1;
+                self.waiting.push(Waiting { job, principal, need, arrival: self.arrivals, told: 0 });
+            }
             Input::Finished { job } => {
-                self.running.remove(&job);
+                if let Some(Running { need, since, .. }) = self.running.remove(&job)
+                    && let Some(model) = need.model()
+                {
+                    let key = self.key(model).to_owned();
+                    self.turns.entry(key).or_default().end(now.saturating_duration_since(since));
+                }
                 self.waiting.retain(|waiting| waiting.job != job);
             }
             Input::Connecting { hive } => self.set(hive, HiveState::Connecting, Vec::new(), None),
             Input::Report { hive, workers } => self.set(hive, HiveState::Ready, workers, None),
             Input::Down { hive, reason } => self.set(hive, HiveState::Down, Vec::new(), Some(reason)),
         }
-        self.place_waiting()
+        self.order();
+        let mut actions = self.place_waiting(now);
+        self.tell_places(&mut actions);
+        self.forget();
+        actions
+    }
+
+    /// Whether a job of `principal` with this need may wait where it has to.
+    ///
+    /// # Errors
+    /// `busy` when the queue is full.
+    pub(crate) fn check_room(&self, principal: &PrincipalId, need: &Need) -> Result<(), ApiError> {
+        if need.model().is_none() || !matches!(self.placement(need), Placement::Later) {
+            return Ok(());
+        }
+        let waiting = || self.waiting.iter().filter(|waiting| waiting.need.model().is_some());
+        let (all, theirs) = (waiting().count(), waiting().filter(|waiting| waiting.principal == *principal));
+        let QueueLimits { jobs, jobs_per_principal } = self.limits;
+        let message = if theirs.count() >= jobs_per_principal {
+            format!("{jobs_per_principal} jobs of yours wait for their turn, and that is the limit")
+        } else if all >= jobs {
+            format!("{jobs} jobs wait for their turn, and that is the limit")
+        } else {
+            return Ok(());
+        };
+        Err(ApiError::new(ErrorCode::Busy, message).hint("try again when some have had theirs"))
     }
 
     /// The hives as they are now.
@@ -105,7 +232,7 @@ impl State {
             hive: id.clone(),
             state: hive.state,
             workers: hive.workers.len() as u64,
-            running_jobs: self.running.values().filter(|(on, _)| on == id).count() as u64,
+            running_jobs: self.jobs_on(id) as u64,
             reason: hive.reason.clone(),
         };
         self.hives.iter().map(summary).collect()
@@ -113,42 +240,125 @@ impl State {
 
     /// The workers of all hives, as those last told.
     pub(crate) fn workers(&self) -> Vec<WorkerInfo> {
-        self.hives.values().flat_map(|hive| hive.workers.clone()).collect()
+        let workers = self.hives.values().flat_map(|hive| &hive.workers);
+        workers.map(|watched| watched.worker.clone()).collect()
     }
 
-    fn set(&mut self, hive: HiveId, state: HiveState, workers: Vec<WorkerInfo>, reason: Option<String>) {
+    fn set(&mut self, hive: HiveId, state: HiveState, workers: Vec<WatchedWorker>, reason: Option<String>) {
         self.hives.insert(hive, Hive { state, workers, reason });
     }
 
-    fn place_waiting(&mut self) -> Vec<Action> {
-        let mut actions = Vec::new();
-        let mut still_waiting = VecDeque::new();
-        // How many run or wait for the same, up to the one that is being looked at.
-        let mut ahead_of: HashMap<Need, u64> = HashMap::new();
-        for (_, need) in self.running.values() {
-            *ahead_of.entry(need.clone()).or_default() += 1;
+    /// What a model is known by here, whatever a job calls it: one that a worker goes by has the first of its names.
+    fn key<'n>(&'n self, model: &'n str) -> &'n str {
+        let mut workers = self.hives.values().flat_map(|hive| &hive.workers);
+        let known = workers.find(|worker| goes_by(worker, model)).and_then(|worker| worker.names.first());
+        known.map_or(model, String::as_str)
+    }
+
+    fn jobs_on(&self, hive: &HiveId) -> usize {
+        self.running.values().filter(|running| running.hive == *hive).count()
+    }
+
+    /// The hives on which jobs of the model with this key run, once for each.
+    fn running_at<'s>(&'s self, key: &'s str) -> impl Iterator<Item = &'s HiveId> {
+        let at = move |running: &&Running| running.need.model().is_some_and(|model| self.key(model) == key);
+        self.running.values().filter(at).map(|running| &running.hive)
+    }
+
+    /// Brings those who wait into the order of their turns. Those whose jobs run already come first.
+    fn order(&mut self) {
+        let mut next: HashMap<(&str, &PrincipalId), u64> = HashMap::new();
+        let mut rounds = HashMap::new();
+        // Each principal's own are in the order in which they came, here and afterwards.
+        for Waiting { job, principal, need, .. } in &self.waiting {
+            let Need::Worker { model } = need else { continue };
+            let key = self.key(model);
+            let first = || self.turns.get(key).map_or(0, |turns| turns.next_round(principal));
+            let round = next.entry((key, principal)).or_insert_with(first);
+            rounds.insert(job.clone(), *round);
+            *round += 1;
         }
-        for mut waiting in std::mem::take(&mut self.waiting) {
-            let ahead = ahead_of.entry(waiting.need.clone().taken()).or_default();
+        self.waiting.sort_by_cached_key(|waiting| (rounds.get(&waiting.job).copied(), waiting.arrival));
+    }
+
+    fn place_waiting(&mut self, now: Instant) -> Vec<Action> {
+        let mut actions = Vec::new();
+        // Models without a free slot: most who wait need not be looked at one by one.
+        let mut full: Vec<String> = Vec::new();
+        for waiting in std::mem::take(&mut self.waiting) {
+            if let Need::Worker { model } = &waiting.need
+                && full.iter().any(|key| key == self.key(model))
+            {
+                self.waiting.push(waiting);
+                continue;
+            }
             match self.placement(&waiting.need) {
                 Placement::Here(hive) => {
-                    *ahead += 1;
-                    self.running.insert(waiting.job.clone(), (hive.clone(), waiting.need.taken()));
-                    actions.push(Action::Dispatch { job: waiting.job, hive });
+                    let Waiting { job, principal, need, .. } = waiting;
+                    if let Need::Worker { model } = &need {
+                        let key = self.key(model).to_owned();
+                        self.turns.entry(key).or_default().begin(&principal);
+                    }
+                    self.running.insert(job.clone(), Running { hive: hive.clone(), need, since: now });
+                    actions.push(Action::Dispatch { job, hive });
                 }
                 Placement::Never(error) => actions.push(Action::Refuse { job: waiting.job, error }),
                 Placement::Later => {
-                    if *ahead != waiting.told {
-                        waiting.told = *ahead;
-                        actions.push(Action::Wait { job: waiting.job.clone(), ahead: *ahead });
+                    if let Need::Worker { model } = &waiting.need {
+                        full.push(self.key(model).to_owned());
                     }
-                    *ahead += 1;
-                    still_waiting.push_back(waiting);
+                    self.waiting.push(waiting);
                 }
             }
         }
-        self.waiting = still_waiting;
         actions
+    }
+
+    /// Tells those who wait for a slot their places, where these have changed.
+    fn tell_places(&mut self, actions: &mut Vec<Action>) {
+        struct Line {
+            waiting: u64,
+            excess: u64,
+            slots: usize,
+        }
+        let mut lines: HashMap<String, Line> = HashMap::new();
+        let mut waiting = std::mem::take(&mut self.waiting);
+        for Waiting { job, need, told, .. } in &mut waiting {
+            let Some(model) = need.model() else { continue };
+            let key = self.key(model);
+            let line = lines.entry(key.to_owned()).or_insert_with(|| {
+                let slots: usize = self.ready_hives().map(|(_, hive)| slots(hive, model)).sum();
+                let running = self.running_at(key).count();
+                // Where there is no slot yet, all go before.
+                let excess = if slots == 0 { running } else { (running + 1).saturating_sub(slots) };
+                Line { waiting: 0, excess: excess as u64, slots }
+            });
+            let ahead = line.waiting + line.excess;
+            line.waiting += 1;
+            if ahead != *told {
+                *told = ahead;
+                let estimate = self.turns.get(key).filter(|_| line.slots > 0);
+                let estimate = estimate.and_then(|turns| turns.estimate(ahead, line.slots));
+                actions.push(Action::Wait { job: job.clone(), place: Place { ahead, estimate } });
+            }
+        }
+        self.waiting = waiting;
+    }
+
+    /// Forgets turns at models that no worker has and no job wants: jobs may ask for any name.
+    fn forget(&mut self) {
+        let mut turns = std::mem::take(&mut self.turns);
+        let wanted = self.waiting.iter().map(|waiting| &waiting.need);
+        let wanted = wanted.chain(self.running.values().map(|running| &running.need));
+        let mut keys: Vec<&str> = wanted.filter_map(Need::model).map(|model| self.key(model)).collect();
+        let workers = self.hives.values().flat_map(|hive| &hive.workers);
+        keys.extend(workers.filter_map(|worker| worker.names.first()).map(String::as_str));
+        turns.retain(|key, _| keys.contains(&key.as_str()));
+        self.turns = turns;
+    }
+
+    fn ready_hives(&self) -> impl Iterator<Item = (&HiveId, &Hive)> {
+        self.hives.iter().filter(|(_, hive)| hive.state == HiveState::Ready)
     }
 
     fn placement(&self, need: &Need) -> Placement {
@@ -164,22 +374,19 @@ impl State {
                     HiveState::Down => Placement::Never(unavailable(id, hive)),
                 },
             },
-            Need::Worker { model } => self.place_on_worker(model, need),
+            Need::Worker { model } => self.place_on_worker(model),
         }
     }
 
     /// The ready hive with a free slot for the model: one that has a worker of it if there is one,
     /// the one with the fewest jobs among those.
-    fn place_on_worker(&self, model: &str, need: &Need) -> Placement {
-        let jobs_on = |id: &HiveId| self.running.values().filter(|(on, _)| on == id).count();
-        let same_on = |id: &HiveId| self.running.values().filter(|(on, of)| on == id && of == need).count();
-        let free = self
-            .hives
-            .iter()
-            .filter(|(id, hive)| hive.state == HiveState::Ready && same_on(id) < SLOTS_PER_WORKER);
+    fn place_on_worker(&self, model: &str) -> Placement {
+        let key = self.key(model);
+        let same_on = |id: &HiveId| self.running_at(key).filter(|hive| *hive == id).count();
+        let free = self.ready_hives().filter(|(id, hive)| same_on(id) < slots(hive, model));
         let best = free.min_by_key(|(id, hive)| {
-            let loaded = hive.workers.iter().any(|worker| worker.model == model);
-            (!loaded, jobs_on(id))
+            let is_loaded = hive.workers.iter().any(|worker| goes_by(worker, model));
+            (!is_loaded, self.jobs_on(id))
         });
         if let Some((id, _)) = best {
             return Placement::Here(id.clone());
@@ -195,6 +402,18 @@ impl State {
     }
 }
 
+fn goes_by(worker: &WatchedWorker, model: &str) -> bool {
+    worker.names.iter().any(|name| name == model)
+}
+
+/// How many jobs of the model the hive takes at once. Of one that has no worker of it yet, one job starts that.
+fn slots(hive: &Hive, model: &str) -> usize {
+    let workers = hive.workers.iter().filter(|worker| goes_by(worker, model));
+    let told =
+        workers.map(|worker| worker.worker.loaded.map_or(SLOTS_UNTIL_TOLD, |loaded| loaded.slots as usize));
+    told.sum::<usize>().max(SLOTS_UNTIL_TOLD)
+}
+
 fn unavailable(id: &HiveId, hive: &Hive) -> ApiError {
     let reason = hive.reason.as_deref().unwrap_or("it does not answer");
     ApiError::new(ErrorCode::Unavailable, format!("hive {id} is down: {reason}"))
@@ -203,31 +422,45 @@ fn unavailable(id: &HiveId, hive: &Hive) -> ApiError {
 
 #[cfg(test)]
 mod tests {
-    use rbee_protocol::{WorkerId, WorkerState};
+    use rbee_protocol::{Loaded, WorkerId, WorkerState};
 
     use super::*;
 
+    const LIMITS: QueueLimits = QueueLimits { jobs: 5, jobs_per_principal: 4 };
+
     /// Plays a script, a step a line, and compares what each step leads to.
     ///
-    /// `submit 1 model`, `ask 1 hive`, `again 1 model hive`, `finished 1`, `connecting a`, `ready a [model …]`, `down a`
-    /// lead to `1@a` (dispatch), `1+2` (two ahead) and `1!code` (refused).
+    /// `submit 1 model [principal]`, `ask 1 hive`, `again 1 model hive`, `finished 1`, `connecting a`,
+    /// `ready a [model[=name][:slots] …]`, `down a`, `after 5` (seconds)
+    /// lead to `1@a` (dispatch), `1+2` (two ahead), `1+2~10` (for about 10 s) and `1!code` (refused).
     fn check(script: &[(&str, &str)]) {
-        let mut state = State::default();
+        let mut state = State::new(LIMITS);
+        let mut now = Instant::now();
         for (step, expected) in script {
             let words: Vec<&str> = step.split_whitespace().collect();
             let hive = || HiveId::new(words[1]);
             let job = || JobId::from_bits(words[1].parse().expect("a job's number"));
+            let submit = |need| {
+                let principal = PrincipalId::new(words.get(3).copied().unwrap_or("ada"));
+                Input::Submit { job: job(), principal, need, is_new: true }
+            };
             let input = match words[0] {
-                "submit" => Input::Submit { job: job(), need: Need::Worker { model: words[2].to_owned() } },
+                "after" => {
+                    now += Duration::from_secs(words[1].parse().expect("a number of seconds"));
+                    continue;
+                }
+                "submit" => submit(Need::Worker { model: words[2].to_owned() }),
                 "again" => Input::Submit {
                     job: job(),
+                    principal: PrincipalId::new("ada"),
                     need: Need::Again { hive: HiveId::new(words[3]), model: words[2].to_owned() },
+                    is_new: false,
                 },
-                "ask" => Input::Submit { job: job(), need: Need::Hive(HiveId::new(words[2])) },
+                "ask" => submit(Need::Hive(HiveId::new(words[2]))),
                 "finished" => Input::Finished { job: job() },
                 "connecting" => Input::Connecting { hive: hive() },
                 "ready" => {
-                    Input::Report { hive: hive(), workers: words[2..].iter().map(|m| worker(m)).collect() }
+                    Input::Report { hive: hive(), workers: words[2..].iter().map(|w| worker(w)).collect() }
                 }
                 "down" => Input::Down { hive: hive(), reason: "gone".to_owned() },
                 other => panic!("no step is called {other}"),
@@ -236,12 +469,17 @@ mod tests {
                 let digits = job.as_str().trim_start_matches("job-");
                 u128::from_str_radix(digits, 16).expect("a job's number")
             };
-            let actions = state.handle(input);
+            let actions = state.handle(now, input);
             let actions: Vec<String> = actions
                 .iter()
                 .map(|action| match action {
                     Action::Dispatch { job, hive } => format!("{}@{hive}", number(job)),
-                    Action::Wait { job, ahead } => format!("{}+{ahead}", number(job)),
+                    Action::Wait { job, place: Place { ahead, estimate } } => {
+                        // Jobs that took no time are in scripts about something else.
+                        let estimate = estimate.filter(|estimate| !estimate.is_zero());
+                        let estimate = estimate.map(|estimate| format!("~{}", estimate.as_secs_f64()));
+                        format!("{}+{ahead}{}", number(job), estimate.unwrap_or_default())
+                    }
                     Action::Refuse { job, error } => format!("{}!{:?}", number(job), error.code),
                 })
                 .collect();
@@ -249,20 +487,29 @@ mod tests {
         }
     }
 
-    fn worker(model: &str) -> WorkerInfo {
-        WorkerInfo {
-            worker: WorkerId::new("worker-1"),
-            hive: HiveId::new("any"),
-            model: model.to_owned(),
-            state: WorkerState::Idle,
-            pid: 1,
-            jobs: 0,
+    /// A worker as `name=other:slots`, of which all but the name may be left out.
+    fn worker(text: &str) -> WatchedWorker {
+        let (names, slots) = text.split_once(':').map_or((text, None), |(names, slots)| (names, Some(slots)));
+        let slots = slots.map(|slots| slots.parse().expect("a number of slots"));
+        let names: Vec<String> = names.split('=').map(str::to_owned).collect();
+        WatchedWorker {
+            worker: WorkerInfo {
+                worker: WorkerId::new("worker-1"),
+                hive: HiveId::new("any"),
+                model: names[0].clone(),
+                state: WorkerState::Idle,
+                pid: 1,
+                jobs: 0,
+                loaded: slots.map(|slots| Loaded { slots, context_length: 512, threads: 1 }),
+                progress_at_ms: None,
+            },
+            names,
         }
     }
 
     #[test]
     fn a_job_waits_for_its_hive_to_come_up() {
-        check(&[("connecting a", ""), ("submit 1 m", ""), ("ask 2 a", ""), ("ready a", "1@a 2@a")]);
+        check(&[("connecting a", ""), ("submit 1 m", ""), ("ask 2 a", ""), ("ready a", "2@a 1@a")]);
     }
 
     #[test]
@@ -279,14 +526,113 @@ mod tests {
     }
 
     #[test]
+    fn a_worker_gets_as_many_jobs_as_it_has_slots_once_it_has_told() {
+        check(&[
+            ("ready a", ""),
+            ("submit 1 m", "1@a"),
+            ("submit 2 m", "2+1"),
+            ("submit 3 m", "3+2"),
+            ("submit 4 m", "4+3"),
+            ("ready a m", ""),
+            // Of three slots one is taken, and one has to come free.
+            ("ready a m:3", "2@a 3@a 4+1"),
+            ("submit 5 m", "5+2"),
+            ("finished 2", "4@a 5+1"),
+        ]);
+    }
+
+    #[test]
+    fn a_model_is_the_same_whatever_jobs_call_it() {
+        check(&[
+            ("ready a", ""),
+            ("submit 1 path", "1@a"),
+            ("ready a path:2", ""),
+            // Nobody knows yet that it is the same.
+            ("submit 2 m", "2@a"),
+            ("ready a path=m:2", ""),
+            ("submit 3 m", "3+1"),
+            ("submit 4 path", "4+2"),
+            ("finished 2", "3@a 4+1"),
+        ]);
+    }
+
+    #[test]
+    fn principals_take_turns_however_many_jobs_each_has() {
+        check(&[
+            ("ready a m:1", ""),
+            ("submit 1 m ada", "1@a"),
+            ("submit 2 m ada", "2+1"),
+            ("submit 3 m ada", "3+2"),
+            ("submit 4 m bob", "4+1 2+2 3+3"),
+            ("submit 5 m bob", "5+3 3+4"),
+            ("finished 1", "4@a 2+1 5+2 3+3"),
+            ("submit 6 m eve", "6+1 2+2 5+3 3+4"),
+        ]);
+        // Whoever has one job at a time gets no more than those who have many.
+        check(&[
+            ("ready a m:1", ""),
+            ("submit 1 m ada", "1@a"),
+            ("submit 2 m ada", "2+1"),
+            ("submit 3 m ada", "3+2"),
+            ("submit 10 m eve", "10+1 2+2 3+3"),
+            ("submit 20 m bob", "20+2 2+3 3+4"),
+            ("finished 1", "10@a 20+1 2+2 3+3"),
+            ("submit 11 m eve", "11+3 3+4"),
+            ("finished 10", "20@a 2+1 11+2 3+3"),
+            ("finished 20", "2@a 11+1 3+2"),
+            ("finished 2", "11@a 3+1"),
+        ]);
+    }
+
+    #[test]
+    fn a_wait_is_estimated_from_the_jobs_before() {
+        check(&[
+            ("ready a m:2", ""),
+            ("submit 1 m", "1@a"),
+            ("submit 2 m", "2@a"),
+            ("submit 3 m", "3+1"),
+            ("after 10", ""),
+            ("finished 1", "3@a"),
+            ("submit 4 m", "4+1~5"),
+            ("submit 5 m", "5+2~10"),
+            ("after 20", ""),
+            ("finished 2", "4@a 5+1~15"),
+            // Nothing is known of another model.
+            ("submit 6 x", "6@a"),
+            ("submit 7 x", "7+1"),
+        ]);
+    }
+
+    #[test]
+    fn a_queue_that_is_full_takes_no_more() {
+        check(&[
+            ("ready a", ""),
+            ("submit 1 m ada", "1@a"),
+            ("submit 2 m ada", "2+1"),
+            ("submit 3 m ada", "3+2"),
+            ("submit 4 m ada", "4+3"),
+            ("submit 5 m ada", "5+4"),
+            ("submit 6 m ada", "6!Busy"),
+            ("submit 7 m bob", "7+1 2+2 3+3 4+4 5+5"),
+            ("submit 8 m bob", "8!Busy"),
+            // What need not wait is taken all the same, and so is what was accepted before.
+            ("submit 9 other bob", "9@a"),
+            ("ask 10 a", "10@a"),
+            ("again 11 m a", "11@a 7+2 2+3 3+4 4+5 5+6"),
+            ("finished 5", ""),
+            ("submit 12 m bob", "12+4 3+5 4+6"),
+        ]);
+    }
+
+    #[test]
     fn a_job_that_runs_already_keeps_its_slot() {
         check(&[
             ("connecting a", ""),
             ("again 1 m a", ""),
             ("submit 2 m", "2+1"),
             ("ready a m", "1@a"),
-            ("again 3 m a", "3@a"),
-            ("finished 1", ""),
+            ("again 3 m a", "3@a 2+2"),
+            ("finished 1", "2+1"),
             ("finished 3", "2@a"),
         ]);
     }
@@ -326,5 +672,21 @@ mod tests {
             ("ready a", ""),
             ("submit 5 m", "5@a"),
         ]);
+    }
+
+    #[test]
+    fn names_that_jobs_make_up_are_forgotten_with_them() {
+        let mut state = State::new(LIMITS);
+        let now = Instant::now();
+        let hive = HiveId::new("a");
+        state.handle(now, Input::Report { hive, workers: vec![worker("m")] });
+        for number in 0..100 {
+            let job = JobId::from_bits(number);
+            let need = Need::Worker { model: format!("made-up-{number}") };
+            let principal = PrincipalId::new("ada");
+            state.handle(now, Input::Submit { job: job.clone(), principal, need, is_new: true });
+            state.handle(now, Input::Finished { job });
+        }
+        assert!(state.turns.is_empty() && state.running.is_empty(), "{state:?}");
     }
 }

@@ -194,6 +194,7 @@ Examples:
   rbee infer --max-tokens 50 --temperature 0 Count to ten
   rbee infer -m ./my-model.gguf --system \"You are a poet.\" \"The sea\"
   rbee infer \"Summarise:\" < report.txt > summary.txt
+  rbee infer -m ./base.gguf --raw --max-tokens 50 \"Once upon a time\"
   rbee infer --output json \"hello\" | jq -r .text
   rbee infer --detach \"Write a long story\" && rbee job list
   while read -r line; do rbee infer --no-stdin \"Translate: $line\"; done < lines.txt")]
@@ -206,6 +207,9 @@ pub(crate) struct Infer {
     /// Instructions that stand before the prompt
     #[arg(long, value_name = "TEXT")]
     pub(crate) system: Option<String>,
+    /// Go on with the prompt as it stands, without the model's chat template; for models that have none
+    #[arg(long, conflicts_with = "system")]
+    pub(crate) raw: bool,
     /// Generate at most so many tokens
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) max_tokens: Option<u32>,
@@ -426,6 +430,7 @@ mod tests {
             "rbee infer x --temperature nan",
             "rbee infer x --top-p inf",
             "rbee infer x --max-tokens 0",
+            "rbee infer x --raw --system y",
             "rbee job attach",
             "rbee status -q -v",
             "rbee status --output xml",

@@ -40,10 +40,11 @@ impl Failure {
         if error.kind() == io::ErrorKind::BrokenPipe {
             return Self::ClosedStdout;
         }
-        let hint = (error.kind() == io::ErrorKind::StorageFull)
-            .then(|| "free some room on that disk, then try again".to_owned());
-        let message = format!("cannot write to stdout: {error}");
-        Self::Told { exit_code: ErrorCode::Io.exit_code(), message, hint }
+        let hint = match error.kind() {
+            io::ErrorKind::StorageFull => "free some room on that disk, then try again",
+            _ => "see where it is redirected to",
+        };
+        Self::new(ErrorCode::Io, format!("cannot write to stdout: {error}"), hint)
     }
 
     /// The exit code of a command that ends so.
@@ -63,18 +64,7 @@ impl From<ApiError> for Failure {
 
 impl From<ClientError> for Failure {
     fn from(error: ClientError) -> Self {
-        let hint = match &error {
-            ClientError::Api(_) => None,
-            ClientError::Unreachable { .. } => Some("`rbee queen logs` may say why"),
-            ClientError::Garbled { .. } => Some(
-                "its version may not be this one's: `rbee queen stop`, and the next command starts a new one",
-            ),
-        };
-        let error = ApiError::from(error);
-        match hint {
-            Some(hint) => error.hint(hint).into(),
-            None => error.into(),
-        }
+        ApiError::from(error).into()
     }
 }
 

@@ -275,9 +275,10 @@ impl Outcome {
             (None, EndState::Failed) => ErrorCode::Internal,
             (None, EndState::Cancelled) => ErrorCode::Cancelled,
         };
-        Err(self
-            .error()
-            .unwrap_or_else(|| ApiError::new(code, "the job did not succeed, and nobody said why").into()))
+        Err(self.error().unwrap_or_else(|| {
+            let message = "the job did not succeed, and nobody said why";
+            Failure::new(code, message, "`rbee queen logs` may say more")
+        }))
     }
 
     /// What went wrong, if anybody said.
@@ -310,7 +311,7 @@ mod tests {
     fn end() -> JobEvent {
         JobEvent::End(Box::new(End {
             finish_reason: Some(FinishReason::Stop),
-            usage: Some(Usage { prompt_tokens: 3, completion_tokens: 2 }),
+            usage: Some(Usage { prompt_tokens: 3, cached_tokens: 1, completion_tokens: 2 }),
             ..End::succeeded()
         }))
     }
@@ -318,12 +319,7 @@ mod tests {
     fn script() -> Vec<JobEvent> {
         vec![
             JobEvent::Narration(line(Level::Info, "Job created")),
-            JobEvent::Progress(Progress {
-                phase: Phase::Load,
-                done: 1,
-                total: Some(100),
-                unit: Unit::Percent,
-            }),
+            JobEvent::Progress(Progress::new(Phase::Load, 1, Some(100), Unit::Percent)),
             thought("hm"),
             token("Hel\r"),
             token("lo"),
@@ -362,11 +358,12 @@ mod tests {
                 "reasoning": "hm",
                 "state": "succeeded",
                 "finish_reason": "stop",
-                "usage": {"prompt_tokens": 3, "completion_tokens": 2},
+                "usage": {"prompt_tokens": 3, "cached_tokens": 1, "completion_tokens": 2},
                 "timings": null,
             })
         );
-        let failed = JobEvent::End(Box::new(End::stopped(ApiError::new(ErrorCode::Busy, "full"))));
+        let failed =
+            JobEvent::End(Box::new(End::stopped(ApiError::new(ErrorCode::Busy, "full").hint("wait"))));
         let (stdout, _) = shown("infer", "--output json", vec![token("a"), failed]);
         assert!(stdout.contains(r#""state":"failed""#) && stdout.contains(r#""code":"busy""#), "{stdout}");
     }
@@ -403,7 +400,7 @@ mod tests {
             let code = Outcome { end, signal }.exit_code().unwrap_or_else(|failure| failure.exit_code());
             assert_eq!(code, expected);
         };
-        let stopped = |code| End::stopped(ApiError::new(code, "m"));
+        let stopped = |code| End::stopped(ApiError::new(code, "m").hint("h"));
         check(End::succeeded(), None, 0);
         check(End { finish_reason: Some(FinishReason::Length), ..End::succeeded() }, None, 0);
         check(stopped(ErrorCode::Cancelled), None, 1);

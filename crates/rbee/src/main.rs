@@ -41,6 +41,8 @@ fn main() -> ExitCode {
     }
 }
 
+const BUG: &str = "this is a bug in rbee; `rbee queen logs` may say more";
+
 /// What a command's error is to the person who gave the command.
 fn failure(error: anyhow::Error) -> Failure {
     let error = match error.downcast::<Failure>() {
@@ -56,7 +58,7 @@ fn failure(error: anyhow::Error) -> Failure {
         Err(error) => Failure::Told {
             exit_code: ErrorCode::Internal.exit_code(),
             message: format!("{error:#}"),
-            hint: None,
+            hint: Some(BUG.to_owned()),
         },
     }
 }
@@ -72,7 +74,7 @@ mod tests {
     fn every_kind_of_error_finds_its_exit_code() {
         assert_eq!(failure(Failure::Signalled { exit_code: 130 }.into()).exit_code(), 130);
         assert_eq!(failure(HomeError::NoHome.into()).exit_code(), 2);
-        let busy = ClientError::Api(ApiError::new(ErrorCode::Busy, "full"));
+        let busy = ClientError::Api(ApiError::new(ErrorCode::Busy, "full").hint("wait"));
         assert_eq!(failure(busy.into()).exit_code(), 75);
         assert_eq!(failure(anyhow!("a bug")).exit_code(), 70);
     }

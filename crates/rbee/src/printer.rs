@@ -586,7 +586,7 @@ pub(crate) mod tests {
 
     #[test]
     fn a_bar_is_gone_before_anything_else_is_printed() {
-        let load = Progress { phase: Phase::Load, done: 40, total: Some(100), unit: Unit::Percent };
+        let load = Progress::new(Phase::Load, 40, Some(100), Unit::Percent);
         let (mut printer, screen, _) = printer(Where::Terminal, "");
         printer.progress(load.clone());
         assert_eq!(screen.text(), "", "nothing before the first tick");
@@ -606,7 +606,7 @@ pub(crate) mod tests {
 
     #[test]
     fn pipes_get_no_bar() {
-        let load = Progress { phase: Phase::Load, done: 40, total: Some(100), unit: Unit::Percent };
+        let load = Progress::new(Phase::Load, 40, Some(100), Unit::Percent);
         let (mut printer, stdout, stderr) = printer(Where::Pipes, "");
         printer.progress(load);
         printer.tick(Instant::now()).expect("open");

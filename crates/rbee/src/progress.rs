@@ -28,6 +28,7 @@ pub(crate) struct Indicator {
 
 struct Current {
     progress: Progress,
+    told: Instant,
     since: Instant,
     mentioned: Option<Instant>,
     bar: Option<ProgressBar>,
@@ -52,10 +53,13 @@ impl Indicator {
             return;
         }
         match &mut self.phase {
-            Some(current) if current.progress.phase == progress.phase => current.progress = progress,
+            Some(current) if current.progress.phase == progress.phase => {
+                current.progress = progress;
+                current.told = now;
+            }
             _ => {
                 self.end();
-                self.phase = Some(Current { progress, since: now, mentioned: None, bar: None });
+                self.phase = Some(Current { progress, told: now, since: now, mentioned: None, bar: None });
             }
         }
     }
@@ -65,14 +69,14 @@ impl Indicator {
         let current = self.phase.as_mut()?;
         match &self.display {
             Display::Bar(target) => {
-                current.draw(target);
+                current.draw(target, now);
                 None
             }
             Display::Lines => {
                 let due = now.duration_since(current.mentioned.unwrap_or(current.since)) >= MENTION_EVERY;
                 due.then(|| {
                     current.mentioned = Some(now);
-                    format!("{}: {}", label(current.progress.phase), measure(&current.progress))
+                    format!("{}: {}", label(current.progress.phase), current.measure(now))
                 })
             }
             Display::Off => None,
@@ -94,10 +98,11 @@ impl Indicator {
 }
 
 impl Current {
-    fn draw(&mut self, target: &dyn Fn() -> ProgressDrawTarget) {
-        let Progress { phase, done, total, unit } = self.progress;
+    fn draw(&mut self, target: &dyn Fn() -> ProgressDrawTarget, now: Instant) {
+        let Progress { phase, done, total, unit, .. } = self.progress;
         // A queue has no pace that a bar could show.
         let total = total.filter(|_| unit != Unit::Jobs);
+        let message = self.measure(now);
         let bar = self.bar.get_or_insert_with(|| {
             let template = match total {
                 Some(_) => "{spinner} {prefix} [{bar:24}] {wide_msg}",
@@ -109,9 +114,20 @@ impl Current {
                 .with_prefix(label(phase))
                 .with_elapsed(self.since.elapsed())
         });
-        bar.set_message(measure(&self.progress));
+        bar.set_message(message);
         bar.set_position(done);
         bar.tick();
+    }
+
+    fn measure(&self, now: Instant) -> String {
+        let measure = measure(&self.progress);
+        let passed = u64::try_from(now.duration_since(self.told).as_millis()).unwrap_or(u64::MAX);
+        // What takes longer than it was estimated to has no estimate.
+        match self.progress.estimate_ms.map(|ms| ms.saturating_sub(passed)) {
+            None | Some(0) => measure,
+            // Finer than a second is nothing that an estimate could be.
+            Some(ms) => format!("{measure}, about {}", human::duration(ms.next_multiple_of(1000))),
+        }
     }
 }
 
@@ -141,7 +157,8 @@ fn measure(progress: &Progress) -> String {
 mod tests {
     use super::*;
 
-    const LOAD: Progress = Progress { phase: Phase::Load, done: 40, total: Some(100), unit: Unit::Percent };
+    const LOAD: Progress =
+        Progress { phase: Phase::Load, done: 40, total: Some(100), unit: Unit::Percent, estimate_ms: None };
 
     #[test]
     fn without_a_terminal_a_phase_is_mentioned_after_5_s_and_then_every_5_s() {
@@ -185,7 +202,7 @@ mod tests {
     #[test]
     fn progress_is_told_in_its_own_unit() {
         let check = |unit, done, total, expected: &str| {
-            assert_eq!(measure(&Progress { phase: Phase::Load, done, total, unit }), expected);
+            assert_eq!(measure(&Progress::new(Phase::Load, done, total, unit)), expected);
         };
         check(Unit::Jobs, 1, Some(3), "2 jobs ahead");
         check(Unit::Jobs, 2, Some(3), "1 job ahead");
@@ -193,5 +210,22 @@ mod tests {
         check(Unit::Bytes, 1 << 20, None, "1.0 MiB");
         check(Unit::Percent, 7, Some(100), "7 %");
         check(Unit::Tokens, 512, Some(2048), "512 of 2048 tokens");
+    }
+
+    #[test]
+    fn an_estimate_runs_down_and_out() {
+        let start = Instant::now();
+        let mut indicator = Indicator::new(Display::Lines);
+        let queued = Progress::new(Phase::Queued, 1, Some(3), Unit::Jobs);
+        indicator.update(Progress { estimate_ms: Some(14_300), ..queued }, start);
+        let mut mentioned = Vec::new();
+        for seconds in [5, 10, 15] {
+            mentioned.extend(indicator.tick(start + Duration::from_secs(seconds)));
+        }
+        let ahead = "Waiting for a turn: 2 jobs ahead";
+        assert_eq!(
+            mentioned,
+            [format!("{ahead}, about 10 s"), format!("{ahead}, about 5 s"), ahead.to_owned()]
+        );
     }
 }

@@ -1,22 +1,28 @@
+use std::cell::RefCell;
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::sync::mpsc::{self, RecvTimeoutError, TrySendError};
+use std::time::Duration;
 
 use rbee_engine::{
-    Engine as Model, EngineError, FinishReason as EngineFinish, GenerateEvent, GenerateRequest, Generated,
-    LoadOptions, ModelInfo,
+    Begin, Ended, Engine as Model, EngineError, FinishReason as EngineFinish, GenerateEvent, GenerateRequest,
+    Generated, LoadOptions, ModelInfo, Prompt, SlotId,
 };
 use rbee_jobs::JobWriter;
 use rbee_protocol::{
     ApiError, End, EndState, ErrorCode, FinishReason, JobEvent, Phase, Progress, Timings, Token, Unit, Usage,
 };
-use tokio::sync::mpsc::error::TrySendError;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{oneshot, watch};
 
-/// So many jobs wait for the engine at most. The queen sends as many as there are slots, so more
-/// than a few wait only when somebody else uses the socket.
+/// So many jobs wait for a slot at most. The queen sends as many as there are slots, so more than a
+/// few wait only when somebody else uses the socket.
 const QUEUE_CAPACITY: usize = 64;
+
+/// Who asks one thing after the other finds the slot as it was; the context is tidied up only when
+/// nobody does.
+const REST_AFTER: Duration = Duration::from_millis(100);
 
 /// llama.cpp splits some models' text with recursive regular expressions.
 const STACK_BYTES: usize = 64 << 20;
@@ -33,13 +39,13 @@ pub(crate) struct Loading {
 /// The one thread that owns the model. llama.cpp computes there and nowhere else.
 pub(crate) struct Engine {
     loading: watch::Receiver<Loading>,
-    work: mpsc::Sender<Work>,
+    work: mpsc::SyncSender<Work>,
 }
 
 struct Work {
     request: GenerateRequest,
     job: JobWriter,
-    /// Set when the engine turns to this.
+    /// Set when it has a slot, or is past needing one.
     begun: Arc<AtomicBool>,
     outcome: oneshot::Sender<Result<End, ApiError>>,
 }
@@ -48,7 +54,7 @@ impl Engine {
     /// Starts the thread, which begins to load the model at `path`.
     pub(crate) fn spawn(path: PathBuf, options: LoadOptions) -> std::io::Result<Self> {
         let (loading_sender, loading) = watch::channel(Loading::default());
-        let (work, queue) = mpsc::channel(QUEUE_CAPACITY);
+        let (work, queue) = mpsc::sync_channel(QUEUE_CAPACITY);
         std::thread::Builder::new()
             .name("engine".to_owned())
             .stack_size(STACK_BYTES)
@@ -66,12 +72,11 @@ impl Engine {
         let (outcome, answered) = oneshot::channel();
         let begun = Arc::new(AtomicBool::new(false));
         let work = Work { request, job: job.clone(), begun: begun.clone(), outcome };
-        let gone = || ApiError::new(ErrorCode::Internal, "the engine's thread has ended");
         self.work.try_send(work).map_err(|error| match error {
             TrySendError::Full(_) => {
                 ApiError::new(ErrorCode::Busy, "the worker's queue is full").hint("try again in a moment")
             }
-            TrySendError::Closed(_) => gone(),
+            TrySendError::Disconnected(_) => thread_ended(),
         })?;
         let cancelled_before_its_turn = async {
             job.cancelled().await;
@@ -81,7 +86,7 @@ impl Engine {
             }
         };
         tokio::select! {
-            outcome = answered => outcome.map_err(|_| gone())?,
+            outcome = answered => outcome.map_err(|_| thread_ended())?,
             () = cancelled_before_its_turn => Err(job.cancel_error()),
         }
     }
@@ -102,7 +107,7 @@ fn own_model(
     path: &std::path::Path,
     options: &LoadOptions,
     loading: &watch::Sender<Loading>,
-    mut queue: mpsc::Receiver<Work>,
+    queue: mpsc::Receiver<Work>,
 ) {
     let _end = EndWithThread;
     let progress = loading.clone();
@@ -111,7 +116,7 @@ fn own_model(
         progress.send_if_modified(|loading| std::mem::replace(&mut loading.percent, percent) != percent);
         true
     };
-    let mut model = match Model::load(path, options, on_progress) {
+    let model = match Model::load(path, options, on_progress) {
         Ok(model) => model,
         Err(error) => {
             loading.send_modify(|loading| loading.outcome = Some(Err(api_error(&error))));
@@ -119,49 +124,147 @@ fn own_model(
         }
     };
     loading.send_modify(|loading| loading.outcome = Some(Ok(model.info().clone())));
-    while let Some(Work { request, job, begun, outcome }) = queue.blocking_recv() {
-        begun.store(true, Ordering::Release);
-        let end =
-            if job.is_cancelled() { Err(job.cancel_error()) } else { answer(&mut model, &request, &job) };
-        // A job that nobody waits for any more has ended without its answer.
-        let _ = outcome.send(end);
+    Slots { model, queue, held: None, taken: HashMap::new() }.run();
+}
+
+/// The model with the jobs that have its slots.
+struct Slots {
+    model: Model,
+    queue: mpsc::Receiver<Work>,
+    /// A job whose prompt has no room beside the others at the moment.
+    held: Option<(Work, Prompt)>,
+    taken: HashMap<SlotId, Taken>,
+}
+
+/// A job that has a slot.
+struct Taken {
+    job: JobWriter,
+    outcome: oneshot::Sender<Result<End, ApiError>>,
+    /// The number of the next piece of text.
+    index: u64,
+}
+
+impl Slots {
+    /// Works until nobody can send any more work.
+    fn run(mut self) {
+        while self.fill() {
+            let taken = RefCell::new(&mut self.taken);
+            let cancelled = |slot| taken.borrow().get(&slot).is_some_and(|taken| taken.job.is_cancelled());
+            let ended = self.model.step(&cancelled, &mut |slot, event| {
+                if let Some(taken) = taken.borrow_mut().get_mut(&slot) {
+                    taken.tell(event);
+                }
+            });
+            for Ended { slot, outcome } in ended {
+                if let Some(taken) = self.taken.remove(&slot) {
+                    taken.end(outcome);
+                }
+            }
+        }
+    }
+
+    /// Gives waiting jobs the slots that are free, and waits for one if there is nothing to do. Says
+    /// whether there will ever be work.
+    fn fill(&mut self) -> bool {
+        loop {
+            if let Some((work, prompt)) = self.held.take() {
+                self.begin(work, prompt);
+            }
+            if self.held.is_some() || self.taken.len() >= self.model.info().slots as usize {
+                return true;
+            }
+            let work = if self.taken.is_empty() { self.wait() } else { self.queue.try_recv().ok() };
+            let Some(work) = work else { return !self.taken.is_empty() };
+            match self.model.prepare(&work.request) {
+                Ok(prompt) => self.begin(work, prompt),
+                Err(error) => work.end(Err(api_error(&error))),
+            }
+        }
+    }
+
+    /// Waits for work; `None` when there will be none.
+    fn wait(&mut self) -> Option<Work> {
+        match self.queue.recv_timeout(REST_AFTER) {
+            Ok(work) => Some(work),
+            Err(RecvTimeoutError::Disconnected) => None,
+            Err(RecvTimeoutError::Timeout) => {
+                self.model.rest();
+                self.queue.recv().ok()
+            }
+        }
+    }
+
+    fn begin(&mut self, work: Work, prompt: Prompt) {
+        if work.job.is_cancelled() {
+            let error = work.job.cancel_error();
+            work.end(Err(error));
+            return;
+        }
+        let total = u64::from(prompt.token_count());
+        match self.model.begin(prompt) {
+            Ok(Begin::Begun(slot)) => {
+                let Work { job, begun, outcome, .. } = work;
+                begun.store(true, Ordering::Release);
+                let narrator = job.narrator("worker");
+                narrator.action("prefill").context(total).human("Reading a prompt of {} tokens").emit();
+                self.taken.insert(slot, Taken { job, outcome, index: 0 });
+            }
+            Ok(Begin::Full(prompt)) => self.held = Some((work, prompt)),
+            Err(error) => work.end(Err(api_error(&error))),
+        }
     }
 }
 
-fn answer(model: &mut Model, request: &GenerateRequest, job: &JobWriter) -> Result<End, ApiError> {
-    let narrator = job.narrator("worker");
-    let prompt = model.prepare(request).map_err(|error| api_error(&error))?;
-    let total = u64::from(prompt.token_count());
-    narrator.action("prefill").context(total).human("Reading a prompt of {} tokens").emit();
-
-    let mut index = 0;
-    let mut first_token = None;
-    let began = Instant::now();
-    let generated = model.generate(prompt, &|| job.is_cancelled(), &mut |event| match event {
-        GenerateEvent::Prefill { done, total } => {
-            let (done, total) = (u64::from(done), Some(u64::from(total)));
-            job.progress(Progress { phase: Phase::Prefill, done, total, unit: Unit::Tokens });
-        }
-        GenerateEvent::Token { text } => {
-            first_token.get_or_insert_with(|| began.elapsed());
-            // A job that has ended, by its quota, is cancelled with that.
-            let _ = job.append(&JobEvent::Token(Token { text: text.to_owned(), index, reasoning: false }));
-            index += 1;
-        }
-    });
-    let generated = generated.map_err(|error| api_error(&error))?;
-    let end = end(&generated);
-    let draft = narrator.action("done").context(generated.completion_tokens);
-    let draft = draft.context(format!("{:.0}", generated.decode_ms));
-    match generated.finish_reason {
-        EngineFinish::Cancelled => draft.human("Cancelled after {} tokens and {} ms of decoding").emit(),
-        _ => draft
-            .context(format!("{:.0}", end.timings.map_or(0.0, |timings| timings.decode_tokens_per_s)))
-            .context(format!("{:.0}", generated.prefill_ms))
-            .human("Generated {} tokens in {} ms ({} tokens/s), after {} ms of prefill")
-            .emit(),
+impl Work {
+    fn end(self, outcome: Result<End, ApiError>) {
+        self.begun.store(true, Ordering::Release);
+        // A job that nobody waits for any more has ended without its answer.
+        let _ = self.outcome.send(outcome);
     }
-    Ok(end)
+}
+
+impl Taken {
+    fn tell(&mut self, event: GenerateEvent<'_>) {
+        match event {
+            GenerateEvent::Prefill { done, total } => {
+                let (done, total) = (u64::from(done), Some(u64::from(total)));
+                self.job.progress(Progress::new(Phase::Prefill, done, total, Unit::Tokens));
+            }
+            GenerateEvent::Token { text } => {
+                let token = Token { text: text.to_owned(), index: self.index, reasoning: false };
+                // A job that has ended, by its quota, is cancelled with that.
+                let _ = self.job.append(&JobEvent::Token(token));
+                self.index += 1;
+            }
+        }
+    }
+
+    fn end(self, outcome: Result<Generated, EngineError>) {
+        let end = match outcome {
+            Ok(generated) => {
+                let end = end(&generated);
+                self.narrate(&generated, &end);
+                Ok(end)
+            }
+            Err(error) => Err(api_error(&error)),
+        };
+        // A job that nobody waits for any more has ended without its answer.
+        let _ = self.outcome.send(end);
+    }
+
+    fn narrate(&self, generated: &Generated, end: &End) {
+        let narrator = self.job.narrator("worker");
+        let draft = narrator.action("done").context(generated.completion_tokens);
+        let draft = draft.context(format!("{:.0}", generated.decode_ms));
+        match generated.finish_reason {
+            EngineFinish::Cancelled => draft.human("Cancelled after {} tokens and {} ms of decoding").emit(),
+            _ => draft
+                .context(format!("{:.0}", end.timings.map_or(0.0, |timings| timings.decode_tokens_per_s)))
+                .context(format!("{:.0}", generated.prefill_ms))
+                .human("Generated {} tokens in {} ms ({} tokens/s), after {} ms of prefill")
+                .emit(),
+        }
+    }
 }
 
 fn end(generated: &Generated) -> End {
@@ -178,6 +281,7 @@ fn end(generated: &Generated) -> End {
         error: None,
         usage: Some(Usage {
             prompt_tokens: generated.prompt_tokens.into(),
+            cached_tokens: generated.cached_tokens.into(),
             completion_tokens: generated.completion_tokens.into(),
         }),
         timings: Some(Timings {
@@ -185,11 +289,20 @@ fn end(generated: &Generated) -> End {
             load_ms: 0.0,
             prefill_ms: generated.prefill_ms,
             decode_ms: generated.decode_ms,
-            prefill_tokens_per_s: per_second(generated.prompt_tokens, generated.prefill_ms),
+            prefill_tokens_per_s: per_second(
+                generated.prompt_tokens - generated.cached_tokens,
+                generated.prefill_ms,
+            ),
             decode_tokens_per_s: per_second(generated.completion_tokens, generated.decode_ms),
         }),
         cancel_ms: None,
     }
+}
+
+/// The error of what the engine's thread can no longer do.
+pub(crate) fn thread_ended() -> ApiError {
+    ApiError::new(ErrorCode::Internal, "the engine's thread has ended")
+        .hint("try again: the next job gets a new worker; `worker.log` in rbee's state folder may tell more")
 }
 
 fn api_error(error: &EngineError) -> ApiError {
@@ -202,7 +315,10 @@ fn api_error(error: &EngineError) -> ApiError {
             ErrorCode::ContextFull,
             "shorten the prompt, or set `context_length` under `[worker]` in config.toml if the model takes more",
         ),
-        EngineError::Template { .. } => (ErrorCode::BadModel, "use a model that is made for chats"),
+        EngineError::Template { .. } => (
+            ErrorCode::BadModel,
+            "use a model that is made for chats, or have this one go on with a text: `rbee infer --raw`",
+        ),
         EngineError::Cancelled => (ErrorCode::Cancelled, "run it again"),
         EngineError::Internal { .. } => {
             (ErrorCode::Internal, "`worker.log` in rbee's state folder may tell more")

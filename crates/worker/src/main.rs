@@ -1,10 +1,11 @@
 //! One process with one loaded model.
 #![forbid(unsafe_code)]
 
+mod confine;
 mod engine_thread;
 mod service;
 
-use std::io::Read;
+use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -12,12 +13,14 @@ use std::time::Duration;
 
 use anyhow::Context;
 use clap::Parser;
-use rbee_engine::LoadOptions;
-use rbee_home::{Announcer, Home, keep_memory_private};
-use rbee_jobs::{Access, Jobs, Limits, Listener, router, run};
-use rbee_narration::{Log, SystemNarrator};
+use rbee_engine::{LoadOptions, model_files};
+use rbee_home::{Announcer, Home, end_with_starter, keep_memory_private};
+use rbee_jobs::{Access, Jobs, Limits, Listener, bind_unix, router, run};
+use rbee_narration::{Level, Log, SystemNarrator};
+use rbee_protocol::Loaded;
 use tokio_util::sync::CancellationToken;
 
+use crate::confine::confine;
 use crate::engine_thread::Engine;
 use crate::service::WorkerService;
 
@@ -40,34 +43,56 @@ struct Args {
     /// Tokens that a prompt and its answer may have together.
     #[arg(long)]
     context_length: Option<u32>,
+    /// How many jobs to work on at once.
+    #[arg(long)]
+    slots: Option<u32>,
     /// Threads to compute with; as many as there are processors for us when absent.
     #[arg(long)]
     threads: Option<usize>,
 }
 
-#[tokio::main]
-async fn main() -> ExitCode {
+fn main() -> ExitCode {
     rbee_engine::die_of_faults();
-    match start_and_serve(Args::parse()).await {
+    match start_and_serve(Args::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => Announcer::new().stopped(format!("{error:#}"), error.downcast_ref()),
     }
 }
 
-async fn start_and_serve(args: Args) -> anyhow::Result<()> {
+fn start_and_serve(args: Args) -> anyhow::Result<()> {
     keep_memory_private().context("this process's memory cannot be protected")?;
     let log =
         Log::to_file(&Home::from_env()?.log_file("worker")).context("the worker's log cannot be opened")?;
     let system = SystemNarrator::new("worker", log.clone());
-    let shutdown = CancellationToken::new();
     let threads = args.threads.or_else(|| std::thread::available_parallelism().ok().map(usize::from));
-    let options = LoadOptions { context_length: args.context_length, threads: threads.unwrap_or(1) };
+    let threads = threads.unwrap_or(1);
+    let options = LoadOptions { context_length: args.context_length, slots: args.slots, threads };
+    let socket = bind_unix(&args.socket).context("the worker's socket cannot be opened")?;
 
-    let listener = Listener::unix(&args.socket).context("the worker's socket cannot be opened")?;
+    // Threads are confined as the one that starts them, so that here, before the first, is the time.
+    let confinement = confine(&model_files(&args.model));
+    let level =
+        if confinement.files.is_err() || confinement.calls.is_err() { Level::Warn } else { Level::Info };
+    system.action("confine").level(level).context(&confinement).human("Confined: {}").emit();
+
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(serve(args, options, socket, log, system))
+}
+
+async fn serve(
+    args: Args,
+    options: LoadOptions,
+    socket: UnixListener,
+    log: Log,
+    system: SystemNarrator,
+) -> anyhow::Result<()> {
+    let listener = Listener::bound(socket).context("the worker's socket cannot be used")?;
+    let shutdown = CancellationToken::new();
     let announcer = Announcer::new();
     announcer.ready(serde_json::Value::Null);
-    end_with_stdin();
+    end_with_starter();
 
+    let threads = options.threads;
     let engine = Engine::spawn(args.model, options)?;
     let mut loading = engine.loading();
     let jobs =
@@ -78,8 +103,8 @@ async fn start_and_serve(args: Args) -> anyhow::Result<()> {
     let loaded = tokio::spawn(async move {
         // The engine's thread sets the outcome before it lets go of the sender.
         let Ok(state) = loading.wait_for(|loading| loading.outcome.is_some()).await else { return };
-        match state.outcome.as_ref() {
-            Some(Err(error)) => {
+        match state.outcome.as_ref().expect("waited for") {
+            Err(error) => {
                 // Those who wait for the model hear it too; the hive ends this worker then.
                 let name = rbee_narration::printable(&args.name);
                 system
@@ -91,29 +116,25 @@ async fn start_and_serve(args: Args) -> anyhow::Result<()> {
                     .emit();
                 announcer.failed(error.message.clone(), error.hint.clone(), error.code.exit_code());
             }
-            _ => {
+            Ok(model) => {
                 system
                     .action("loaded")
                     .target(&args.name)
                     .context(&args.name)
-                    .human("Model {} loaded")
+                    .context(model.slots)
+                    .context(model.context_length)
+                    .human("Loaded {} with {} slots of {} tokens")
                     .emit();
-                announcer.ready(serde_json::Value::Null);
+                let loaded = Loaded {
+                    slots: model.slots,
+                    context_length: model.context_length,
+                    threads: u32::try_from(threads).unwrap_or(u32::MAX),
+                };
+                announcer.ready(serde_json::to_value(loaded).expect("facts are plain data"));
             }
         }
     });
     run(listener, router, &jobs, shutdown).await;
     loaded.await?;
     Ok(())
-}
-
-/// Ends this process at once when its stdin does, which is when its hive has gone, also while C++
-/// computes: a gentle end would wait for that.
-fn end_with_stdin() {
-    std::thread::spawn(|| {
-        let mut byte = [0];
-        while matches!(std::io::stdin().read(&mut byte), Ok(1..)) {}
-        let own = rustix::process::getpid();
-        let _ = rustix::process::kill_process(own, rustix::process::Signal::KILL);
-    });
 }

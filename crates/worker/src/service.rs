@@ -9,7 +9,7 @@ use rbee_protocol::{
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::engine_thread::Engine;
+use crate::engine_thread::{Engine, thread_ended};
 
 /// What a worker does with its jobs.
 pub(crate) struct WorkerService {
@@ -36,27 +36,21 @@ impl WorkerService {
         loop {
             let state = loading.borrow_and_update().clone();
             match state.outcome {
-                Some(Ok(_)) if waited => {
+                Some(Ok(model)) if waited => {
                     let ms = format!("{:.0}", began.elapsed().as_secs_f64() * 1e3);
                     let narrator = job.narrator("worker");
                     let draft = narrator.action("load").target(&self.model);
-                    draft.context(&self.model).context(ms).human("Loaded {} in {} ms").emit();
+                    let draft = draft.context(&self.model).context(model.slots).context(model.context_length);
+                    draft.context(ms).human("Loaded {} with {} slots of {} tokens in {} ms").emit();
                     return Ok(());
                 }
                 Some(outcome) => return outcome.map(drop),
                 None => {}
             }
             waited = true;
-            job.progress(Progress {
-                phase: Phase::Load,
-                done: state.percent,
-                total: Some(100),
-                unit: Unit::Percent,
-            });
+            job.progress(Progress::new(Phase::Load, state.percent, Some(100), Unit::Percent));
             tokio::select! {
-                changed = loading.changed() => changed.map_err(|_| {
-                    ApiError::new(ErrorCode::Internal, "the engine's thread has ended")
-                })?,
+                changed = loading.changed() => changed.map_err(|_| thread_ended())?,
                 () = job.cancelled() => return Err(job.cancel_error()),
             }
         }
@@ -84,7 +78,7 @@ impl Service for WorkerService {
         let began = Instant::now();
         self.loaded(&job).await?;
         let load_ms = began.elapsed().as_secs_f64() * 1e3;
-        let mut end = self.engine.generate(generate_request(request), &job).await?;
+        let mut end = self.engine.generate(generate_request(request, job.scope()), &job).await?;
         if let Some(timings) = &mut end.timings {
             timings.load_ms = load_ms;
         }
@@ -96,7 +90,7 @@ impl Service for WorkerService {
     }
 }
 
-fn generate_request(request: InferRequest) -> GenerateRequest {
+fn generate_request(request: InferRequest, scope: Option<&str>) -> GenerateRequest {
     let default = Sampling::default();
     let messages = request.messages.into_iter().map(|message| EngineMessage {
         role: match message.role {
@@ -108,6 +102,8 @@ fn generate_request(request: InferRequest) -> GenerateRequest {
     });
     GenerateRequest {
         messages: messages.collect(),
+        scope: scope.map(str::to_owned),
+        prompt: request.prompt,
         sampling: Sampling {
             temperature: request.temperature.unwrap_or(default.temperature),
             top_k: request.top_k.unwrap_or(default.top_k),

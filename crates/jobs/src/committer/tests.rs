@@ -16,11 +16,11 @@ struct Fake {
 
 impl Fake {
     fn set_full(&self, is_full: bool) {
-        *lock(&self.is_full) = is_full;
+        *lock_core(&self.is_full) = is_full;
     }
 
     fn seqs(&self, job: &JobId) -> Vec<u64> {
-        lock(&self.jobs).get(job).map_or(Vec::new(), |frames| frames.iter().map(Frame::seq).collect())
+        lock_core(&self.jobs).get(job).map_or(Vec::new(), |frames| frames.iter().map(Frame::seq).collect())
     }
 }
 
@@ -36,10 +36,10 @@ impl JobStore for Fake {
     }
 
     fn write(&self, changes: &[Change]) -> Result<(), StoreError> {
-        if *lock(&self.is_full) {
+        if *lock_core(&self.is_full) {
             return Err(StoreError::DiskFull { path: "fake".to_owned() });
         }
-        let mut jobs = lock(&self.jobs);
+        let mut jobs = lock_core(&self.jobs);
         for change in changes {
             match change {
                 Change::Create { record, .. } => {
@@ -60,7 +60,7 @@ impl JobStore for Fake {
     }
 
     fn read(&self, job: &JobId, after: u64, max_bytes: usize) -> Result<Vec<Frame>, StoreError> {
-        let jobs = lock(&self.jobs);
+        let jobs = lock_core(&self.jobs);
         let mut bytes = 0;
         let rest = jobs.get(job).into_iter().flatten().filter(|frame| frame.seq() > after);
         Ok(rest
@@ -105,7 +105,7 @@ mod steps {
 
     /// The last event that is stored.
     fn last(store: &Fake, job: &JobWriter) -> End {
-        let frame = lock(&store.jobs)[job.id()].last().cloned().expect("there are events");
+        let frame = lock_core(&store.jobs)[job.id()].last().cloned().expect("there are events");
         match serde_json::from_slice(frame.json()).expect("a frame holds an event") {
             Event { event: JobEvent::End(end), .. } => *end,
             event => panic!("{event:?} is last"),
@@ -150,7 +150,7 @@ mod steps {
             // Dropped, it would get an end.
             new_jobs.push(new_job);
         }
-        for (id, frames) in &*lock(&store.jobs) {
+        for (id, frames) in &*lock_core(&store.jobs) {
             let word = if id == job.id() { "old" } else { "new" };
             assert_eq!(frames.len(), 3);
             assert!(frames.iter().all(|frame| String::from_utf8_lossy(frame.json()).contains(word)));
@@ -250,7 +250,7 @@ mod steps {
         while let Some(page) = reader.next().await.expect("the store can be read") {
             read.extend(page);
         }
-        assert_eq!(read, lock(&store.jobs)[&log.record.id]);
+        assert_eq!(read, lock_core(&store.jobs)[&log.record.id]);
         drop(reader);
         assert!(matches!(log.page(3000, 3001, usize::MAX), Page::InStore(_)), "nobody reads it any more");
     }

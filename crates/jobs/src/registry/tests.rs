@@ -72,14 +72,14 @@ fn used(jobs: &Jobs) -> u64 {
 fn check_empty(jobs: &Jobs) {
     assert_eq!((jobs.count(), used(jobs), jobs.0.tasks.len()), (0, 0, 0));
     let table = jobs.0.table();
-    assert!(table.ended.is_empty() && table.active.is_empty());
+    assert!(table.ended.len() == 0 && table.active.is_empty());
 }
 
 /// Has `job` end, and waits until the registry has taken notice.
 async fn end(jobs: &Jobs, job: JobWriter) {
-    let id = job.id().clone();
+    let ended = jobs.0.table().ended.len();
     drop(job);
-    while jobs.0.table().ended.back() != Some(&id) {
+    while jobs.0.table().ended.len() == ended {
         tokio::task::yield_now().await;
     }
 }
@@ -101,7 +101,7 @@ async fn last_event(jobs: &Jobs, id: &JobId) -> End {
 async fn no_way_to_end_leaves_anything_behind() {
     let ways = [
         ("finished", Does(|_| Box::pin(async { Ok(End::succeeded()) }))),
-        ("failed", Does(|_| Box::pin(async { Err(ApiError::new(ErrorCode::Io, "failed")) }))),
+        ("failed", Does(|_| Box::pin(async { Err(ApiError::new(ErrorCode::Io, "failed").hint("again")) }))),
         ("panicked", Does(|_| Box::pin(async { panic!("the work panicked") }))),
         ("cancelled", Does(|job| Box::pin(until_cancelled(job)))),
         (
@@ -170,6 +170,41 @@ async fn a_full_table_evicts_the_job_that_ended_first() {
     assert_eq!(refused.code, ErrorCode::Busy);
     assert_eq!(jobs.count(), 3);
     drop((running, fourth, fifth));
+}
+
+#[tokio::test]
+async fn nobody_loses_a_job_to_those_of_another_who_has_more() {
+    let jobs = jobs(Limits { jobs: 10, ..Limits::default() });
+    let bob = PrincipalId::new("bob");
+    let mut bobs = Vec::new();
+    for _ in 0..5 {
+        let job = jobs.create(&bob, &detached()).expect("there is room");
+        bobs.push(job.id().clone());
+        end(&jobs, job).await;
+    }
+    for _ in 0..50 {
+        let two = [create(&jobs), create(&jobs)];
+        for job in two {
+            end(&jobs, job).await;
+        }
+    }
+    assert!(bobs.iter().all(|id| jobs.info(&asking("bob"), id).is_ok()));
+    let (adas, all) = (jobs.list(&ada()).jobs.len(), jobs.count());
+    assert_eq!((adas, all), (5, 10));
+}
+
+#[tokio::test]
+async fn a_full_daemon_says_how_many_jobs_are_running() {
+    let limits = Limits { job_bytes: 24 << 10, total_bytes: 64 << 10, ..Limits::default() };
+    let jobs = jobs(limits);
+    end(&jobs, create(&jobs)).await;
+    let running: Vec<JobWriter> = (0..3).map(|_| create(&jobs)).collect();
+    for job in &running {
+        job.append(&token(14 << 10)).expect("there is room");
+    }
+    let refused = jobs.create(&ada(), &read()).err().expect("there is no room, whatever is given up");
+    assert!(refused.message.starts_with("3 jobs are running"), "{refused}");
+    assert_eq!(jobs.count(), 4);
 }
 
 #[tokio::test]

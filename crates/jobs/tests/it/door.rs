@@ -1,7 +1,9 @@
+use rbee_jobs::Route;
 use rbee_protocol::{ApiError, ErrorCode, StopRequest, SubmitRequest};
 use reqwest::Method;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
+use crate::matrix::{self, Call};
 use crate::support::{Answer, Server, end, error_of, script};
 
 const JSON: &str = "Content-Type: application/json";
@@ -34,6 +36,29 @@ async fn a_foreign_host_or_origin_is_denied_and_creates_nothing() {
         server.send(&format!("GET /health HTTP/1.1\n{fields}"), "").await.error(403, ErrorCode::Denied);
     }
     assert_eq!(server.jobs.count(), 0);
+}
+
+#[tokio::test]
+async fn of_all_hosts_and_origins_the_daemons_own_alone_reach_a_handler() {
+    let server = Server::start().await;
+    let key = "operator-and-owner";
+    let job = server.submit(key, &script("")).await;
+    server.events(key, &job).await;
+    let path = |route: &Route| route.path.replace("{id}", job.as_str());
+    let call = |route: &Route| {
+        let body = match (route.method == Method::POST, route.path) {
+            (true, "/v1/jobs") => HIVE_STATUS,
+            (true, _) => "{}",
+            (false, _) => "",
+        };
+        Call { method: route.method.clone(), path: path(route), body, answers: &[200, 201, 202] }
+    };
+    let routes = server.routes();
+    let mut calls: Vec<Call> = routes.iter().map(call).collect();
+    calls.extend(matrix::others(&routes, path));
+    let reached = matrix::check(&server.authority, &format!("key-of-{key}"), &calls).await;
+    assert_eq!(server.jobs.count(), 1 + reached);
+    assert_eq!(server.stops().len(), reached);
 }
 
 #[tokio::test]
@@ -178,7 +203,7 @@ async fn a_body_that_makes_no_sense_is_refused_and_the_culprit_named() {
         (r#"{"operation":"explode"}"#, "explode"),
         (r#"{"operation":"hive_status","colour":"red"}"#, "colour"),
         (r#"{"operation":"infer","messages":[],"temprature":1}"#, "temprature"),
-        (r#"{"operation":"infer"}"#, "messages"),
+        (r#"{"operation":"infer","messages":"hello"}"#, "messages"),
         (r#"{"operation":"hive_status","origin":"../x"}"#, "../x"),
         (r#"{"operation":"hive_status"} trailing"#, "trailing"),
     ] {

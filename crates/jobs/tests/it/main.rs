@@ -5,6 +5,7 @@ mod door;
 mod framing;
 mod isolation;
 mod limits;
+mod matrix;
 mod proxy;
 mod relay;
 mod resume;

@@ -39,9 +39,14 @@ async fn the_next_hops_events_are_copied_in_order_and_its_end_returned() {
         [("narrate one\ntokens 300 x\nnarrate two", EndState::Succeeded), ("fail", EndState::Failed)]
     {
         let job = job(&near);
-        let relayed =
-            relay(&job, &far.client("queen"), Child::New(script(steps), None), A_LONG_TIME, pending::<()>())
-                .await;
+        let relayed = relay(
+            &job,
+            &far.client("queen"),
+            Child::New(Box::new(script(steps)), None),
+            A_LONG_TIME,
+            pending::<()>(),
+        )
+        .await;
         let Relayed::Ended(ended) = relayed else { panic!("{relayed:?}") };
         assert_eq!(ended.state, state);
         let jobs = far.client("queen").jobs().await.expect("the daemon answers").jobs;
@@ -87,7 +92,8 @@ async fn a_refusal_of_the_next_hop_is_returned() {
     let job = job(&near);
     let request = SubmitRequest::new(Operation::HiveWatch {});
     let relayed =
-        relay(&job, &far.client("queen"), Child::New(request, None), A_LONG_TIME, pending::<()>()).await;
+        relay(&job, &far.client("queen"), Child::New(Box::new(request), None), A_LONG_TIME, pending::<()>())
+            .await;
     let Relayed::Failed(ClientError::Api(error)) = relayed else { panic!("{relayed:?}") };
     assert_eq!(error.code, ErrorCode::Unavailable);
 }
@@ -97,8 +103,13 @@ async fn a_cancellation_is_passed_on_and_its_confirmation_awaited() {
     let (near, far) = (Server::start().await, Server::start().await);
     let job = job(&near);
     let client = far.client("queen");
-    let relaying =
-        relay(&job, &client, Child::New(script("wait\ntokens 2 x"), None), A_LONG_TIME, pending::<()>());
+    let relaying = relay(
+        &job,
+        &client,
+        Child::New(Box::new(script("wait\ntokens 2 x")), None),
+        A_LONG_TIME,
+        pending::<()>(),
+    );
     let cancelling = async {
         let mut follow = near.client("ada").follow(job.id(), 0);
         // Once what the next hop says of itself has come through, after the first line, it works on the job.
@@ -121,7 +132,8 @@ async fn a_cancellation_that_is_not_confirmed_in_time_is_reported() {
     near.client("ada").cancel(job.id()).await.expect("the job is known");
     let client = far.client("queen");
     let relayed =
-        relay(&job, &client, Child::New(detached("gate"), None), Duration::ZERO, pending::<()>()).await;
+        relay(&job, &client, Child::New(Box::new(detached("gate")), None), Duration::ZERO, pending::<()>())
+            .await;
     assert!(matches!(relayed, Relayed::Unconfirmed), "{relayed:?}");
 }
 
@@ -134,7 +146,7 @@ async fn a_job_over_its_quota_stops_the_next_hop() {
     let relayed = relay(
         &job,
         &client,
-        Child::New(script("tokens 1000 <secret>\nwait"), None),
+        Child::New(Box::new(script("tokens 1000 <secret>\nwait")), None),
         A_LONG_TIME,
         pending::<()>(),
     )
@@ -195,7 +207,7 @@ async fn check_last_words(events: &[JobEvent]) -> (Relayed<&'static str>, Vec<Jo
     let (gone, why) = oneshot::channel();
     let why = async { why.await.expect("it says so when it goes") };
     let (relayed, ()) = tokio::join!(
-        relay(&job, &client, Child::New(script(""), None), A_LONG_TIME, why),
+        relay(&job, &client, Child::New(Box::new(script("")), None), A_LONG_TIME, why),
         short_lived(listener, &stream, gone)
     );
     (relayed, copied(&near, job).await)

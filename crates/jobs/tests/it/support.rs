@@ -89,7 +89,9 @@ impl Service for Scripted {
 
     fn check(&self, request: &SubmitRequest, _by: &Principal) -> Result<(), ApiError> {
         match request.operation {
-            Operation::HiveWatch {} => Err(ApiError::new(ErrorCode::Unavailable, "no hive to watch")),
+            Operation::HiveWatch {} => {
+                Err(ApiError::new(ErrorCode::Unavailable, "no hive to watch").hint("have one"))
+            }
             _ => Ok(()),
         }
     }

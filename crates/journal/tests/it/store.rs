@@ -31,7 +31,7 @@ pub(crate) fn record(bits: u128) -> JobRecord {
 }
 
 pub(crate) fn create(bits: u128) -> Change {
-    Change::Create { record: record(bits), request: SubmitRequest::new(Operation::Status {}) }
+    Change::Create { record: record(bits), request: Box::new(SubmitRequest::new(Operation::Status {})) }
 }
 
 pub(crate) fn frame(seq: u64, text: &str) -> Frame {

@@ -111,7 +111,7 @@ impl Service for Streams {
     }
 
     fn check(&self, _request: &SubmitRequest, _by: &Principal) -> Result<(), ApiError> {
-        Err(ApiError::new(ErrorCode::BadRequest, "this server takes no jobs"))
+        Err(ApiError::new(ErrorCode::BadRequest, "this server takes no jobs").hint("ask a queen"))
     }
 
     async fn run(self: Arc<Self>, _operation: Operation, _job: JobWriter) -> Result<End, ApiError> {

@@ -172,7 +172,7 @@ fn nginx_conf(folder: &Path, port: u16) -> String {
     )
 }
 
-fn free_port() -> Result<u16> {
+pub(crate) fn free_port() -> Result<u16> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("there is no free port")?;
     Ok(listener.local_addr().context("there is no free port")?.port())
 }

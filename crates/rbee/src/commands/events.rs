@@ -4,7 +4,7 @@ use anyhow::Result;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use rbee_narration::printable;
-use rbee_protocol::{ErrorCode, JobRef, KeyRole, SystemEvent, SystemEventKind, WorkerRef};
+use rbee_protocol::{ErrorCode, JobRef, SystemEvent, SystemEventKind, WorkerRef};
 
 use crate::cli::Output;
 use crate::connection::Connection;
@@ -68,11 +68,7 @@ fn about(kind: &SystemEventKind) -> String {
         }
         SystemEventKind::JobsResumed { jobs } => count(*jobs, "job"),
         SystemEventKind::KeyCreated { name, role, by } => {
-            let role = match role {
-                KeyRole::User => "user",
-                KeyRole::Operator => "operator",
-            };
-            format!("{name}, {role}, by {by}")
+            format!("{name}, {}, by {by}", role.name())
         }
         SystemEventKind::KeyRevoked { name, by } => format!("{name}, by {by}"),
         SystemEventKind::Lost { from, to } => format!("events {from} to {to} are no longer kept"),

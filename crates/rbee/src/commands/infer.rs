@@ -45,10 +45,16 @@ pub(crate) async fn infer(arguments: Infer, signals: &mut Signals, printer: &mut
 }
 
 fn request(arguments: Infer, model: Option<ModelRef>, prompt: String) -> InferRequest {
-    let system = arguments.system.map(|content| Message { role: Role::System, content });
+    let (messages, prompt) = if arguments.raw {
+        (Vec::new(), Some(prompt))
+    } else {
+        let system = arguments.system.map(|content| Message { role: Role::System, content });
+        (system.into_iter().chain([Message { role: Role::User, content: prompt }]).collect(), None)
+    };
     InferRequest {
         model,
-        messages: system.into_iter().chain([Message { role: Role::User, content: prompt }]).collect(),
+        messages,
+        prompt,
         max_tokens: arguments.max_tokens,
         temperature: arguments.temperature,
         top_k: arguments.top_k,
@@ -131,8 +137,20 @@ mod tests {
             min_p: Some(0.05),
             seed: Some(7),
             stop: vec!["a".into(), "b".into()],
+            ..Default::default()
         };
         assert_eq!(request, expected);
+    }
+
+    #[test]
+    fn a_raw_prompt_is_no_message() {
+        let Command::Infer(arguments) =
+            Cli::try_parse_from(["rbee", "infer", "--raw", "Once"]).expect("a command").command
+        else {
+            panic!("it is infer")
+        };
+        let expected = InferRequest { prompt: Some("Once".into()), ..Default::default() };
+        assert_eq!(request(arguments, None, "Once".to_owned()), expected);
     }
 
     #[test]
@@ -154,7 +172,7 @@ mod tests {
     fn an_answer_that_was_cut_is_mentioned() {
         let end = |completion_tokens| End {
             finish_reason: Some(FinishReason::Length),
-            usage: Some(Usage { prompt_tokens: 1, completion_tokens }),
+            usage: Some(Usage { prompt_tokens: 1, cached_tokens: 0, completion_tokens }),
             ..End::succeeded()
         };
         let note = |tokens, max| cut_note(&end(tokens), max).expect("it was cut");

@@ -64,7 +64,7 @@ pub(crate) async fn run(command: Job, signals: &mut Signals, printer: &mut Print
 
 async fn cancel(client: &Client, job: &JobInfo, printer: &mut Printer) -> Result<u8> {
     let id = &job.job_id;
-    let had_ended = has_ended(job.state);
+    let had_ended = job.state.has_ended();
     if !had_ended {
         let told = client.cancel(id).await?;
         // The end event is what counts; whatever comes before it need not be read again.
@@ -111,7 +111,7 @@ fn told_to_stop(job: &JobInfo, printer: &mut Printer) -> Result<u8> {
 
 /// What became of a job that was to be cancelled.
 fn fate(job: &JobInfo, had_ended: bool) -> String {
-    let (id, state) = (&job.job_id, word(job.state));
+    let (id, state) = (&job.job_id, job.state.name());
     match (had_ended, job.state) {
         (true, _) => format!("{id} had already ended: {state}\n"),
         (false, JobState::Cancelled) => format!("{id} is cancelled\n"),
@@ -165,7 +165,7 @@ fn table(jobs: &[JobInfo], with_owners: bool, look: Look) -> String {
     let mut table = table.keep_whole(0);
     for job in jobs {
         let (id, operation, state) =
-            (job.job_id.to_string(), job.operation.clone(), word(job.state).to_owned());
+            (job.job_id.to_string(), job.operation.clone(), job.state.name().to_owned());
         let created = ago(now_ms, job.created_at_ms);
         let took = job.ended_at_ms.map(|ended| duration(ended.saturating_sub(job.created_at_ms)));
         let took = took.unwrap_or_default();
@@ -183,7 +183,7 @@ fn about(job: &JobInfo, look: Look) -> String {
     let facts_of_job = [
         ("job", job.job_id.to_string()),
         ("operation", job.operation.clone()),
-        ("state", word(job.state).to_owned()),
+        ("state", job.state.name().to_owned()),
         ("created", ago(now_ms, job.created_at_ms)),
         ("ended", job.ended_at_ms.map_or_else(|| "not yet".to_owned(), |ended| ago(now_ms, ended))),
         ("owner", job.principal.to_string()),
@@ -192,20 +192,6 @@ fn about(job: &JobInfo, look: Look) -> String {
         ("readers", job.readers.to_string()),
     ];
     facts(facts_of_job, look)
-}
-
-fn has_ended(state: JobState) -> bool {
-    matches!(state, JobState::Succeeded | JobState::Failed | JobState::Cancelled)
-}
-
-fn word(state: JobState) -> &'static str {
-    match state {
-        JobState::Queued => "queued",
-        JobState::Running => "running",
-        JobState::Succeeded => "succeeded",
-        JobState::Failed => "failed",
-        JobState::Cancelled => "cancelled",
-    }
 }
 
 #[cfg(test)]

@@ -50,11 +50,7 @@ fn table(keys: &[KeyInfo], look: Look) -> String {
     let now_ms = now_ms();
     let mut table = Table::new(["NAME", "ROLE", "CREATED"]).keep_whole(0);
     for key in keys {
-        let role = match key.role {
-            KeyRole::User => "user",
-            KeyRole::Operator => "operator",
-        };
-        table.row([key.name.to_string(), role.to_owned(), ago(now_ms, key.created_at_ms)]);
+        table.row([key.name.to_string(), key.role.name().to_owned(), ago(now_ms, key.created_at_ms)]);
     }
     table.render(look)
 }

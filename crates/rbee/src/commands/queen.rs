@@ -204,6 +204,10 @@ async fn logs(
     signals: &mut Signals,
     printer: &mut Printer,
 ) -> Result<u8> {
+    if printer.output() != Output::Text {
+        let hint = "leave `--output` out; `rbee events --output ndjson` tells what happens to the service";
+        return Err(Failure::new(ErrorCode::Usage, "the log is text, and has no other form", hint).into());
+    }
     let mut log = match File::open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == ErrorKind::NotFound => {

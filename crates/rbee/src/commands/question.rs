@@ -4,8 +4,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::Result;
 use rbee_protocol::{
-    Device, DeviceKind, HiveList, HiveReport, HiveState, HiveSummary, ModelInfo, ModelList, Operation,
-    QueenReport, SubmitRequest, WorkerInfo, WorkerList, WorkerState,
+    Device, DeviceKind, HiveList, HiveReport, HiveState, HiveSummary, Instructions, Loaded, ModelInfo,
+    ModelList, Operation, QueenReport, SubmitRequest, WorkerInfo, WorkerList, WorkerState,
 };
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -76,6 +76,7 @@ fn hive(report: &HiveReport, look: Look) -> String {
         ("pid", report.pid.to_string()),
         ("uptime", duration(now_ms().saturating_sub(report.started_at_ms))),
         ("memory", memory),
+        ("instructions", instructions(&report.instructions)),
     ];
     let sections = [
         title("Devices", look),
@@ -83,9 +84,18 @@ fn hive(report: &HiveReport, look: Look) -> String {
         title("Models", look),
         models(&report.models, look),
         title("Workers", look),
-        workers(&report.workers, look),
+        own_workers(&report.workers, look),
     ];
     facts(about, look) + &sections.concat()
+}
+
+fn instructions(instructions: &Instructions) -> String {
+    let Instructions { used, unused } = instructions;
+    let used = if used.is_empty() { "none in particular".to_owned() } else { used.join(" ") };
+    match unused.as_slice() {
+        [] => used,
+        unused => format!("{used}; not used: {}", unused.join(" ")),
+    }
 }
 
 fn hives(hives: &[HiveSummary], look: Look) -> String {
@@ -114,7 +124,7 @@ fn devices(devices: &[Device], look: Look) -> String {
     if devices.is_empty() {
         return "no devices\n".to_owned();
     }
-    let mut table = Table::new(["KIND", "NAME", "THREADS", "MEMORY", "FREE"]);
+    let mut table = Table::new(["KIND", "NAME", "CORES", "THREADS", "MEMORY", "FREE"]);
     for device in devices {
         let kind = match device.kind {
             DeviceKind::Cpu => "cpu",
@@ -123,6 +133,7 @@ fn devices(devices: &[Device], look: Look) -> String {
         table.row([
             kind.to_owned(),
             device.name.clone(),
+            device.cores.map(|cores| cores.to_string()).unwrap_or_default(),
             device.threads.map(|threads| threads.to_string()).unwrap_or_default(),
             bytes(device.memory_total_bytes),
             bytes(device.memory_free_bytes),
@@ -152,25 +163,62 @@ fn models(models: &[ModelInfo], look: Look) -> String {
 
 fn workers(workers: &[WorkerInfo], look: Look) -> String {
     if workers.is_empty() {
-        return "no workers: the first `rbee infer` starts one\n".to_owned();
+        return NO_WORKERS.to_owned();
     }
     let mut table = Table::new(["WORKER", "HIVE", "MODEL", "STATE", "JOBS", "PID"]);
     for worker in workers {
-        let state = match worker.state {
-            WorkerState::Loading => "loading",
-            WorkerState::Idle => "idle",
-            WorkerState::Busy => "busy",
-        };
         table.row([
             worker.worker.to_string(),
             worker.hive.to_string(),
             worker.model.clone(),
-            state.to_owned(),
-            worker.jobs.to_string(),
+            state(worker),
+            jobs(worker),
             worker.pid.to_string(),
         ]);
     }
     table.render(look)
+}
+
+/// The workers of one hive, with what only that knows of them.
+fn own_workers(workers: &[WorkerInfo], look: Look) -> String {
+    if workers.is_empty() {
+        return NO_WORKERS.to_owned();
+    }
+    let mut table = Table::new(["WORKER", "MODEL", "STATE", "JOBS", "CONTEXT", "THREADS", "PROGRESS", "PID"]);
+    for worker in workers {
+        let loaded = |fact: fn(&Loaded) -> u32| worker.loaded.as_ref().map(fact);
+        let loaded = |fact| loaded(fact).map(|fact| fact.to_string()).unwrap_or_default();
+        table.row([
+            worker.worker.to_string(),
+            worker.model.clone(),
+            state(worker),
+            jobs(worker),
+            loaded(|loaded| loaded.context_length),
+            loaded(|loaded| loaded.threads),
+            worker.progress_at_ms.map(|at_ms| ago(now_ms(), at_ms)).unwrap_or_default(),
+            worker.pid.to_string(),
+        ]);
+    }
+    table.render(look)
+}
+
+const NO_WORKERS: &str = "no workers: the first `rbee infer` starts one\n";
+
+fn state(worker: &WorkerInfo) -> String {
+    let state = match worker.state {
+        WorkerState::Loading => "loading",
+        WorkerState::Idle => "idle",
+        WorkerState::Busy => "busy",
+    };
+    state.to_owned()
+}
+
+/// How many jobs it has, of how many it answers at once.
+fn jobs(worker: &WorkerInfo) -> String {
+    match worker.loaded {
+        Some(loaded) => format!("{}/{}", worker.jobs, loaded.slots),
+        None => worker.jobs.to_string(),
+    }
 }
 
 #[cfg(test)]
@@ -186,7 +234,8 @@ mod tests {
             "hive": "local", "host": "box", "version": "0.1.0", "pid": 7,
             "started_at_ms": now_ms() - 180_500,
             "memory_total_bytes": 16_u64 << 30, "memory_available_bytes": 8_u64 << 30,
-            "devices": [{"kind": "cpu", "name": "A fast\u{1b} processor", "threads": 8,
+            "instructions": {"used": ["avx", "avx2"], "unused": ["avx512f"]},
+            "devices": [{"kind": "cpu", "name": "A fast\u{1b} processor", "threads": 8, "cores": 4,
                 "memory_total_bytes": 16_u64 << 30, "memory_free_bytes": 8_u64 << 30}],
             "models": [{"model": "tiny", "hive": "local", "size_bytes": 100 << 20, "downloaded": false, "default": true}],
             "workers": [],
@@ -197,16 +246,17 @@ mod tests {
     fn a_hives_status_is_facts_and_tables() {
         assert_eq!(
             page("hive_status", &hive_status(), PIPE),
-            "hive     local\n\
-             host     box\n\
-             version  0.1.0\n\
-             pid      7\n\
-             uptime   3 min\n\
-             memory   8.0 GiB free of 16.0 GiB\n\
+            "hive          local\n\
+             host          box\n\
+             version       0.1.0\n\
+             pid           7\n\
+             uptime        3 min\n\
+             memory        8.0 GiB free of 16.0 GiB\n\
+             instructions  avx avx2; not used: avx512f\n\
              \n\
              Devices\n\
-             KIND  NAME                    THREADS  MEMORY    FREE\n\
-             cpu   A fast\\u{1b} processor  8        16.0 GiB  8.0 GiB\n\
+             KIND  NAME                    CORES  THREADS  MEMORY    FREE\n\
+             cpu   A fast\\u{1b} processor  4      8        16.0 GiB  8.0 GiB\n\
              \n\
              Models\n\
              MODEL  HIVE   SIZE       STATE                 PATH\n\
@@ -215,6 +265,23 @@ mod tests {
              Workers\n\
              no workers: the first `rbee infer` starts one\n"
         );
+    }
+
+    #[test]
+    fn a_hives_workers_come_with_what_is_loaded_and_when_they_made_progress() {
+        let mut report = hive_status();
+        report["workers"] = json!([
+            {"worker": "worker-1", "hive": "local", "model": "tiny", "state": "busy", "pid": 9, "jobs": 3,
+                "loaded": {"slots": 4, "context_length": 8192, "threads": 2}, "progress_at_ms": now_ms() - 5_500},
+            {"worker": "worker-2", "hive": "local", "model": "big", "state": "loading", "pid": 10, "jobs": 1},
+        ]);
+        let text = page("hive_status", &report, PIPE);
+        let workers = "WORKER    MODEL  STATE    JOBS  CONTEXT  THREADS  PROGRESS  PID\n\
+            worker-1  tiny   busy     3/4   8192     2        5 s ago   9\n\
+            worker-2  big    loading  1                                 10\n";
+        assert!(text.ends_with(workers), "{text}");
+        let text = page("hive_status", &report, Look { width: Some(72), bold: false });
+        assert!(text.lines().all(|line| line.chars().count() <= 72), "{text}");
     }
 
     #[test]

@@ -119,6 +119,17 @@ fn workers_end_with_their_hive_and_the_queen_starts_another() {
     assert_ne!(start(&home).hive, hive);
 }
 
+#[cfg(target_os = "linux")]
+#[test]
+fn a_worker_that_is_stopped_ends_with_its_hive_all_the_same() {
+    for home in [Home::scripted(), Home::with_model()] {
+        let pids = start(&home);
+        kill_process(pids.worker, Signal::STOP).expect("the worker runs");
+        kill_process(pids.hive, Signal::KILL).expect("the hive runs");
+        wait_for_end(pids.worker);
+    }
+}
+
 #[test]
 fn a_job_that_comes_when_its_hive_has_just_died_gets_the_next_one() {
     let home = Home::scripted();
@@ -154,6 +165,8 @@ fn the_queen_tells_of_itself_in_its_log_and_in_no_jobs_stream() {
     let logs = home.run(["queen", "logs"]);
     assert!(logs.stdout.contains("[queen     ] ready          : Queen ready on http://"), "{}", logs.stdout);
     assert!(logs.stdout.contains("hive_ready"), "{}", logs.stdout);
+    let refused = home.run(["queen", "logs", "--output", "json"]);
+    assert!(refused.code == Some(2) && refused.stderr.contains("hint: "), "{}", refused.stderr);
 }
 
 #[test]
@@ -264,6 +277,11 @@ fn settings_that_make_no_sense_are_named() {
         ("RBEE_THREADS", "0", "threads"),
         ("RBEE_CONTEXT_LENGTH", "0", "context_length"),
         ("RBEE_WORKER_PROGRAM", "relative/worker", "absolute"),
+        ("RBEE_SLOTS", "0", "worker.slots"),
+        ("RBEE_SLOTS", "many", "RBEE_SLOTS"),
+        ("RBEE_WATCHDOG_S", "-1", "or 0 for no watchdog"),
+        ("RBEE_WATCHDOG_S", "NaN", "worker.watchdog_s"),
+        ("RBEE_WAITING_JOBS", "0", "queen.waiting_jobs"),
     ] {
         let mut home = Home::empty();
         home.set(name, value);

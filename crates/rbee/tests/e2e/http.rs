@@ -149,6 +149,7 @@ fn what_a_queen_must_not_answer_creates_nothing() {
         r#"{"operation":"infer","messages":"a secret"}"#,
         r#"{"operation":"infer","messages":[{"role":"user","content":"x"}],"temperature":1e39}"#,
         r#"{"operation":"status","origin":"job-00000000000000000000000000000000"}"#,
+        r#"{"operation":"infer","messages":[{"role":"user","content":"x"}],"scope":"somebody-else"}"#,
     ] {
         let (status, answer) = home.request("POST", "/v1/jobs", body);
         assert_eq!(status, 400, "{answer}");

@@ -2,6 +2,7 @@ use std::fs;
 use std::io::Read;
 
 use rustix::process::{Signal, kill_process};
+use serde_json::Value;
 
 use crate::support::{Home, MODEL, is_progress, is_token, model_file, text};
 
@@ -59,9 +60,13 @@ fn the_prompt_is_made_of_the_arguments_and_of_stdin() {
     let ran = home.run_with_stdin(b"not this", ["infer", "--no-stdin", "only this"]);
     assert_eq!(ran.stdout, "only this");
     let ran = home.run(["infer", "echo", "--system", "Be brief."]);
-    let messages: serde_json::Value = serde_json::from_str(&ran.stdout).expect("the echo is JSON");
+    let messages: Value = serde_json::from_str(&ran.stdout).expect("the echo is JSON");
     assert_eq!(messages[0]["content"], "Be brief.");
     assert_eq!(messages[1]["content"], "echo");
+    let ran = home.run(["infer", "--raw", "Once upon"]);
+    assert_eq!(ran.stdout, "Once upon");
+    let ran = home.run(["infer", "--raw", "echo"]);
+    assert_eq!(ran.stdout, "[]", "a raw prompt is no message");
 }
 
 #[test]
@@ -230,4 +235,29 @@ fn a_model_is_taken_by_its_path_and_by_its_name() {
     fs::write(&copy, "no model at all").expect("room for a small file");
     let replaced = home.run(["infer", "-m", copy.to_str().expect("a plain path"), "hello"]);
     assert_eq!((replaced.code, replaced.stdout.as_str()), (Some(65), ""), "{}", replaced.stderr);
+}
+
+/// How many tokens of the same prompt are not read again when it is asked with `key`.
+fn cached_tokens(home: &Home, key: &str) -> u64 {
+    let body = r#"{"operation":"infer","max_tokens":1,"temperature":0,"messages":[{"role":"user",
+        "content":"The password is heliotrope. Please repeat what the password is."}]}"#;
+    let (status, answer) = home.request_with(key, "POST", "/v1/jobs", body);
+    assert_eq!(status, 201, "{answer}");
+    let answer: Value = serde_json::from_str(&answer).expect("JSON");
+    let stream = answer["sse_url"].as_str().expect("a path");
+    let (_, events) = home.request_with(key, "GET", stream, "");
+    let end = events.lines().filter_map(|line| line.strip_prefix("data: ")).rev().nth(1);
+    let end: Value = serde_json::from_str(end.expect("an end before `[DONE]`")).expect("JSON");
+    end["usage"]["cached_tokens"].as_u64().unwrap_or_else(|| panic!("{end}"))
+}
+
+#[test]
+fn what_was_read_for_a_key_is_read_again_for_every_other() {
+    let home = Home::with_model();
+    let (ada, bob) = (home.new_key("ada"), home.new_key("bob"));
+    assert_eq!(cached_tokens(&home, &ada), 0);
+    assert_eq!(cached_tokens(&home, &bob), 0);
+    assert!(cached_tokens(&home, &ada) > 20);
+    assert_eq!(cached_tokens(&home, &home.key()), 0);
+    assert!(cached_tokens(&home, &bob) > 20);
 }

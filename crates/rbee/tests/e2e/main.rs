@@ -9,6 +9,7 @@ mod keys;
 mod openapi;
 mod protocol;
 mod questions;
+mod queue;
 mod schema;
 mod signals;
 mod support;

@@ -10,9 +10,9 @@ macro_rules! assert_shown {
             (r"\d+\.\d [GM]iB", "[size]"),
             (r"http://127\.0\.0\.1:\d+", "[url]"),
             (r"(host +)\S+", "$1[host]"),
-            (r"((?:pid|version|uptime) +)\S.*", "$1[fact]"),
+            (r"((?:pid|version|uptime|instructions) +)\S.*", "$1[fact]"),
             (r"(?m)^cpu .*$", "cpu  [processor]"),
-            (r"(idle|busy) +(\d+) +\d+", "$1  $2  [pid]"),
+            (r"(idle|busy) +(\d+)/\d+ +\d+", "$1  $2/[slots]  [pid]"),
             (r"/\S+\.gguf", "[path]"),
             (r" +\n", "\n"),
             (r" {2,}", "  "),
@@ -32,9 +32,10 @@ fn hive_status_shows_devices_memory_models_and_workers() {
     pid  [fact]
     uptime  [fact]
     memory  [size] free of [size]
+    instructions  [fact]
 
     Devices
-    KIND  NAME  THREADS  MEMORY  FREE
+    KIND  NAME  CORES  THREADS  MEMORY  FREE
     cpu  [processor]
 
     Models
@@ -68,7 +69,7 @@ fn lists_are_tables_and_json() {
     assert_eq!(home.run(["infer", "hello", "--max-tokens", "1"]).code, Some(0));
     assert_shown!(home, ["worker", "list"], @r"
     WORKER  HIVE  MODEL  STATE  JOBS  PID
-    worker-1  local  SmolLM2-135M-Instruct.Q4_1  idle  0  [pid]
+    worker-1  local  SmolLM2-135M-Instruct.Q4_1  idle  0/[slots]  [pid]
     ");
     assert_eq!(home.ask(&["model", "list"])["models"][0]["default"], true);
     assert_eq!(home.ask(&["status"])["hives"][0]["state"], "ready");

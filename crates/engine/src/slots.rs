@@ -1,0 +1,714 @@
+//! The slots: several requests in one context, brought further together.
+//!
+//! A slot's sequence holds the computed values of its tokens, one cell for each. A request whose
+//! tokens lack but the last one decodes; any other reads, whether its prompt is new or the slot had
+//! to give its cells away in between. An idle slot keeps its cells for the next request of its scope
+//! until they are needed.
+
+use std::time::Instant;
+
+use llama_cpp_2::context::session::LlamaStateSeqFlags;
+use llama_cpp_2::token::LlamaToken;
+
+use crate::engine::{Engine, Prompt};
+use crate::error::EngineError;
+use crate::lookup::Lookup;
+use crate::request::{FinishReason, GenerateEvent, Generated};
+use crate::sampling::{self, Sampler};
+use crate::saved::common_prefix;
+use crate::text::{Flow, TextStream};
+use crate::turns::Waiting;
+
+/// The most that is drafted in one step, for all slots. A batch of one token and these is where
+/// decoding gains most from batches on small machines.
+pub(crate) const DRAFT_TOKENS_MAX: usize = 15;
+
+/// A request is begun beside others when so many tokens of its answer will fit, too.
+const ANSWER_ROOM: usize = 64;
+
+/// Shorter beginnings than this are neither waited for nor saved: computing them is as quick.
+const WORTH_TOKENS: usize = 16;
+
+/// So many tokens idle slots may keep in the context while others work: each step passes over them.
+const IDLE_TOKENS_MAX: usize = 512;
+
+/// One request in its slot. Each request has another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct SlotId(u64);
+
+/// What became of a prompt that was to begin.
+#[derive(Debug)]
+pub enum Begin {
+    /// It has this slot.
+    Begun(SlotId),
+    /// All slots are taken, or what they hold leaves no room for this prompt. It can be begun when
+    /// another has ended.
+    Full(Prompt),
+}
+
+/// The end of a request, whose slot is free again.
+#[derive(Debug)]
+pub struct Ended {
+    /// The slot that it had.
+    pub slot: SlotId,
+    /// Its account, or why it failed.
+    pub outcome: Result<Generated, EngineError>,
+}
+
+/// A sequence in the context, and the request that it serves, if any.
+#[derive(Default)]
+pub(crate) struct Slot {
+    scope: Option<String>,
+    tokens: Vec<LlamaToken>,
+    /// The cells of the tokens that are computed: of all, or of the first ones.
+    cells: Vec<u32>,
+    /// When the last request had it; rises.
+    used: u64,
+    answer: Option<Answer>,
+}
+
+/// The state of a request in its slot.
+struct Answer {
+    id: SlotId,
+    prompt_tokens: usize,
+    cached_tokens: usize,
+    /// The most tokens to generate.
+    limit: u32,
+    completion_tokens: u32,
+    sampler: Sampler,
+    text: TextStream,
+    lookup: Lookup<LlamaToken>,
+    seed: u64,
+    /// Tokens that were read for it.
+    read: u64,
+    /// It had to give its cells away, and reads again when there is room.
+    paused: bool,
+    began: Instant,
+    /// When its prompt had been read.
+    prefilled: Option<Instant>,
+}
+
+/// What one slot has in a decode call.
+#[derive(Debug, Clone)]
+struct Part {
+    slot: usize,
+    /// How many of the slot's tokens are computed before.
+    from: usize,
+    /// How many more are computed.
+    count: usize,
+    /// What may follow them, if all of the slot's tokens are among them.
+    draft: Vec<LlamaToken>,
+}
+
+impl Engine {
+    /// Gives a prompt a slot, if one is free and has room for it. Nothing is computed.
+    ///
+    /// # Errors
+    /// [`EngineError::Internal`] when the system has no random number for the seed.
+    pub fn begin(&mut self, prompt: Prompt) -> Result<Begin, EngineError> {
+        let seed = sampling::seed(prompt.sampling.seed)?;
+        let Some(index) = self.slot_for(&prompt) else { return Ok(Begin::Full(prompt)) };
+        self.next_order += 1;
+        let id = SlotId(self.next_order);
+        let cached_tokens = self.recall(index, &prompt);
+        let room = self.info().context_length - prompt.token_count();
+        let slot = &mut self.slots[index];
+        slot.used = self.next_order;
+        slot.answer = Some(Answer {
+            id,
+            prompt_tokens: prompt.tokens.len(),
+            cached_tokens,
+            limit: prompt.max_tokens.map_or(room, |most| most.min(room)),
+            completion_tokens: 0,
+            sampler: Sampler::new(&prompt.sampling, seed),
+            text: TextStream::new(prompt.stop),
+            lookup: Lookup::new(),
+            seed,
+            read: 0,
+            paused: false,
+            began: Instant::now(),
+            prefilled: None,
+        });
+        slot.scope = prompt.scope;
+        slot.tokens = prompt.tokens;
+        Ok(Begin::Begun(id))
+    }
+
+    /// Brings all begun requests further with one decode call, if there is anything to decode, and
+    /// returns those that ended.
+    ///
+    /// `cancelled` is asked for each request before the call, after it, and before each token. Text
+    /// that was held back comes even for those. A request that fails does so alone.
+    pub fn step(
+        &mut self,
+        cancelled: &dyn Fn(SlotId) -> bool,
+        on_event: &mut dyn FnMut(SlotId, GenerateEvent<'_>),
+    ) -> Vec<Ended> {
+        let mut ended = Vec::new();
+        for index in 0..self.slots.len() {
+            let answer = self.slots[index].answer.as_ref();
+            if answer.is_some_and(|answer| cancelled(answer.id)) {
+                ended.push(self.end(index, FinishReason::Cancelled, on_event));
+            }
+        }
+        let blocked = self.adopt_prefixes();
+        let parts = self.parts(&blocked);
+        if parts.is_empty() {
+            return ended;
+        }
+        let began = Instant::now();
+        let computed = self.compute(&parts);
+        self.pace.measured(began.elapsed().as_secs_f64() * 1e3, parts.iter().map(Part::len).sum());
+        match computed {
+            Ok(()) => self.take_results(&parts, cancelled, on_event, &mut ended),
+            Err(error) => self.compute_one_by_one(&parts, error, cancelled, on_event, &mut ended),
+        }
+        ended
+    }
+
+    /// How many requests have a slot.
+    pub fn busy(&self) -> usize {
+        self.slots.iter().filter(|slot| slot.answer.is_some()).count()
+    }
+
+    /// Saves what idle slots hold, so that the context is small for what comes next. To be called
+    /// when there is nothing else to do.
+    pub fn rest(&mut self) {
+        while self.evict_idle() {}
+    }
+
+    /// The slot that a prompt gets: one that holds its beginning, an empty one, or the one that was
+    /// not used for longest.
+    fn slot_for(&self, prompt: &Prompt) -> Option<usize> {
+        let running = self.running().count();
+        if running > 0 {
+            let paused = self.running().any(|(_, answer)| answer.paused);
+            let idle = self.slots.iter().filter(|slot| slot.answer.is_none());
+            let idle: usize = idle.map(|slot| self.cells.owned_alone(&slot.cells)).sum();
+            let unread = self.running().map(|(index, _)| self.slots[index].unread());
+            let shared = self.running().map(|(index, _)| {
+                let of_scope = self.can_share(index, prompt.scope.as_deref());
+                if of_scope { common_prefix(&self.slots[index].tokens, &prompt.tokens) } else { 0 }
+            });
+            let needed = prompt.tokens.len() - shared.max().unwrap_or(0) + ANSWER_ROOM;
+            if paused || needed + unread.sum::<usize>() > self.cells.free() + idle {
+                return None;
+            }
+        }
+        let free = (0..self.slots.len()).filter(|&index| self.slots[index].answer.is_none());
+        free.max_by_key(|&index| {
+            let slot = &self.slots[index];
+            let common = self.reusable(index, prompt.scope.as_deref(), &prompt.tokens);
+            let continued = if common * 2 > slot.cells.len() { common } else { 0 };
+            (continued, slot.cells.is_empty(), std::cmp::Reverse(slot.used))
+        })
+    }
+
+    /// Keeps of a free slot what the prompt begins with, or fetches it from what was saved. Returns
+    /// how many tokens that is.
+    fn recall(&mut self, index: usize, prompt: &Prompt) -> usize {
+        let scope = prompt.scope.as_deref();
+        let mut common = self.reusable(index, scope, &prompt.tokens);
+        if common * 2 <= self.slots[index].cells.len() {
+            self.save(index);
+            common = 0;
+        }
+        self.cut(index, common);
+        let elsewhere = (0..self.slots.len()).map(|other| self.reusable(other, scope, &prompt.tokens));
+        let known = elsewhere.max().unwrap_or(0);
+        if let Some(scope) = scope {
+            self.fetch(index, scope, &prompt.tokens, known);
+        }
+        self.slots[index].cells.len()
+    }
+
+    /// Puts into a slot what was saved of the beginning of `tokens`, if it is much more than `known`.
+    fn fetch(&mut self, index: usize, scope: &str, tokens: &[LlamaToken], known: usize) {
+        let Some((saved, state)) = self.saved.find(scope, tokens, known + WORTH_TOKENS) else { return };
+        if saved.len() > self.cells.free() {
+            return;
+        }
+        let common = common_prefix(saved, &tokens[..tokens.len() - 1]);
+        let slot = &mut self.slots[index];
+        self.cells.cut(&mut slot.cells, 0);
+        // What cannot be fetched is computed.
+        let fetched = self.context.state_seq_set(state, index as i32).is_ok();
+        if fetched {
+            self.cells.take(saved.len(), &mut slot.cells);
+        }
+        if slot.answer.is_none() {
+            slot.tokens = saved.to_vec();
+        }
+        self.cut(index, if fetched { common } else { 0 });
+    }
+
+    /// Has requests that still read go on from what other slots of their scope have computed since.
+    /// Returns which slots had better wait, because another is about to compute what they need.
+    fn adopt_prefixes(&mut self) -> Vec<usize> {
+        let mut blocked = Vec::new();
+        for index in 0..self.slots.len() {
+            let slot = &self.slots[index];
+            let Some(answer) = slot.answer.as_ref().filter(|answer| answer.prefilled.is_none()) else {
+                continue;
+            };
+            let (order, scope, have) = (answer.id.0, slot.scope.as_deref(), slot.cells.len());
+            let others = (0..self.slots.len()).filter(|&other| other != index);
+            let computed = others.clone().map(|other| (self.reusable(other, scope, &slot.tokens), other));
+            let (common, source) = computed.max().unwrap_or((0, index));
+            let to_come = others.filter(|&other| {
+                let earlier = self.slots[other].answer.as_ref();
+                earlier.is_some_and(|earlier| earlier.id.0 < order && earlier.prefilled.is_none())
+                    && self.can_share(other, scope)
+            });
+            let to_come = to_come.map(|other| common_prefix(&self.slots[other].tokens, &slot.tokens));
+            if to_come.max().unwrap_or(0) >= common.max(have) + WORTH_TOKENS {
+                blocked.push(index);
+            }
+            if common > have {
+                self.copy(source, index, have, common);
+            }
+        }
+        blocked
+    }
+
+    fn copy(&mut self, source: usize, index: usize, from: usize, to: usize) {
+        let range = (Some(from as u32), Some(to as u32));
+        let copied = self.context.copy_kv_cache_seq(source as i32, index as i32, range.0, range.1);
+        copied.expect("positions are far below 2^31");
+        let shared = self.slots[source].cells[from..to].to_vec();
+        let slot = &mut self.slots[index];
+        self.cells.share(&shared, &mut slot.cells);
+        if let Some(answer) = &mut slot.answer {
+            answer.cached_tokens += to - from;
+        }
+    }
+
+    /// How many of `tokens`, but the last, a slot holds computed and may share with `scope`.
+    fn reusable(&self, index: usize, scope: Option<&str>, tokens: &[LlamaToken]) -> usize {
+        let slot = &self.slots[index];
+        // Of a model with a sliding window, llama.cpp may have let go of what is outside it.
+        if !self.can_share(index, scope) || self.context.kv_cache_seq_pos_min(index as i32) != 0 {
+            return 0;
+        }
+        common_prefix(&slot.tokens[..slot.cells.len()], &tokens[..tokens.len() - 1])
+    }
+
+    /// Whether a request of `scope` may use what a slot holds.
+    fn can_share(&self, index: usize, scope: Option<&str>) -> bool {
+        self.can_cut && scope.is_some() && self.slots[index].scope.as_deref() == scope
+    }
+
+    fn running(&self) -> impl Iterator<Item = (usize, &Answer)> + Clone {
+        let slots = self.slots.iter().enumerate();
+        slots.filter_map(|(index, slot)| slot.answer.as_ref().map(|answer| (index, answer)))
+    }
+
+    fn decoding(&self) -> Vec<usize> {
+        let running = self.running().filter(|(_, answer)| !answer.paused && answer.prefilled.is_some());
+        running.map(|(index, _)| index).filter(|&index| self.slots[index].unread() == 1).collect()
+    }
+
+    /// What is computed next: a token for each stream, drafts where they pay, and as much of the
+    /// prompts as the time for a step allows.
+    fn parts(&mut self, blocked: &[usize]) -> Vec<Part> {
+        self.resume();
+        while self.cells.free() < self.decoding().len() && (self.evict_idle() || self.pause_youngest()) {}
+        let decoding = self.decoding();
+        let unread: usize = self.reading(blocked).iter().map(|&index| self.slots[index].unread()).sum();
+        let wanted = self.pace.prefill_tokens(decoding.len()).min(unread);
+        while self.cells.free() < decoding.len() + wanted && self.evict_idle() {}
+        while decoding.is_empty() && wanted > 0 && self.cells.free() == 0 && self.pause_youngest() {}
+
+        let mut left = wanted.min(self.cells.free() - decoding.len());
+        let mut room = self.cells.free() - decoding.len() - left;
+        let most = draft_tokens(decoding.len());
+        let mut parts = Vec::new();
+        for index in decoding {
+            let draft = self.draft(index, most.min(room));
+            room -= draft.len();
+            parts.push(Part { slot: index, from: self.slots[index].cells.len(), count: 1, draft });
+        }
+        let reading = self.reading(blocked);
+        let mut waiting: Vec<Waiting<'_>> = Vec::with_capacity(reading.len());
+        for index in reading {
+            let slot = &self.slots[index];
+            let answer = slot.answer.as_ref().expect("only requests read");
+            let (order, scope, read) = (answer.id.0, slot.scope.as_deref(), answer.read);
+            waiting.push(Waiting { slot: index, order, scope, read });
+        }
+        self.turns.order(&mut waiting);
+        for waiting in waiting {
+            let slot = &self.slots[waiting.slot];
+            let count = slot.unread().min(left);
+            if count > 0 {
+                left -= count;
+                self.turns.count(waiting.scope, count);
+                parts.push(Part { slot: waiting.slot, from: slot.cells.len(), count, draft: Vec::new() });
+            }
+        }
+        parts
+    }
+
+    /// The slots that read.
+    fn reading(&self, blocked: &[usize]) -> Vec<usize> {
+        let running = self.running().filter(|(_, answer)| !answer.paused);
+        let reading =
+            running.filter(|&(index, answer)| answer.prefilled.is_none() || self.slots[index].unread() > 1);
+        reading.map(|(index, _)| index).filter(|index| !blocked.contains(index)).collect()
+    }
+
+    fn draft(&mut self, index: usize, most: usize) -> Vec<LlamaToken> {
+        let slot = &mut self.slots[index];
+        let Some(answer) = slot.answer.as_mut().filter(|_| self.can_cut) else { return Vec::new() };
+        // The last token that may come is sampled and needs no place in the batch.
+        let useful = (answer.limit - answer.completion_tokens).saturating_sub(1) as usize;
+        answer.lookup.draft(&slot.tokens, most.min(useful))
+    }
+
+    /// Decodes the parts. When that fails, all slots are as they were.
+    fn compute(&mut self, parts: &[Part]) -> Result<(), EngineError> {
+        self.batch.clear();
+        for part in parts {
+            let slot = &mut self.slots[part.slot];
+            self.cells.take(part.len(), &mut slot.cells);
+            let known = &slot.tokens[part.from..part.from + part.count];
+            // Every token from the last known one on is sampled behind.
+            let first_sampled = slot.tokens.len() - 1;
+            for (position, &token) in (part.from..).zip(known.iter().chain(&part.draft)) {
+                let sequence = [part.slot as i32];
+                let added = self.batch.add(token, position as i32, &sequence, position >= first_sampled);
+                added.expect("the batch has room for a chunk, all slots and the drafts");
+            }
+        }
+        self.context.decode(&mut self.batch).map_err(|error| {
+            let error = self.llama.internal(error);
+            for part in parts {
+                self.cut(part.slot, part.from);
+            }
+            error
+        })
+    }
+
+    /// Decodes the parts of a call that failed again, each alone, to find whose fault it was.
+    fn compute_one_by_one(
+        &mut self,
+        parts: &[Part],
+        mut error: EngineError,
+        cancelled: &dyn Fn(SlotId) -> bool,
+        on_event: &mut dyn FnMut(SlotId, GenerateEvent<'_>),
+        ended: &mut Vec<Ended>,
+    ) {
+        for part in parts {
+            let as_it_was = self.slots[part.slot].cells.len() == part.from;
+            let alone = std::slice::from_ref(part);
+            match if parts.len() > 1 && as_it_was { self.compute(alone) } else { Err(error) } {
+                Ok(()) => {
+                    self.take_results(alone, cancelled, on_event, ended);
+                    error =
+                        EngineError::Internal { reason: "decoding together with others failed".to_owned() };
+                }
+                Err(own) => {
+                    error = EngineError::Internal { reason: own.to_string() };
+                    ended.extend(self.fail(part.slot, own));
+                }
+            }
+        }
+    }
+
+    /// Samples what follows each part, as far as the drafts were right.
+    fn take_results(
+        &mut self,
+        parts: &[Part],
+        cancelled: &dyn Fn(SlotId) -> bool,
+        on_event: &mut dyn FnMut(SlotId, GenerateEvent<'_>),
+        ended: &mut Vec<Ended>,
+    ) {
+        let mut row = 0;
+        for part in parts {
+            let last = row + part.count - 1;
+            row += part.len();
+            let slot = &mut self.slots[part.slot];
+            let Some(answer) = &mut slot.answer else { continue };
+            let whole = part.from + part.count == slot.tokens.len();
+            if answer.prefilled.is_none() {
+                answer.read += part.count as u64;
+                let (done, total) = (slot.cells.len() as u32, answer.prompt_tokens as u32);
+                on_event(answer.id, GenerateEvent::Prefill { done, total });
+                if whole {
+                    answer.prefilled = Some(Instant::now());
+                }
+            }
+            if !whole {
+                continue;
+            }
+            if let Some(result) = self.sample(part, last as i32, cancelled, on_event) {
+                ended.extend(match result {
+                    Ok(reason) => Some(self.end(part.slot, reason, on_event)),
+                    Err(error) => self.fail(part.slot, error),
+                });
+            }
+        }
+    }
+
+    /// Samples at `row` of the batch and, while the draft is right, at those after it. Returns how
+    /// the request ends, if it does.
+    fn sample(
+        &mut self,
+        part: &Part,
+        row: i32,
+        cancelled: &dyn Fn(SlotId) -> bool,
+        on_event: &mut dyn FnMut(SlotId, GenerateEvent<'_>),
+    ) -> Option<Result<FinishReason, EngineError>> {
+        let slot = &mut self.slots[part.slot];
+        let answer = slot.answer.as_mut()?;
+        let vocab = self.model.vocab();
+        let (mut right, before) = (0, answer.completion_tokens);
+        let end = loop {
+            if cancelled(answer.id) {
+                break Some(Ok(FinishReason::Cancelled));
+            }
+            let logits = self.context.get_logits_ith(row + right as i32);
+            let Ok(token) = answer.sampler.sample(logits) else {
+                break Some(Err(EngineError::Internal {
+                    reason: "the model computes values that are not numbers; its file is probably damaged"
+                        .to_owned(),
+                }));
+            };
+            if vocab.is_eog(token) {
+                break Some(Ok(FinishReason::Stop));
+            }
+            answer.completion_tokens += 1;
+            slot.tokens.push(token);
+            let bytes = vocab.token_to_piece(token, false, None);
+            let id = answer.id;
+            let mut emit = |text: &str| on_event(id, GenerateEvent::Token { text });
+            if answer.text.push(&bytes, &mut emit) == Flow::Stop {
+                break Some(Ok(FinishReason::Stop));
+            }
+            if answer.completion_tokens == answer.limit {
+                break Some(Ok(FinishReason::Length));
+            }
+            if part.draft.get(right) != Some(&token) {
+                break None;
+            }
+            right += 1;
+        };
+        answer.lookup.generated((answer.completion_tokens - before) as usize);
+        answer.lookup.verified(part.draft.len(), right);
+        if right < part.draft.len() {
+            self.cut(part.slot, part.from + part.count + right);
+        }
+        end
+    }
+
+    fn end(
+        &mut self,
+        index: usize,
+        finish_reason: FinishReason,
+        on_event: &mut dyn FnMut(SlotId, GenerateEvent<'_>),
+    ) -> Ended {
+        let slot = &mut self.slots[index];
+        let answer = slot.answer.take().expect("only a request ends");
+        answer.text.finish(&mut |text| on_event(answer.id, GenerateEvent::Token { text }));
+        let ms = |from: Instant, to: Instant| to.duration_since(from).as_secs_f64() * 1e3;
+        let now = Instant::now();
+        let prefilled = answer.prefilled.unwrap_or(now);
+        let generated = Generated {
+            finish_reason,
+            prompt_tokens: answer.prompt_tokens as u32,
+            cached_tokens: answer.cached_tokens as u32,
+            completion_tokens: answer.completion_tokens,
+            seed: answer.seed,
+            prefill_ms: ms(answer.began, prefilled),
+            decode_ms: ms(prefilled, now),
+        };
+        self.let_go(index);
+        Ended { slot: answer.id, outcome: Ok(generated) }
+    }
+
+    /// Ends a request that failed. What it computed is not to be trusted.
+    fn fail(&mut self, index: usize, error: EngineError) -> Option<Ended> {
+        let answer = self.slots[index].answer.take()?;
+        self.cut(index, 0);
+        Some(Ended { slot: answer.id, outcome: Err(error) })
+    }
+
+    /// Keeps what a slot holds for later requests, as far as there is a use and room for it.
+    fn let_go(&mut self, index: usize) {
+        let computed = self.slots[index].cells.len();
+        let useful = self.can_cut && self.slots[index].scope.is_some();
+        self.cut(index, if useful { computed } else { 0 });
+        loop {
+            let idle = self.slots.iter().filter(|slot| slot.answer.is_none());
+            let kept: usize = idle.map(|slot| self.cells.owned_alone(&slot.cells)).sum();
+            // With nothing else to do, `rest` takes care of it at leisure.
+            if self.busy() == 0 || kept <= IDLE_TOKENS_MAX || !self.evict_idle() {
+                return;
+            }
+        }
+    }
+
+    /// Saves and empties the idle slot that was not used for longest, if there is one with anything
+    /// in it.
+    fn evict_idle(&mut self) -> bool {
+        let idle = self.slots.iter().enumerate().filter(|(_, slot)| slot.answer.is_none());
+        let oldest = idle.filter(|(_, slot)| !slot.cells.is_empty()).min_by_key(|(_, slot)| slot.used);
+        let Some((index, _)) = oldest else { return false };
+        self.save(index);
+        self.cut(index, 0);
+        true
+    }
+
+    /// Takes the cells of the request that came last, if it is not the only one. It reads its tokens
+    /// again when there is room.
+    fn pause_youngest(&mut self) -> bool {
+        let holding =
+            self.running().filter(|&(index, answer)| !answer.paused && !self.slots[index].cells.is_empty());
+        let mut holding: Vec<(u64, usize)> = holding.map(|(index, answer)| (answer.id.0, index)).collect();
+        holding.sort_unstable();
+        let Some(&(_, youngest)) = holding.get(1..).and_then(<[_]>::last) else { return false };
+        self.save(youngest);
+        self.cut_cells(youngest, 0);
+        if let Some(answer) = &mut self.slots[youngest].answer {
+            answer.paused = true;
+        }
+        true
+    }
+
+    /// Lets paused requests go on, those that came first first, as far as there is room.
+    fn resume(&mut self) {
+        let mut paused: Vec<(u64, usize)> = self
+            .running()
+            .filter(|(_, answer)| answer.paused)
+            .map(|(index, answer)| (answer.id.0, index))
+            .collect();
+        paused.sort_unstable();
+        for (order, index) in paused {
+            let others = self.running().filter(|(_, answer)| !answer.paused);
+            // Who came first never waits for those who came later to begin.
+            let first = others.clone().all(|(_, answer)| answer.id.0 > order);
+            let held: usize = others.map(|(other, _)| self.slots[other].cells.len()).sum();
+            let needed = self.slots[index].tokens.len() + ANSWER_ROOM;
+            while self.cells.free() < needed && self.evict_idle() {}
+            let unread = self.reading(&[]).into_iter().map(|other| self.slots[other].unread());
+            let unread: usize = if first { 0 } else { unread.sum() };
+            if self.cells.free() < needed + unread && !(first && held == 0) {
+                return;
+            }
+            if let Some(answer) = &mut self.slots[index].answer {
+                answer.paused = false;
+            }
+            let (scope, tokens) = (self.slots[index].scope.clone(), self.slots[index].tokens.clone());
+            if let Some(scope) = scope {
+                self.fetch(index, &scope, &tokens, 0);
+            }
+        }
+    }
+
+    /// Saves what a slot has computed, if somebody may ask for it again.
+    fn save(&mut self, index: usize) {
+        let slot = &self.slots[index];
+        let tokens = &slot.tokens[..slot.cells.len()];
+        let Some(scope) = slot.scope.as_ref().filter(|_| self.can_cut) else { return };
+        let elsewhere = self.slots.iter().enumerate().any(|(other, slot)| {
+            let held = &slot.tokens[..slot.cells.len()];
+            other != index && slot.scope.as_ref() == Some(scope) && held.starts_with(tokens)
+        });
+        if tokens.len() < WORTH_TOKENS || elsewhere || self.saved.covers(scope, tokens) {
+            return;
+        }
+        let whole = self.context.kv_cache_seq_pos_min(index as i32) == 0;
+        let flags = LlamaStateSeqFlags::empty();
+        let bytes = self.context.state_seq_get_size_ext(index as i32, flags);
+        if whole
+            && self.saved.takes(bytes)
+            && let Ok(state) = self.context.state_seq_get(index as i32, flags)
+        {
+            self.saved.insert(scope.clone(), tokens.to_vec(), state, bytes);
+        }
+    }
+
+    /// Takes an idle slot back to its first `len` computed tokens.
+    fn cut(&mut self, index: usize, len: usize) {
+        self.cut_cells(index, len);
+        let slot = &mut self.slots[index];
+        if slot.answer.is_none() {
+            slot.tokens.truncate(slot.cells.len());
+        }
+    }
+
+    /// Takes a slot's sequence back to `len` tokens, or to none where the model cannot do that.
+    fn cut_cells(&mut self, index: usize, len: usize) {
+        let sequence = Some(index as u32);
+        let removed = self.context.clear_kv_cache_seq(sequence, Some(len as u32), None);
+        let removed = removed.expect("positions are far below 2^31");
+        if !removed {
+            // Removing all of a sequence cannot fail.
+            let _ = self.context.clear_kv_cache_seq(sequence, None, None);
+        }
+        self.cells.cut(&mut self.slots[index].cells, if removed { len } else { 0 });
+    }
+}
+
+impl Slot {
+    /// How many of its tokens are not computed yet.
+    fn unread(&self) -> usize {
+        self.tokens.len() - self.cells.len()
+    }
+}
+
+impl Part {
+    fn len(&self) -> usize {
+        self.count + self.draft.len()
+    }
+}
+
+/// How much to draft for each stream when so many decode. The more there are, the less a larger batch
+/// gains.
+fn draft_tokens(decoding: usize) -> usize {
+    match decoding {
+        1 => DRAFT_TOKENS_MAX,
+        2 => 7,
+        3 => 4,
+        _ => 0,
+    }
+}
+
+/// How long steps take, to keep streams smooth beside prompts.
+#[derive(Debug)]
+pub(crate) struct Pace {
+    prefill_chunk: usize,
+    /// Recent steps' time for a token of a batch with a part of a prompt.
+    ms_per_token: Option<f64>,
+}
+
+impl Pace {
+    /// What a step beside streams should take.
+    const STEP_MS: f64 = 80.0;
+    /// Smaller parts cost more for each token.
+    const LEAST_TOKENS: usize = 16;
+
+    pub(crate) fn new(prefill_chunk: usize) -> Self {
+        Self { prefill_chunk, ms_per_token: None }
+    }
+
+    fn measured(&mut self, ms: f64, tokens: usize) {
+        if tokens >= Self::LEAST_TOKENS {
+            let now = ms / tokens as f64;
+            self.ms_per_token = Some(self.ms_per_token.map_or(now, |before| before * 0.8 + now * 0.2));
+        }
+    }
+
+    /// How many tokens of prompts a step takes beside so many streams.
+    fn prefill_tokens(&self, streams: usize) -> usize {
+        if streams == 0 {
+            return self.prefill_chunk;
+        }
+        let affordable = self.ms_per_token.map_or(2 * Self::LEAST_TOKENS, |ms| (Self::STEP_MS / ms) as usize);
+        affordable.saturating_sub(streams).max(Self::LEAST_TOKENS).min(self.prefill_chunk)
+    }
+}
+
+#[cfg(test)]
+#[path = "slots_tests.rs"]
+mod tests;
