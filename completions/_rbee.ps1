@@ -33,6 +33,7 @@ Register-ArgumentCompleter -Native -CommandName 'rbee' -ScriptBlock {
             [CompletionResult]::new('-V', '-V ', [CompletionResultType]::ParameterName, 'Print version')
             [CompletionResult]::new('--version', '--version', [CompletionResultType]::ParameterName, 'Print version')
             [CompletionResult]::new('infer', 'infer', [CompletionResultType]::ParameterValue, 'Answer a prompt with a model''s tokens, as they come')
+            [CompletionResult]::new('embed', 'embed', [CompletionResultType]::ParameterValue, 'Turn texts into vectors that tell how near they are in meaning')
             [CompletionResult]::new('status', 'status', [CompletionResultType]::ParameterValue, 'Tell about the queen, its hives and their workers')
             [CompletionResult]::new('hive', 'hive', [CompletionResultType]::ParameterValue, 'Tell about hives: the machines')
             [CompletionResult]::new('worker', 'worker', [CompletionResultType]::ParameterValue, 'Tell about workers: the processes that each run one model')
@@ -51,17 +52,43 @@ Register-ArgumentCompleter -Native -CommandName 'rbee' -ScriptBlock {
             [CompletionResult]::new('--system', '--system', [CompletionResultType]::ParameterName, 'Instructions that stand before the prompt')
             [CompletionResult]::new('--max-tokens', '--max-tokens', [CompletionResultType]::ParameterName, 'Generate at most so many tokens')
             [CompletionResult]::new('--stop', '--stop', [CompletionResultType]::ParameterName, 'End the answer before this text; can be given several times')
+            [CompletionResult]::new('--json-schema', '--json-schema', [CompletionResultType]::ParameterName, 'Answer with JSON that meets this JSON Schema: a file, or the schema itself; `true` for any JSON')
+            [CompletionResult]::new('--grammar', '--grammar', [CompletionResultType]::ParameterName, 'Answer with a text of the grammar in this file, which is written in GBNF')
+            [CompletionResult]::new('--logprobs', '--logprobs', [CompletionResultType]::ParameterName, 'Tell how likely each token was, and N others in its place; with `--output json` or `ndjson`')
             [CompletionResult]::new('--temperature', '--temperature', [CompletionResultType]::ParameterName, 'How freely to choose tokens: 0 always takes the likeliest')
             [CompletionResult]::new('--top-k', '--top-k', [CompletionResultType]::ParameterName, 'Choose among the N likeliest tokens; 0 for all')
             [CompletionResult]::new('--top-p', '--top-p', [CompletionResultType]::ParameterName, 'Choose among the likeliest tokens that make up this probability together, 0 to 1')
             [CompletionResult]::new('--min-p', '--min-p', [CompletionResultType]::ParameterName, 'Choose among tokens at least this likely compared with the likeliest, 0 to 1')
+            [CompletionResult]::new('--typical-p', '--typical-p', [CompletionResultType]::ParameterName, 'Choose among the most typical tokens that make up this probability together, above 0 up to 1')
+            [CompletionResult]::new('--repetition-penalty', '--repetition-penalty', [CompletionResultType]::ParameterName, 'Make tokens that came lately less likely: above 1, up to 10; 1 for nothing')
+            [CompletionResult]::new('--presence-penalty', '--presence-penalty', [CompletionResultType]::ParameterName, 'Make tokens that came lately less likely by this much, -2 to 2')
+            [CompletionResult]::new('--frequency-penalty', '--frequency-penalty', [CompletionResultType]::ParameterName, 'Make tokens that came lately less likely by this much for each time, -2 to 2')
             [CompletionResult]::new('--seed', '--seed', [CompletionResultType]::ParameterName, 'Makes the choice of tokens repeatable')
             [CompletionResult]::new('--output', '--output', [CompletionResultType]::ParameterName, 'The form of the answer on stdout')
             [CompletionResult]::new('--narration', '--narration', [CompletionResultType]::ParameterName, 'Where the lines go in which the service tells what it does')
             [CompletionResult]::new('--color', '--color', [CompletionResultType]::ParameterName, 'Whether to use colours; NO_COLOR is honoured')
             [CompletionResult]::new('--raw', '--raw', [CompletionResultType]::ParameterName, 'Go on with the prompt as it stands, without the model''s chat template; for models that have none')
+            [CompletionResult]::new('--truncate', '--truncate', [CompletionResultType]::ParameterName, 'Leave out the beginning of a prompt that does not fit, instead of refusing it')
             [CompletionResult]::new('--no-stdin', '--no-stdin', [CompletionResultType]::ParameterName, 'Leave stdin alone, e.g. in a loop that reads it')
             [CompletionResult]::new('--detach', '--detach', [CompletionResultType]::ParameterName, 'Print the job''s id and leave; `rbee job attach` follows it from anywhere')
+            [CompletionResult]::new('-q', '-q', [CompletionResultType]::ParameterName, 'No narration, no progress, no notes; errors stay')
+            [CompletionResult]::new('--quiet', '--quiet', [CompletionResultType]::ParameterName, 'No narration, no progress, no notes; errors stay')
+            [CompletionResult]::new('-v', '-v', [CompletionResultType]::ParameterName, 'Show the lines meant for whoever looks into a problem, too')
+            [CompletionResult]::new('--verbose', '--verbose', [CompletionResultType]::ParameterName, 'Show the lines meant for whoever looks into a problem, too')
+            [CompletionResult]::new('-h', '-h', [CompletionResultType]::ParameterName, 'Print help (see more with ''--help'')')
+            [CompletionResult]::new('--help', '--help', [CompletionResultType]::ParameterName, 'Print help (see more with ''--help'')')
+            [CompletionResult]::new('-V', '-V ', [CompletionResultType]::ParameterName, 'Print version')
+            [CompletionResult]::new('--version', '--version', [CompletionResultType]::ParameterName, 'Print version')
+            break
+        }
+        'rbee;embed' {
+            [CompletionResult]::new('-m', '-m', [CompletionResultType]::ParameterName, 'A model''s name (see `rbee model list`), or the path of a .gguf file')
+            [CompletionResult]::new('--model', '--model', [CompletionResultType]::ParameterName, 'A model''s name (see `rbee model list`), or the path of a .gguf file')
+            [CompletionResult]::new('--output', '--output', [CompletionResultType]::ParameterName, 'The form of the answer on stdout')
+            [CompletionResult]::new('--narration', '--narration', [CompletionResultType]::ParameterName, 'Where the lines go in which the service tells what it does')
+            [CompletionResult]::new('--color', '--color', [CompletionResultType]::ParameterName, 'Whether to use colours; NO_COLOR is honoured')
+            [CompletionResult]::new('--truncate', '--truncate', [CompletionResultType]::ParameterName, 'Cut off at a text''s end what the model does not take, where such a text is refused otherwise')
+            [CompletionResult]::new('--no-stdin', '--no-stdin', [CompletionResultType]::ParameterName, 'Leave stdin alone, e.g. in a loop that reads it')
             [CompletionResult]::new('-q', '-q', [CompletionResultType]::ParameterName, 'No narration, no progress, no notes; errors stay')
             [CompletionResult]::new('--quiet', '--quiet', [CompletionResultType]::ParameterName, 'No narration, no progress, no notes; errors stay')
             [CompletionResult]::new('-v', '-v', [CompletionResultType]::ParameterName, 'Show the lines meant for whoever looks into a problem, too')
@@ -579,6 +606,7 @@ Register-ArgumentCompleter -Native -CommandName 'rbee' -ScriptBlock {
         }
         'rbee;help' {
             [CompletionResult]::new('infer', 'infer', [CompletionResultType]::ParameterValue, 'Answer a prompt with a model''s tokens, as they come')
+            [CompletionResult]::new('embed', 'embed', [CompletionResultType]::ParameterValue, 'Turn texts into vectors that tell how near they are in meaning')
             [CompletionResult]::new('status', 'status', [CompletionResultType]::ParameterValue, 'Tell about the queen, its hives and their workers')
             [CompletionResult]::new('hive', 'hive', [CompletionResultType]::ParameterValue, 'Tell about hives: the machines')
             [CompletionResult]::new('worker', 'worker', [CompletionResultType]::ParameterValue, 'Tell about workers: the processes that each run one model')
@@ -592,6 +620,9 @@ Register-ArgumentCompleter -Native -CommandName 'rbee' -ScriptBlock {
             break
         }
         'rbee;help;infer' {
+            break
+        }
+        'rbee;help;embed' {
             break
         }
         'rbee;help;status' {

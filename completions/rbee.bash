@@ -19,6 +19,9 @@ _rbee() {
             rbee,completions)
                 cmd="rbee__subcmd__completions"
                 ;;
+            rbee,embed)
+                cmd="rbee__subcmd__embed"
+                ;;
             rbee,events)
                 cmd="rbee__subcmd__events"
                 ;;
@@ -51,6 +54,9 @@ _rbee() {
                 ;;
             rbee__subcmd__help,completions)
                 cmd="rbee__subcmd__help__subcmd__completions"
+                ;;
+            rbee__subcmd__help,embed)
+                cmd="rbee__subcmd__help__subcmd__embed"
                 ;;
             rbee__subcmd__help,events)
                 cmd="rbee__subcmd__help__subcmd__events"
@@ -278,7 +284,7 @@ _rbee() {
 
     case "${cmd}" in
         rbee)
-            opts="-q -v -h -V --output --quiet --verbose --narration --color --help --version infer status hive worker model job key events queen completions help"
+            opts="-q -v -h -V --output --quiet --verbose --narration --color --help --version infer embed status hive worker model job key events queen completions help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -329,6 +335,40 @@ _rbee() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        rbee__subcmd__embed)
+            opts="-m -q -v -h -V --model --truncate --no-stdin --output --quiet --verbose --narration --color --help --version"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --model)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -m)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --output)
+                    COMPREPLY=($(compgen -W "text json ndjson" -- "${cur}"))
+                    return 0
+                    ;;
+                --narration)
+                    COMPREPLY=($(compgen -W "stderr stdout off" -- "${cur}"))
+                    return 0
+                    ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         rbee__subcmd__events)
             opts="-q -v -h -V --after --output --quiet --verbose --narration --color --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
@@ -360,7 +400,7 @@ _rbee() {
             return 0
             ;;
         rbee__subcmd__help)
-            opts="infer status hive worker model job key events queen completions help"
+            opts="infer embed status hive worker model job key events queen completions help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -374,6 +414,20 @@ _rbee() {
             return 0
             ;;
         rbee__subcmd__help__subcmd__completions)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        rbee__subcmd__help__subcmd__embed)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -900,7 +954,7 @@ _rbee() {
             return 0
             ;;
         rbee__subcmd__infer)
-            opts="-m -q -v -h -V --model --system --raw --max-tokens --stop --temperature --top-k --top-p --min-p --seed --no-stdin --detach --output --quiet --verbose --narration --color --help --version"
+            opts="-m -q -v -h -V --model --system --raw --max-tokens --stop --truncate --json-schema --grammar --logprobs --temperature --top-k --top-p --min-p --typical-p --repetition-penalty --presence-penalty --frequency-penalty --seed --no-stdin --detach --output --quiet --verbose --narration --color --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -926,6 +980,18 @@ _rbee() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --json-schema)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --grammar)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --logprobs)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --temperature)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -939,6 +1005,22 @@ _rbee() {
                     return 0
                     ;;
                 --min-p)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --typical-p)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --repetition-penalty)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --presence-penalty)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --frequency-penalty)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

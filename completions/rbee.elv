@@ -30,6 +30,7 @@ set edit:completion:arg-completer[rbee] = {|@words|
             cand -V 'Print version'
             cand --version 'Print version'
             cand infer 'Answer a prompt with a model''s tokens, as they come'
+            cand embed 'Turn texts into vectors that tell how near they are in meaning'
             cand status 'Tell about the queen, its hives and their workers'
             cand hive 'Tell about hives: the machines'
             cand worker 'Tell about workers: the processes that each run one model'
@@ -47,17 +48,42 @@ set edit:completion:arg-completer[rbee] = {|@words|
             cand --system 'Instructions that stand before the prompt'
             cand --max-tokens 'Generate at most so many tokens'
             cand --stop 'End the answer before this text; can be given several times'
+            cand --json-schema 'Answer with JSON that meets this JSON Schema: a file, or the schema itself; `true` for any JSON'
+            cand --grammar 'Answer with a text of the grammar in this file, which is written in GBNF'
+            cand --logprobs 'Tell how likely each token was, and N others in its place; with `--output json` or `ndjson`'
             cand --temperature 'How freely to choose tokens: 0 always takes the likeliest'
             cand --top-k 'Choose among the N likeliest tokens; 0 for all'
             cand --top-p 'Choose among the likeliest tokens that make up this probability together, 0 to 1'
             cand --min-p 'Choose among tokens at least this likely compared with the likeliest, 0 to 1'
+            cand --typical-p 'Choose among the most typical tokens that make up this probability together, above 0 up to 1'
+            cand --repetition-penalty 'Make tokens that came lately less likely: above 1, up to 10; 1 for nothing'
+            cand --presence-penalty 'Make tokens that came lately less likely by this much, -2 to 2'
+            cand --frequency-penalty 'Make tokens that came lately less likely by this much for each time, -2 to 2'
             cand --seed 'Makes the choice of tokens repeatable'
             cand --output 'The form of the answer on stdout'
             cand --narration 'Where the lines go in which the service tells what it does'
             cand --color 'Whether to use colours; NO_COLOR is honoured'
             cand --raw 'Go on with the prompt as it stands, without the model''s chat template; for models that have none'
+            cand --truncate 'Leave out the beginning of a prompt that does not fit, instead of refusing it'
             cand --no-stdin 'Leave stdin alone, e.g. in a loop that reads it'
             cand --detach 'Print the job''s id and leave; `rbee job attach` follows it from anywhere'
+            cand -q 'No narration, no progress, no notes; errors stay'
+            cand --quiet 'No narration, no progress, no notes; errors stay'
+            cand -v 'Show the lines meant for whoever looks into a problem, too'
+            cand --verbose 'Show the lines meant for whoever looks into a problem, too'
+            cand -h 'Print help (see more with ''--help'')'
+            cand --help 'Print help (see more with ''--help'')'
+            cand -V 'Print version'
+            cand --version 'Print version'
+        }
+        &'rbee;embed'= {
+            cand -m 'A model''s name (see `rbee model list`), or the path of a .gguf file'
+            cand --model 'A model''s name (see `rbee model list`), or the path of a .gguf file'
+            cand --output 'The form of the answer on stdout'
+            cand --narration 'Where the lines go in which the service tells what it does'
+            cand --color 'Whether to use colours; NO_COLOR is honoured'
+            cand --truncate 'Cut off at a text''s end what the model does not take, where such a text is refused otherwise'
+            cand --no-stdin 'Leave stdin alone, e.g. in a loop that reads it'
             cand -q 'No narration, no progress, no notes; errors stay'
             cand --quiet 'No narration, no progress, no notes; errors stay'
             cand -v 'Show the lines meant for whoever looks into a problem, too'
@@ -519,6 +545,7 @@ set edit:completion:arg-completer[rbee] = {|@words|
         }
         &'rbee;help'= {
             cand infer 'Answer a prompt with a model''s tokens, as they come'
+            cand embed 'Turn texts into vectors that tell how near they are in meaning'
             cand status 'Tell about the queen, its hives and their workers'
             cand hive 'Tell about hives: the machines'
             cand worker 'Tell about workers: the processes that each run one model'
@@ -531,6 +558,8 @@ set edit:completion:arg-completer[rbee] = {|@words|
             cand help 'Print this message or the help of the given subcommand(s)'
         }
         &'rbee;help;infer'= {
+        }
+        &'rbee;help;embed'= {
         }
         &'rbee;help;status'= {
         }

@@ -38,6 +38,7 @@ complete -c rbee -n "__fish_rbee_needs_command" -s v -l verbose -d 'Show the lin
 complete -c rbee -n "__fish_rbee_needs_command" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c rbee -n "__fish_rbee_needs_command" -s V -l version -d 'Print version'
 complete -c rbee -n "__fish_rbee_needs_command" -f -a "infer" -d 'Answer a prompt with a model\'s tokens, as they come'
+complete -c rbee -n "__fish_rbee_needs_command" -f -a "embed" -d 'Turn texts into vectors that tell how near they are in meaning'
 complete -c rbee -n "__fish_rbee_needs_command" -f -a "status" -d 'Tell about the queen, its hives and their workers'
 complete -c rbee -n "__fish_rbee_needs_command" -f -a "hive" -d 'Tell about hives: the machines'
 complete -c rbee -n "__fish_rbee_needs_command" -f -a "worker" -d 'Tell about workers: the processes that each run one model'
@@ -52,10 +53,17 @@ complete -c rbee -n "__fish_rbee_using_subcommand infer" -s m -l model -d 'A mod
 complete -c rbee -n "__fish_rbee_using_subcommand infer" -l system -d 'Instructions that stand before the prompt' -r
 complete -c rbee -n "__fish_rbee_using_subcommand infer" -l max-tokens -d 'Generate at most so many tokens' -r
 complete -c rbee -n "__fish_rbee_using_subcommand infer" -l stop -d 'End the answer before this text; can be given several times' -r
+complete -c rbee -n "__fish_rbee_using_subcommand infer" -l json-schema -d 'Answer with JSON that meets this JSON Schema: a file, or the schema itself; `true` for any JSON' -r
+complete -c rbee -n "__fish_rbee_using_subcommand infer" -l grammar -d 'Answer with a text of the grammar in this file, which is written in GBNF' -r -F
+complete -c rbee -n "__fish_rbee_using_subcommand infer" -l logprobs -d 'Tell how likely each token was, and N others in its place; with `--output json` or `ndjson`' -r
 complete -c rbee -n "__fish_rbee_using_subcommand infer" -l temperature -d 'How freely to choose tokens: 0 always takes the likeliest' -r
 complete -c rbee -n "__fish_rbee_using_subcommand infer" -l top-k -d 'Choose among the N likeliest tokens; 0 for all' -r
 complete -c rbee -n "__fish_rbee_using_subcommand infer" -l top-p -d 'Choose among the likeliest tokens that make up this probability together, 0 to 1' -r
 complete -c rbee -n "__fish_rbee_using_subcommand infer" -l min-p -d 'Choose among tokens at least this likely compared with the likeliest, 0 to 1' -r
+complete -c rbee -n "__fish_rbee_using_subcommand infer" -l typical-p -d 'Choose among the most typical tokens that make up this probability together, above 0 up to 1' -r
+complete -c rbee -n "__fish_rbee_using_subcommand infer" -l repetition-penalty -d 'Make tokens that came lately less likely: above 1, up to 10; 1 for nothing' -r
+complete -c rbee -n "__fish_rbee_using_subcommand infer" -l presence-penalty -d 'Make tokens that came lately less likely by this much, -2 to 2' -r
+complete -c rbee -n "__fish_rbee_using_subcommand infer" -l frequency-penalty -d 'Make tokens that came lately less likely by this much for each time, -2 to 2' -r
 complete -c rbee -n "__fish_rbee_using_subcommand infer" -l seed -d 'Makes the choice of tokens repeatable' -r
 complete -c rbee -n "__fish_rbee_using_subcommand infer" -l output -d 'The form of the answer on stdout' -r -f -a "text\t'For people, and the tokens as they come'
 json\t'One JSON value at the end'
@@ -67,12 +75,29 @@ complete -c rbee -n "__fish_rbee_using_subcommand infer" -l color -d 'Whether to
 always\t'Also into a pipe'
 never\t'Not at all'"
 complete -c rbee -n "__fish_rbee_using_subcommand infer" -l raw -d 'Go on with the prompt as it stands, without the model\'s chat template; for models that have none'
+complete -c rbee -n "__fish_rbee_using_subcommand infer" -l truncate -d 'Leave out the beginning of a prompt that does not fit, instead of refusing it'
 complete -c rbee -n "__fish_rbee_using_subcommand infer" -l no-stdin -d 'Leave stdin alone, e.g. in a loop that reads it'
 complete -c rbee -n "__fish_rbee_using_subcommand infer" -l detach -d 'Print the job\'s id and leave; `rbee job attach` follows it from anywhere'
 complete -c rbee -n "__fish_rbee_using_subcommand infer" -s q -l quiet -d 'No narration, no progress, no notes; errors stay'
 complete -c rbee -n "__fish_rbee_using_subcommand infer" -s v -l verbose -d 'Show the lines meant for whoever looks into a problem, too'
 complete -c rbee -n "__fish_rbee_using_subcommand infer" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c rbee -n "__fish_rbee_using_subcommand infer" -s V -l version -d 'Print version'
+complete -c rbee -n "__fish_rbee_using_subcommand embed" -s m -l model -d 'A model\'s name (see `rbee model list`), or the path of a .gguf file' -r
+complete -c rbee -n "__fish_rbee_using_subcommand embed" -l output -d 'The form of the answer on stdout' -r -f -a "text\t'For people, and the tokens as they come'
+json\t'One JSON value at the end'
+ndjson\t'The job\'s events, each as a line of JSON as it comes'"
+complete -c rbee -n "__fish_rbee_using_subcommand embed" -l narration -d 'Where the lines go in which the service tells what it does' -r -f -a "stderr\t'Beside the answer'
+stdout\t'Among the answer, for scripts that pipe the lines themselves'
+off\t'Nowhere'"
+complete -c rbee -n "__fish_rbee_using_subcommand embed" -l color -d 'Whether to use colours; NO_COLOR is honoured' -r -f -a "auto\t'On a terminal'
+always\t'Also into a pipe'
+never\t'Not at all'"
+complete -c rbee -n "__fish_rbee_using_subcommand embed" -l truncate -d 'Cut off at a text\'s end what the model does not take, where such a text is refused otherwise'
+complete -c rbee -n "__fish_rbee_using_subcommand embed" -l no-stdin -d 'Leave stdin alone, e.g. in a loop that reads it'
+complete -c rbee -n "__fish_rbee_using_subcommand embed" -s q -l quiet -d 'No narration, no progress, no notes; errors stay'
+complete -c rbee -n "__fish_rbee_using_subcommand embed" -s v -l verbose -d 'Show the lines meant for whoever looks into a problem, too'
+complete -c rbee -n "__fish_rbee_using_subcommand embed" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c rbee -n "__fish_rbee_using_subcommand embed" -s V -l version -d 'Print version'
 complete -c rbee -n "__fish_rbee_using_subcommand status" -l output -d 'The form of the answer on stdout' -r -f -a "text\t'For people, and the tokens as they come'
 json\t'One JSON value at the end'
 ndjson\t'The job\'s events, each as a line of JSON as it comes'"
@@ -464,17 +489,18 @@ complete -c rbee -n "__fish_rbee_using_subcommand completions" -s q -l quiet -d 
 complete -c rbee -n "__fish_rbee_using_subcommand completions" -s v -l verbose -d 'Show the lines meant for whoever looks into a problem, too'
 complete -c rbee -n "__fish_rbee_using_subcommand completions" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c rbee -n "__fish_rbee_using_subcommand completions" -s V -l version -d 'Print version'
-complete -c rbee -n "__fish_rbee_using_subcommand help; and not __fish_seen_subcommand_from infer status hive worker model job key events queen completions help" -f -a "infer" -d 'Answer a prompt with a model\'s tokens, as they come'
-complete -c rbee -n "__fish_rbee_using_subcommand help; and not __fish_seen_subcommand_from infer status hive worker model job key events queen completions help" -f -a "status" -d 'Tell about the queen, its hives and their workers'
-complete -c rbee -n "__fish_rbee_using_subcommand help; and not __fish_seen_subcommand_from infer status hive worker model job key events queen completions help" -f -a "hive" -d 'Tell about hives: the machines'
-complete -c rbee -n "__fish_rbee_using_subcommand help; and not __fish_seen_subcommand_from infer status hive worker model job key events queen completions help" -f -a "worker" -d 'Tell about workers: the processes that each run one model'
-complete -c rbee -n "__fish_rbee_using_subcommand help; and not __fish_seen_subcommand_from infer status hive worker model job key events queen completions help" -f -a "model" -d 'Tell about models'
-complete -c rbee -n "__fish_rbee_using_subcommand help; and not __fish_seen_subcommand_from infer status hive worker model job key events queen completions help" -f -a "job" -d 'Look at jobs, read them again, cancel them'
-complete -c rbee -n "__fish_rbee_using_subcommand help; and not __fish_seen_subcommand_from infer status hive worker model job key events queen completions help" -f -a "key" -d 'Give others keys of their own, and revoke them'
-complete -c rbee -n "__fish_rbee_using_subcommand help; and not __fish_seen_subcommand_from infer status hive worker model job key events queen completions help" -f -a "events" -d 'Show what happens to the service: jobs, hives, workers, keys'
-complete -c rbee -n "__fish_rbee_using_subcommand help; and not __fish_seen_subcommand_from infer status hive worker model job key events queen completions help" -f -a "queen" -d 'Start, stop and examine the queen: the daemon that takes the jobs'
-complete -c rbee -n "__fish_rbee_using_subcommand help; and not __fish_seen_subcommand_from infer status hive worker model job key events queen completions help" -f -a "completions" -d 'Print what makes a shell complete `rbee` commands'
-complete -c rbee -n "__fish_rbee_using_subcommand help; and not __fish_seen_subcommand_from infer status hive worker model job key events queen completions help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c rbee -n "__fish_rbee_using_subcommand help; and not __fish_seen_subcommand_from infer embed status hive worker model job key events queen completions help" -f -a "infer" -d 'Answer a prompt with a model\'s tokens, as they come'
+complete -c rbee -n "__fish_rbee_using_subcommand help; and not __fish_seen_subcommand_from infer embed status hive worker model job key events queen completions help" -f -a "embed" -d 'Turn texts into vectors that tell how near they are in meaning'
+complete -c rbee -n "__fish_rbee_using_subcommand help; and not __fish_seen_subcommand_from infer embed status hive worker model job key events queen completions help" -f -a "status" -d 'Tell about the queen, its hives and their workers'
+complete -c rbee -n "__fish_rbee_using_subcommand help; and not __fish_seen_subcommand_from infer embed status hive worker model job key events queen completions help" -f -a "hive" -d 'Tell about hives: the machines'
+complete -c rbee -n "__fish_rbee_using_subcommand help; and not __fish_seen_subcommand_from infer embed status hive worker model job key events queen completions help" -f -a "worker" -d 'Tell about workers: the processes that each run one model'
+complete -c rbee -n "__fish_rbee_using_subcommand help; and not __fish_seen_subcommand_from infer embed status hive worker model job key events queen completions help" -f -a "model" -d 'Tell about models'
+complete -c rbee -n "__fish_rbee_using_subcommand help; and not __fish_seen_subcommand_from infer embed status hive worker model job key events queen completions help" -f -a "job" -d 'Look at jobs, read them again, cancel them'
+complete -c rbee -n "__fish_rbee_using_subcommand help; and not __fish_seen_subcommand_from infer embed status hive worker model job key events queen completions help" -f -a "key" -d 'Give others keys of their own, and revoke them'
+complete -c rbee -n "__fish_rbee_using_subcommand help; and not __fish_seen_subcommand_from infer embed status hive worker model job key events queen completions help" -f -a "events" -d 'Show what happens to the service: jobs, hives, workers, keys'
+complete -c rbee -n "__fish_rbee_using_subcommand help; and not __fish_seen_subcommand_from infer embed status hive worker model job key events queen completions help" -f -a "queen" -d 'Start, stop and examine the queen: the daemon that takes the jobs'
+complete -c rbee -n "__fish_rbee_using_subcommand help; and not __fish_seen_subcommand_from infer embed status hive worker model job key events queen completions help" -f -a "completions" -d 'Print what makes a shell complete `rbee` commands'
+complete -c rbee -n "__fish_rbee_using_subcommand help; and not __fish_seen_subcommand_from infer embed status hive worker model job key events queen completions help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c rbee -n "__fish_rbee_using_subcommand help; and __fish_seen_subcommand_from hive" -f -a "status" -d 'Tell about one hive: devices, memory, models, workers'
 complete -c rbee -n "__fish_rbee_using_subcommand help; and __fish_seen_subcommand_from hive" -f -a "list" -d 'List the hives'
 complete -c rbee -n "__fish_rbee_using_subcommand help; and __fish_seen_subcommand_from worker" -f -a "list" -d 'List the workers of all hives'

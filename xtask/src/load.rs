@@ -17,6 +17,8 @@ const CANCEL: &str = "cancel";
 
 /// The benchmark that needs these and more: something to compare with.
 const INFER: &str = "infer";
+/// The benchmark that needs real workers, and nothing to compare with.
+const MEMORY: &str = "memory";
 /// What says that this is to be llama.cpp's own server.
 const BUILD: &str = "build";
 
@@ -44,11 +46,14 @@ pub(crate) fn soak(workspace: &Workspace, name: Option<&str>, arguments: &[Strin
 /// Runs the benchmark called `name`; that of answers beside `peer`, which says what is built or where it runs.
 pub(crate) fn bench(workspace: &Workspace, name: &str, peer: &str, arguments: &[String]) -> Result<()> {
     build_all(workspace)?;
-    if name != INFER {
+    if name != INFER && name != MEMORY {
         return run(workspace, name, arguments);
     }
     prepare_model(workspace)?;
     peers::gemma(workspace)?;
+    if name == MEMORY {
+        return run(workspace, name, arguments);
+    }
     let peer = if peer == BUILD {
         let server = peers::llama_server(workspace)?;
         server.into_os_string().into_string().ok().context("the path of the build output is not UTF-8")?

@@ -55,8 +55,8 @@ enum Command {
     },
     /// Measure side by side with others
     Bench {
-        /// What: `streams`, or `infer` for answers
-        #[arg(value_parser = ["streams", "infer"])]
+        /// What: `streams`, `infer` for answers, or `memory` for workers' memory beside what they computed
+        #[arg(value_parser = ["streams", "infer", "memory"])]
         name: String,
         /// Beside what answers are measured: `build` for llama.cpp's own server, which is compiled once, or the
         /// URL of a server of the OpenAI API's style

@@ -1,31 +1,35 @@
 //! One model in memory, and the context that its slots share.
 
 use std::cell::Cell;
-use std::num::NonZeroU32;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use llama_cpp_2::LlamaModelLoadError;
 use llama_cpp_2::context::LlamaContext;
-use llama_cpp_2::context::params::LlamaContextParams;
 use llama_cpp_2::context::session::SeqState;
 use llama_cpp_2::llama_batch::LlamaBatch;
-use llama_cpp_2::model::LlamaModel;
 use llama_cpp_2::model::params::LlamaModelParams;
+use llama_cpp_2::model::{LlamaLoraAdapter, LlamaModel};
 use llama_cpp_2::token::LlamaToken;
-use llama_cpp_sys_2::LLAMA_FLASH_ATTN_TYPE_AUTO;
 
 use crate::cells::Cells;
+use crate::constraint::{Constraint, Constraints};
+use crate::context::{self, Shape};
+use crate::embed::Embedder;
 use crate::error::EngineError;
 use crate::gguf;
 use crate::llama::Llama;
+use crate::memory::{self, HollowModel, Memory};
 use crate::model_info::ModelInfo;
+use crate::offload::{self, Offload};
 use crate::request::{GenerateEvent, GenerateRequest, Generated, Sampling};
 use crate::room::{self, Needs, Room};
 use crate::saved::SavedStates;
-use crate::slots::{Begin, DRAFT_TOKENS_MAX, Pace, Slot};
+use crate::slots::{Begin, Pace, Slot};
 use crate::tokenizer::PromptTokenizer;
+use crate::truncate::LeftOut;
 use crate::turns::Turns;
 
 /// llama.cpp's limit.
@@ -34,8 +38,12 @@ const MAX_THREADS: usize = 512;
 /// Far more than a machine of this kind is quick with; llama.cpp's own limit is 256.
 const MAX_SLOTS: u32 = 64;
 
+/// What a context takes is a part that it always takes and one for each of its cells; these two tell them apart.
+const FEW_CELLS: u32 = 1024;
+const MANY_CELLS: u32 = 8192;
+
 /// How a model is loaded.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct LoadOptions {
     /// Tokens that prompt and answer may have together. More than the model was trained with is
     /// reduced to that. `None` takes what the model was trained with, up to 8192 and to what half of
@@ -47,6 +55,39 @@ pub struct LoadOptions {
     /// Threads to compute with, at most the physical cores that are free for it: llama.cpp's
     /// threads wait for one another by spinning, and one too many makes it many times slower.
     pub threads: usize,
+    /// What may be kept of conversations that no slot has any more, in bytes. `None` takes an eighth of the memory that the
+    /// model leaves free, up to 1 GiB.
+    pub saved_bytes: Option<u64>,
+    /// What is added to the model.
+    pub adapter: Option<Adapter>,
+    /// Memory that the system counts as free and other models lie in, in bytes: their files.
+    pub taken_bytes: u64,
+}
+
+/// A LoRA: small matrices that are added to some of a model's.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Adapter {
+    /// Its GGUF file.
+    pub path: PathBuf,
+    /// How much of it is added: 1 is as much as it was made for.
+    pub scale: f32,
+}
+
+impl LoadOptions {
+    fn validate(&self) -> Result<(), EngineError> {
+        let refuse = |reason: String| Err(EngineError::bad_request(reason));
+        let threads = self.threads;
+        if !(1..=MAX_THREADS).contains(&threads) {
+            return refuse(format!("threads must be between 1 and {MAX_THREADS}, not {threads}"));
+        }
+        if self.context_length == Some(0) {
+            return refuse("the context length must be at least 1".to_owned());
+        }
+        if let Some(slots) = self.slots.filter(|slots| !(1..=MAX_SLOTS).contains(slots)) {
+            return refuse(format!("slots must be between 1 and {MAX_SLOTS}, not {slots}"));
+        }
+        Ok(())
+    }
 }
 
 /// A loaded model with its context.
@@ -55,11 +96,17 @@ pub struct LoadOptions {
 /// be moved to the thread that has it do so.
 pub struct Engine {
     // Fields are dropped in this order, which llama.cpp relies on.
+    pub(crate) embedder: Option<Embedder>,
     pub(crate) context: LlamaContext<'static>,
-    pub(crate) model: LlamaModel,
-    pub(crate) llama: Llama,
-    tokenizer: PromptTokenizer,
+    /// Its memory is the model's.
+    pub(crate) adapter: Option<LoadedAdapter>,
+    pub(crate) model: Arc<LlamaModel>,
+    pub(crate) llama: Arc<Llama>,
+    pub(crate) tokenizer: PromptTokenizer,
     info: ModelInfo,
+    pub(crate) threads: usize,
+    /// Tokens of a prompt that are computed at once.
+    pub(crate) prefill_chunk: usize,
     pub(crate) batch: LlamaBatch<'static>,
     /// The index is the number of the sequence in the context.
     pub(crate) slots: Vec<Slot>,
@@ -71,6 +118,8 @@ pub struct Engine {
     pub(crate) next_order: u64,
     /// Whether a sequence can be cut back to a part of its tokens.
     pub(crate) can_cut: bool,
+    /// Whether the context keeps what it computed of a sequence; models that only make embeddings do without.
+    pub(crate) has_memory: bool,
 }
 
 /// A request that was found to fit, ready to be answered by the engine that prepared it.
@@ -81,6 +130,9 @@ pub struct Prompt {
     pub(crate) sampling: Sampling,
     pub(crate) max_tokens: Option<u32>,
     pub(crate) stop: Vec<String>,
+    pub(crate) logprobs: Option<u32>,
+    pub(crate) constraint: Option<Constraint>,
+    pub(crate) left_out: Option<LeftOut>,
 }
 
 impl Prompt {
@@ -88,58 +140,157 @@ impl Prompt {
     pub fn token_count(&self) -> u32 {
         self.tokens.len() as u32
     }
+
+    /// What was left out because it did not fit, where the request allowed that.
+    pub fn left_out(&self) -> Option<LeftOut> {
+        self.left_out
+    }
 }
 
-impl Engine {
-    /// Loads the GGUF file at `path`. Blocks until the model can answer.
-    ///
-    /// `on_progress` gets the part that is loaded, rising from 0 to 1; when it returns `false`,
-    /// the load is abandoned. It must not panic: it is called from C++.
+/// A model that can be loaded, and what it will take.
+pub struct Plan {
+    // Dropped before `llama`, like those of the engine.
+    tokenizer: PromptTokenizer,
+    llama: Llama,
+    path: PathBuf,
+    adapter: Option<Adapter>,
+    threads: usize,
+    gpu_layers: u32,
+    room: Room,
+    prefill_chunk: usize,
+    has_memory: bool,
+    memory: Memory,
+    free_bytes: Option<u64>,
+}
+
+impl Plan {
+    /// Looks at the GGUF file at `path` and at the machine's memory. No weight is read.
     ///
     /// # Errors
     /// - [`EngineError::NotFound`], [`EngineError::Io`] and [`EngineError::BadModel`] for the file
     /// - [`EngineError::Template`] when the model has a chat template that is not usable
     /// - [`EngineError::BadRequest`] for options that are not allowed
-    /// - [`EngineError::Cancelled`] when `on_progress` abandoned the load
-    /// - [`EngineError::Internal`] when the context cannot be created, usually for lack of memory,
-    ///   or when this process has another engine
-    pub fn load(
-        path: &Path,
-        options: &LoadOptions,
-        on_progress: impl FnMut(f32) -> bool + 'static,
-    ) -> Result<Self, EngineError> {
-        let threads = options.threads;
-        if !(1..=MAX_THREADS).contains(&threads) {
-            return Err(EngineError::bad_request(format!(
-                "threads must be between 1 and {MAX_THREADS}, not {threads}"
-            )));
+    /// - [`EngineError::DoesNotFit`] when the memory does not suffice
+    /// - [`EngineError::Internal`] when this process has another engine
+    pub fn new(path: &Path, options: &LoadOptions) -> Result<Self, EngineError> {
+        options.validate()?;
+        let mut weights_bytes = gguf::check(path)?;
+        if let Some(adapter) = &options.adapter {
+            weights_bytes += gguf::check_adapter(&adapter.path)?;
         }
-        if options.context_length == Some(0) {
-            return Err(EngineError::bad_request("the context length must be at least 1"));
-        }
-        if let Some(slots) = options.slots.filter(|slots| !(1..=MAX_SLOTS).contains(slots)) {
-            return Err(EngineError::bad_request(format!(
-                "slots must be between 1 and {MAX_SLOTS}, not {slots}"
-            )));
-        }
-        gguf::check(path)?;
         let llama = Llama::init()?;
-        let model = load_model(&llama, path, on_progress)?;
-        let tokenizer = PromptTokenizer::new(&model)?;
+        let hollow = HollowModel::load(&llama, path)?;
+        if hollow.model.meta_val_str("general.architecture").is_ok_and(|name| name.starts_with("t5")) {
+            let reason = "models with an encoder and a decoder are not supported".to_owned();
+            return Err(EngineError::BadModel { path: path.to_owned(), reason });
+        }
+        let tokenizer = PromptTokenizer::new(&hollow.model)?;
+        let threads = options.threads;
+        let prefill_chunk = prefill_chunk(&hollow.model, threads);
 
-        let needs =
-            Needs { train_context_length: model.n_ctx_train(), bytes_per_token: bytes_per_token(&model) };
-        let room = Room::choose(options, needs, room::free_bytes());
-        let prefill_chunk = prefill_chunk(model.n_params(), threads);
-        let batch_tokens = prefill_chunk + room.slots as usize + DRAFT_TOKENS_MAX;
-        let context = create_context(&llama, &model, &room, batch_tokens, threads)?;
+        let free_bytes = memory::free_bytes().map(|free| free.saturating_sub(options.taken_bytes));
+        let slots = options.slots.unwrap_or(room::DEFAULT_SLOTS);
+        let bytes_with = |cells: u32| {
+            let shape =
+                Shape::new(&Room { slots, context_length: cells, cells, saved_bytes: 0 }, prefill_chunk);
+            let sizes = hollow.context_sizes(&llama, &shape, threads)?;
+            Ok(sizes.memory_bytes + sizes.compute_bytes)
+        };
+        let (few, many) = (bytes_with(FEW_CELLS)?, bytes_with(MANY_CELLS)?);
+        let bytes_per_token = many.saturating_sub(few) / u64::from(MANY_CELLS - FEW_CELLS);
+        let process_bytes = hollow.process_bytes();
+        let fixed_bytes =
+            few.saturating_sub(bytes_per_token * u64::from(FEW_CELLS)) + weights_bytes + process_bytes;
+        let train_context_length = hollow.model.n_ctx_train();
+        let room =
+            Room::choose(options, Needs { train_context_length, fixed_bytes, bytes_per_token }, free_bytes);
+
+        let sizes = hollow.context_sizes(&llama, &Shape::new(&room, prefill_chunk), threads)?;
+        let (context_bytes, buffers_bytes) = (sizes.memory_bytes, sizes.compute_bytes);
+        let layers = hollow.model.n_layer();
+        let offload =
+            Offload::choose(layers, weights_bytes, context_bytes, buffers_bytes, offload::free_bytes());
+        let memory = Memory {
+            weights_bytes: weights_bytes - offload.weights_bytes,
+            context_bytes: context_bytes - offload.context_bytes,
+            buffers_bytes,
+            process_bytes,
+            device_bytes: offload.weights_bytes + offload.context_bytes,
+            saved_bytes_max: room.saved_bytes as u64,
+        };
+        drop(hollow);
+        if let Some(free_bytes) = free_bytes.filter(|&free| memory.total_bytes() > free) {
+            let (path, needed_bytes) = (path.to_owned(), memory.total_bytes());
+            let context_length = room.context_length;
+            return Err(EngineError::DoesNotFit { path, needed_bytes, free_bytes, context_length });
+        }
+        let (path, gpu_layers) = (path.to_owned(), offload.layers);
+        let (adapter, has_memory) = (options.adapter.clone(), context_bytes > 0);
+        Ok(Self {
+            tokenizer,
+            llama,
+            path,
+            adapter,
+            threads,
+            gpu_layers,
+            room,
+            prefill_chunk,
+            has_memory,
+            memory,
+            free_bytes,
+        })
+    }
+
+    /// What the model will take.
+    pub fn memory(&self) -> Memory {
+        self.memory
+    }
+
+    /// Memory that is there for it, in bytes; `None` where the system does not say.
+    pub fn free_bytes(&self) -> Option<u64> {
+        self.free_bytes
+    }
+
+    /// Loads the model. Blocks until it can answer.
+    ///
+    /// `on_progress` gets the part that is loaded, rising from 0 to 1; when it returns `false`,
+    /// the load is abandoned. It must not panic: it is called from C++.
+    ///
+    /// # Errors
+    /// - [`EngineError::BadModel`] for the file
+    /// - [`EngineError::Cancelled`] when `on_progress` abandoned the load
+    /// - [`EngineError::Internal`] when the context cannot be created
+    pub fn load(self, on_progress: impl FnMut(f32) -> bool + 'static) -> Result<Engine, EngineError> {
+        let Self {
+            tokenizer,
+            llama,
+            path,
+            adapter,
+            threads,
+            gpu_layers,
+            room,
+            prefill_chunk,
+            has_memory,
+            memory,
+            ..
+        } = self;
+        let mut model = load_model(&llama, &path, gpu_layers, on_progress)?;
+        let mut adapter =
+            adapter.map(|adapter| LoadedAdapter::load(&llama, &mut model, &adapter)).transpose()?;
+        memory::give_back_file_pages(&gguf::model_files(&path));
+        let shape = Shape::new(&room, prefill_chunk);
+        let mut context = context::create(&llama, &model, &shape, threads)?;
+        if let Some(adapter) = &mut adapter {
+            adapter.add_to(&llama, &mut context)?;
+        }
         // SAFETY: the lifetime stands for the pointer to the C++ model within the context; there
         // is no reference to `model` itself, which may therefore move. The model outlives the
         // context, for `Engine` drops its fields in order, and neither leaves it.
         let context = unsafe { std::mem::transmute::<LlamaContext<'_>, LlamaContext<'static>>(context) };
-        Ok(Self {
-            info: ModelInfo::read(&model, path, &room),
-            batch: LlamaBatch::new(batch_tokens, 1),
+        let (model, llama) = (Arc::new(model), Arc::new(llama));
+        Ok(Engine {
+            info: ModelInfo::read(&model, &path, &room, memory),
+            batch: LlamaBatch::new(shape.batch_tokens, 1),
             slots: (0..room.slots).map(|_| Slot::default()).collect(),
             cells: Cells::new(room.cells),
             saved: SavedStates::new(room.saved_bytes),
@@ -147,16 +298,40 @@ impl Engine {
             pace: Pace::new(prefill_chunk),
             next_order: 0,
             can_cut: !model.is_recurrent() && !model.is_hybrid(),
+            has_memory,
+            adapter,
+            embedder: None,
             context,
             model,
             llama,
             tokenizer,
+            threads,
+            prefill_chunk,
         })
+    }
+}
+
+impl Engine {
+    /// Loads the GGUF file at `path`. Blocks until the model can answer.
+    ///
+    /// # Errors
+    /// Those of [`Plan::new`] and of [`Plan::load`].
+    pub fn load(
+        path: &Path,
+        options: &LoadOptions,
+        on_progress: impl FnMut(f32) -> bool + 'static,
+    ) -> Result<Self, EngineError> {
+        Plan::new(path, options)?.load(on_progress)
     }
 
     /// What the model is.
     pub fn info(&self) -> &ModelInfo {
         &self.info
+    }
+
+    /// What makes the constraints that requests for this engine can have.
+    pub fn constraints(&self) -> Constraints {
+        Constraints::new(Arc::clone(&self.model), Arc::clone(&self.llama))
     }
 
     /// Checks a request and turns it into the tokens of a prompt. Nothing is computed.
@@ -167,7 +342,41 @@ impl Engine {
     /// - [`EngineError::ContextFull`] when the prompt leaves no room for an answer
     /// - [`EngineError::Template`] when the chat template fails, or the model has none
     pub fn prepare(&self, request: &GenerateRequest) -> Result<Prompt, EngineError> {
+        if !self.is_causal() {
+            return Err(EngineError::bad_request("the model makes embeddings of texts, and writes none"));
+        }
         request.validate()?;
+        let vocabulary = self.model.vocab().n_tokens();
+        if let Some((token, _)) =
+            request.sampling.logit_bias.iter().find(|(token, _)| i64::from(*token) >= i64::from(vocabulary))
+        {
+            return Err(EngineError::bad_request(format!(
+                "logit_bias names token {token}, but the model has tokens 0 to {}",
+                vocabulary - 1
+            )));
+        }
+        let (tokens, left_out) = match self.tokenize(request, self.info.context_length - 1) {
+            Err(EngineError::ContextFull { .. }) if request.truncate => self.shorten(request)?,
+            tokens => (tokens?, None),
+        };
+        Ok(Prompt {
+            tokens,
+            scope: request.scope.clone(),
+            sampling: request.sampling.clone(),
+            max_tokens: request.max_tokens,
+            stop: request.stop.clone(),
+            logprobs: request.logprobs,
+            constraint: request.constraint.clone(),
+            left_out,
+        })
+    }
+
+    /// The tokens of a request's prompt, if they are at most `most`.
+    pub(crate) fn tokenize(
+        &self,
+        request: &GenerateRequest,
+        most: u32,
+    ) -> Result<Vec<LlamaToken>, EngineError> {
         let context_length = self.info.context_length;
         let tokens =
             self.tokenizer.tokenize(&self.model.vocab(), request, SystemTime::now(), context_length)?;
@@ -176,19 +385,13 @@ impl Engine {
                 reason: "it makes an empty prompt of the messages".to_owned(),
             });
         }
-        if tokens.len() >= context_length as usize {
+        if tokens.len() > most as usize {
             return Err(EngineError::ContextFull {
                 prompt_tokens: u32::try_from(tokens.len()).unwrap_or(u32::MAX),
                 context_length,
             });
         }
-        Ok(Prompt {
-            tokens,
-            scope: request.scope.clone(),
-            sampling: request.sampling.clone(),
-            max_tokens: request.max_tokens,
-            stop: request.stop.clone(),
-        })
+        Ok(tokens)
     }
 
     /// Answers a prompt alone: begins it and steps until it has ended. `cancelled` is asked before
@@ -219,14 +422,41 @@ impl Engine {
     }
 }
 
+/// An adapter beside its model.
+pub(crate) struct LoadedAdapter {
+    adapter: LlamaLoraAdapter,
+    scale: f32,
+}
+
+impl LoadedAdapter {
+    fn load(
+        llama: &Llama,
+        model: &mut LlamaModel,
+        Adapter { path, scale }: &Adapter,
+    ) -> Result<Self, EngineError> {
+        let adapter = model.lora_adapter_init(path).map_err(|_| llama.bad_model(path))?;
+        Ok(Self { adapter, scale: *scale })
+    }
+
+    /// Has a context compute with it.
+    pub(crate) fn add_to(
+        &mut self,
+        llama: &Llama,
+        context: &mut LlamaContext<'_>,
+    ) -> Result<(), EngineError> {
+        let added = context.lora_adapter_set(&mut self.adapter, self.scale);
+        added.map_err(|error| llama.internal(error))
+    }
+}
+
 fn load_model(
     llama: &Llama,
     path: &Path,
+    gpu_layers: u32,
     mut on_progress: impl FnMut(f32) -> bool + 'static,
 ) -> Result<LlamaModel, EngineError> {
-    let bad_model = |reason: String| EngineError::BadModel { path: path.to_owned(), reason };
     let abandoned = Rc::new(Cell::new(false));
-    let params = LlamaModelParams::default().with_progress_callback({
+    let params = LlamaModelParams::default().with_n_gpu_layers(gpu_layers).with_progress_callback({
         let abandoned = Rc::clone(&abandoned);
         move |progress| {
             let go_on = on_progress(progress);
@@ -237,50 +467,9 @@ fn load_model(
     match LlamaModel::load_from_file(&llama.backend, path, &params) {
         Ok(model) => Ok(model),
         Err(_) if abandoned.get() => Err(EngineError::Cancelled),
-        Err(LlamaModelLoadError::NullResult) => {
-            Err(bad_model(llama.take_errors().unwrap_or_else(|| "llama.cpp does not say why".to_owned())))
-        }
-        Err(error) => Err(bad_model(error.to_string())),
+        Err(LlamaModelLoadError::NullResult) => Err(llama.bad_model(path)),
+        Err(error) => Err(EngineError::BadModel { path: path.to_owned(), reason: error.to_string() }),
     }
-}
-
-fn create_context<'model>(
-    llama: &Llama,
-    model: &'model LlamaModel,
-    room: &Room,
-    batch_tokens: usize,
-    threads: usize,
-) -> Result<LlamaContext<'model>, EngineError> {
-    let Room { slots, cells, .. } = *room;
-    let params = LlamaContextParams::default()
-        .with_n_ctx(NonZeroU32::new(cells))
-        .with_n_seq_max(slots)
-        // Sequences share their cells, so that one may be as long as all together, and so that a
-        // common beginning is there once. Flash attention passes over others' cells.
-        .with_kv_unified(true)
-        .with_flash_attention_policy(LLAMA_FLASH_ATTN_TYPE_AUTO)
-        // A sequence can be taken back to its beginning only if all of it is still there.
-        .with_swa_full(true)
-        .with_n_batch(batch_tokens as u32)
-        .with_n_ubatch(batch_tokens as u32)
-        .with_n_threads(threads as i32)
-        .with_n_threads_batch(threads as i32);
-    model
-        .new_context(&llama.backend, params)
-        .map_err(|_| llama.internal(format_args!("a context of {cells} tokens could not be created")))
-}
-
-/// What keys and values of one token take, in all layers. The context holds them as 16-bit numbers.
-fn bytes_per_token(model: &LlamaModel) -> u64 {
-    let number = |key: &str| {
-        let architecture = model.meta_val_str("general.architecture").ok()?;
-        model.meta_val_str(&format!("{architecture}.{key}")).ok()?.parse::<u64>().ok()
-    };
-    let heads = u64::from(model.n_head().max(1));
-    let per_head = u64::try_from(model.n_embd()).unwrap_or(0) / heads;
-    let keys = number("attention.key_length").unwrap_or(per_head);
-    let values = number("attention.value_length").unwrap_or(per_head);
-    u64::from(model.n_layer()) * u64::from(model.n_head_kv().max(1)) * (keys + values) * 2
 }
 
 /// How many tokens of a prompt to decode at a time, for about 200 ms on an ordinary core.
@@ -288,14 +477,17 @@ fn bytes_per_token(model: &LlamaModel) -> u64 {
 /// A decode call cannot be interrupted, so this is how long a cancel may wait. It depends only on
 /// the model and the threads, not on a measurement, because other chunks may give other roundings
 /// and with them another answer for the same seed. Beside streams that decode, [`Pace`] takes less.
-fn prefill_chunk(parameters: u64, threads: usize) -> usize {
+fn prefill_chunk(model: &LlamaModel, threads: usize) -> usize {
     /// Parameters times tokens that one thread gets through in 200 ms.
     const WORK_PER_THREAD: u64 = 4_000_000_000;
     /// Larger chunks are hardly faster.
     const MOST: u64 = 128;
     const LEAST: u64 = 8;
 
-    let tokens = WORK_PER_THREAD * threads as u64 / parameters.max(1);
+    // A prompt's tokens are looked up in the embeddings, which small models mostly consist of.
+    let embeddings = u64::from(model.n_vocab().unsigned_abs()) * u64::from(model.n_embd().unsigned_abs());
+    let parameters = model.n_params().saturating_sub(embeddings).max(1);
+    let tokens = WORK_PER_THREAD * threads as u64 / parameters;
     (tokens / LEAST * LEAST).clamp(LEAST, MOST) as usize
 }
 

@@ -8,6 +8,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use super::*;
 use crate::request::{FinishReason, Message, Role};
 use crate::template::Piece;
+use crate::test_models;
 
 const HELLO_ANSWER: &str = "Hello! How can I assist you today?";
 
@@ -33,7 +34,14 @@ fn lock() -> MutexGuard<'static, ()> {
 /// One thread, because tests run side by side and llama.cpp's threads wait for one another by
 /// spinning.
 pub(crate) fn options() -> LoadOptions {
-    LoadOptions { context_length: Some(1024), slots: None, threads: 1 }
+    LoadOptions {
+        context_length: Some(1024),
+        slots: None,
+        threads: 1,
+        saved_bytes: None,
+        adapter: None,
+        taken_bytes: 0,
+    }
 }
 
 pub(crate) struct TestEngine {
@@ -47,8 +55,12 @@ impl TestEngine {
     }
 
     pub(crate) fn load_with(options: LoadOptions) -> Self {
+        Self::load_from(&model_path(), options)
+    }
+
+    pub(crate) fn load_from(path: &Path, options: LoadOptions) -> Self {
         let lock = lock();
-        let engine = Engine::load(&model_path(), &options, |_| true).expect("the model loads");
+        let engine = Engine::load(path, &options, |_| true).expect("the model loads");
         Self { engine, _lock: lock }
     }
 
@@ -59,7 +71,7 @@ impl TestEngine {
         let generated = self
             .engine
             .generate(prompt, &|| false, &mut |event| {
-                if let GenerateEvent::Token { text } = event {
+                if let GenerateEvent::Token { text, .. } = event {
                     pieces.push(text.to_owned());
                 }
             })
@@ -132,6 +144,7 @@ fn the_model_is_described() {
             context_length: 1024,
             slots: 8,
             train_context_length: 8192,
+            memory: engine.engine.info().memory,
         }
     );
 }
@@ -243,13 +256,26 @@ fn every_sampling_limit_gives_an_answer() {
     let mut engine = TestEngine::load();
     for sampling in [
         Sampling { top_k: 1, ..Sampling::default() },
-        Sampling { temperature: 100.0, top_k: 0, top_p: 1.0, min_p: 0.0, seed: Some(u64::MAX) },
+        Sampling {
+            temperature: 100.0,
+            top_k: 0,
+            top_p: 1.0,
+            min_p: 0.0,
+            seed: Some(u64::MAX),
+            ..Sampling::default()
+        },
         Sampling {
             temperature: f32::MIN_POSITIVE,
             top_k: u32::MAX,
             top_p: 0.0,
             min_p: 1.0,
             seed: Some(u64::from(u32::MAX)),
+            typical_p: f32::MIN_POSITIVE,
+            repetition_penalty: f32::MIN_POSITIVE,
+            presence_penalty: -2.0,
+            frequency_penalty: -2.0,
+            penalty_last_n: u32::MAX,
+            logit_bias: vec![(0, 100.0), (1, -100.0)],
         },
         Sampling { temperature: 0.0011, top_p: 0.0, ..Sampling::default() },
     ] {
@@ -519,4 +545,67 @@ fn requests_are_validated() {
     let engine = TestEngine::load();
     let error = engine.prepare_error(&GenerateRequest::default());
     assert!(matches!(error, EngineError::BadRequest { .. }));
+}
+
+#[test]
+fn what_a_model_takes_is_known_before_it_is_loaded() {
+    let _lock = lock();
+    let plan = Plan::new(&model_path(), &options()).expect("the model fits");
+    let Memory { weights_bytes, context_bytes, buffers_bytes, .. } = plan.memory();
+    // 8 slots of 1024 tokens: 30 layers of 3 heads, with keys and values of 64 numbers of 16 bits.
+    assert_eq!(context_bytes, 8 * 1024 * 30 * 3 * 2 * 64 * 2);
+    assert!((90_000_000..100_000_000).contains(&weights_bytes), "{weights_bytes}");
+    assert!((4 << 20..64 << 20).contains(&buffers_bytes), "{buffers_bytes}");
+    let engine = plan.load(|_| true).expect("the model loads");
+    assert_eq!(engine.info().memory.context_bytes, context_bytes);
+}
+
+#[test]
+fn a_model_that_does_not_fit_is_refused_with_the_numbers() {
+    let _lock = lock();
+    let free = memory::free_bytes().expect("Linux says what is free");
+    // All of it but 200 MB, which the model without its context would fit into.
+    let options = LoadOptions { context_length: Some(8192), taken_bytes: free - 200_000_000, ..options() };
+    match Engine::load(&model_path(), &options, |_| panic!("no weight is read")) {
+        Err(EngineError::DoesNotFit { needed_bytes, free_bytes, context_length: 8192, .. }) => {
+            assert!(needed_bytes > 300_000_000 && free_bytes < 1_000_000_000, "{needed_bytes} {free_bytes}");
+        }
+        Err(other) => panic!("{other}"),
+        Ok(_) => panic!("it is loaded"),
+    }
+}
+
+/// What the two likeliest tokens behind `hello` are, with an adapter at this scale.
+fn hello_with(adapter: Option<(&Path, f32)>) -> String {
+    let adapter = adapter.map(|(path, scale)| Adapter { path: path.to_owned(), scale });
+    let mut engine = TestEngine::load_with(LoadOptions { adapter, ..options() });
+    engine.run(&greedy("hello")).1.concat()
+}
+
+#[test]
+fn an_adapter_changes_answers_as_much_as_its_scale_says() {
+    let file = test_models::adapter();
+    assert_eq!(hello_with(Some((file.path(), 0.0))), HELLO_ANSWER);
+    assert_eq!(hello_with(Some((file.path(), 1e-6))), HELLO_ANSWER);
+    let changed = hello_with(Some((file.path(), 1e3)));
+    assert_ne!(changed, HELLO_ANSWER);
+    // It adds one direction, in the end nothing else, and turned around the opposite.
+    assert_ne!(changed, hello_with(Some((file.path(), -1e3))));
+}
+
+#[test]
+fn what_is_no_adapter_for_the_model_is_refused() {
+    let other = test_models::adapter_of_another_shape();
+    for (path, expected) in [(model_path(), "no LoRA adapter"), (other.path().to_owned(), "incorrect shape")]
+    {
+        let adapter = Some(Adapter { path: path.clone(), scale: 1.0 });
+        let _lock = lock();
+        match Engine::load(&model_path(), &LoadOptions { adapter, ..options() }, |_| true) {
+            Err(EngineError::BadModel { path: of, reason }) => {
+                assert!(of == path && reason.contains(expected), "{}: {reason}", of.display());
+            }
+            Err(other) => panic!("{other}"),
+            Ok(_) => panic!("it is loaded"),
+        }
+    }
 }

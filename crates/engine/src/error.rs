@@ -48,6 +48,34 @@ pub enum EngineError {
         context_length: u32,
     },
 
+    /// A text is too long for an embedding.
+    #[error("the text at {index} has {tokens} tokens or more, but an embedding takes {most}")]
+    TextTooLong {
+        /// Its place in the request, from 0.
+        index: usize,
+        /// Its tokens. For a text so long that it cannot fit however it is divided into tokens, the
+        /// fewest that it can have.
+        tokens: u64,
+        /// The most that a text may have.
+        most: u32,
+    },
+
+    /// The machine has too little memory for the model.
+    #[error(
+        "`{}` needs {} MB of memory with a context of {context_length} tokens, but {} MB are free",
+        path.display(), needed_bytes / 1_000_000, free_bytes / 1_000_000
+    )]
+    DoesNotFit {
+        /// The path as it was given.
+        path: PathBuf,
+        /// What the model takes, in bytes.
+        needed_bytes: u64,
+        /// What is there for it, in bytes.
+        free_bytes: u64,
+        /// Tokens that one request could have had.
+        context_length: u32,
+    },
+
     /// The model's chat template is missing, does not compile or fails.
     #[error("the model's chat template cannot be used: {reason}")]
     Template {

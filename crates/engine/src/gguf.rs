@@ -34,12 +34,12 @@ const DEFAULT_ALIGNMENT: u64 = 32;
 const KEPT_TEXT_BYTES: usize = 64;
 
 /// Checks that the files at `path` are a model in GGUF, whose headers make sense and whose tensors
-/// lie within them.
+/// lie within them. Returns how many bytes the tensors have.
 ///
 /// # Errors
 /// [`EngineError::NotFound`], [`EngineError::Io`], or [`EngineError::BadModel`] with the reason.
-pub(crate) fn check(path: &Path) -> Result<(), EngineError> {
-    let splits = check_file(path, Part::Model)?;
+pub(crate) fn check(path: &Path) -> Result<u64, EngineError> {
+    let Checked { splits, mut tensor_bytes } = check_file(path, Part::Model)?;
     let files = model_files(path);
     if splits.max(1) as usize != files.len() {
         return Err(EngineError::BadModel {
@@ -48,9 +48,17 @@ pub(crate) fn check(path: &Path) -> Result<(), EngineError> {
         });
     }
     for (file, index) in files.iter().zip(0..).skip(1) {
-        check_file(file, Part::Split(index))?;
+        tensor_bytes += check_file(file, Part::Split(index))?.tensor_bytes;
     }
-    Ok(())
+    Ok(tensor_bytes)
+}
+
+/// The same for an adapter, which has only tensors for some of a model's.
+///
+/// # Errors
+/// Those of [`check`].
+pub(crate) fn check_adapter(path: &Path) -> Result<u64, EngineError> {
+    Ok(check_file(path, Part::Adapter)?.tensor_bytes)
 }
 
 /// The files that the model at `path` consists of, that one first: a name such as
@@ -77,10 +85,20 @@ pub(crate) enum Part {
     Model,
     /// One that has only tensors, and its index.
     Split(u16),
+    /// One that has what is added to a model's tensors.
+    Adapter,
 }
 
-/// Checks one file, and returns how many the model is divided into.
-fn check_file(path: &Path, part: Part) -> Result<u16, EngineError> {
+/// What a file that was checked says.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Checked {
+    /// How many files the model is divided into; 0 where it does not say.
+    splits: u16,
+    /// What the data of the file's tensors take.
+    tensor_bytes: u64,
+}
+
+fn check_file(path: &Path, part: Part) -> Result<Checked, EngineError> {
     let io_error = |source: io::Error| match source.kind() {
         io::ErrorKind::NotFound => EngineError::NotFound { path: path.to_owned() },
         _ => EngineError::Io { path: path.to_owned(), source },
@@ -117,7 +135,7 @@ fn bad<T>(reason: impl Into<String>) -> Result<T, Problem> {
     Err(Problem::Bad(reason.into()))
 }
 
-pub(crate) fn check_header(input: impl BufRead + Seek, size: u64, part: Part) -> Result<u16, Problem> {
+pub(crate) fn check_header(input: impl BufRead + Seek, size: u64, part: Part) -> Result<Checked, Problem> {
     let mut header = Header { input, size, at: 0, strings: 0 };
     if size == 0 {
         return bad("it is empty");
@@ -151,12 +169,13 @@ pub(crate) fn check_header(input: impl BufRead + Seek, size: u64, part: Part) ->
     match part {
         Part::Model => metadata.check_model()?,
         Part::Split(index) => metadata.check_split(index)?,
+        Part::Adapter => metadata.check_adapter()?,
     }
 
     // Each tensor's data follows the one before, padded to the alignment.
     let mut names = HashSet::new();
     let mut expected_offset = 0;
-    let mut data_len = 0;
+    let (mut data_len, mut tensor_bytes) = (0, 0);
     for _ in 0..tensors {
         let tensor = header.tensor()?;
         if tensor.offset != expected_offset {
@@ -171,13 +190,14 @@ pub(crate) fn check_header(input: impl BufRead + Seek, size: u64, part: Part) ->
             return bad(format!("its tensor `{}` is impossibly large", tensor.name));
         };
         (data_len, expected_offset) = (end, next);
+        tensor_bytes += tensor.data_len;
         if let Some(twice) = names.replace(tensor.name) {
             return bad(format!("it has two tensors `{twice}`"));
         }
     }
     let needed = header.at.checked_next_multiple_of(alignment).and_then(|start| start.checked_add(data_len));
     match needed {
-        Some(needed) if needed <= size => Ok(metadata.splits()),
+        Some(needed) if needed <= size => Ok(Checked { splits: metadata.splits(), tensor_bytes }),
         Some(needed) => {
             bad(format!("it ends at byte {size}, but its tensors need {needed} bytes: the file is truncated"))
         }

@@ -11,12 +11,20 @@
 //! length.
 
 mod cells;
+mod constraint;
+mod context;
+mod embed;
 mod engine;
 mod error;
+mod gbnf;
 mod gguf;
 mod llama;
+mod logprobs;
 mod lookup;
+mod memory;
 mod model_info;
+mod offload;
+mod penalties;
 mod python;
 mod request;
 mod room;
@@ -24,17 +32,25 @@ mod sampling;
 mod saved;
 mod slots;
 mod template;
+#[cfg(test)]
+mod test_models;
 mod text;
 mod tokenizer;
+mod truncate;
 mod turns;
 
-pub use engine::{Engine, LoadOptions, Prompt};
+pub use constraint::{Constraint, Constraints, Form};
+pub use embed::{Embedding, EmbeddingInfo, MAX_TEXTS, Pooling, Texts};
+pub use engine::{Adapter, Engine, LoadOptions, Plan, Prompt};
 pub use error::EngineError;
 pub use gguf::model_files;
 pub use llama::die_of_faults;
+pub use logprobs::{Logprob, TokenLogprobs};
+pub use memory::Memory;
 pub use model_info::ModelInfo;
 pub use request::{
-    FinishReason, GenerateEvent, GenerateRequest, Generated, MAX_STOP_BYTES, MAX_STOP_STRINGS, Message, Role,
-    Sampling,
+    FinishReason, GenerateEvent, GenerateRequest, Generated, MAX_LOGIT_BIASES, MAX_LOGPROBS, MAX_STOP_BYTES,
+    MAX_STOP_STRINGS, Message, Role, Sampling,
 };
 pub use slots::{Begin, Ended, SlotId};
+pub use truncate::LeftOut;

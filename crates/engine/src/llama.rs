@@ -2,10 +2,13 @@
 
 use std::collections::VecDeque;
 use std::ffi::{CStr, c_char, c_void};
+use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
 use llama_cpp_2::llama_backend::LlamaBackend;
-use llama_cpp_sys_2::{GGML_LOG_LEVEL_CONT, GGML_LOG_LEVEL_ERROR, ggml_log_level, llama_log_set};
+use llama_cpp_sys_2::{
+    GGML_LOG_LEVEL_CONT, GGML_LOG_LEVEL_ERROR, GGML_LOG_LEVEL_INFO, ggml_log_level, llama_log_set,
+};
 
 use crate::error::EngineError;
 
@@ -20,6 +23,10 @@ pub(crate) struct Llama {
 
 impl Llama {
     pub(crate) fn init() -> Result<Self, EngineError> {
+        #[cfg(feature = "dynamic-backends")]
+        if let Some(folder) = std::env::current_exe().ok().as_deref().and_then(Path::parent) {
+            llama_cpp_2::llama_backend::load_backends_from_path(folder);
+        }
         let backend = LlamaBackend::init().map_err(|error| EngineError::Internal {
             reason: format!("this process already has an engine ({error})"),
         })?;
@@ -42,6 +49,21 @@ impl Llama {
         }
     }
 
+    /// What is wrong with the model at `path` according to llama.cpp, which has just refused it.
+    pub(crate) fn bad_model(&self, path: &Path) -> EngineError {
+        let reason = self.take_errors().unwrap_or_else(|| "llama.cpp does not say why".to_owned());
+        EngineError::BadModel { path: path.to_owned(), reason }
+    }
+
+    /// What a context takes, as llama.cpp says in its log while `make` makes it. That is the only place where it
+    /// says so in C.
+    pub(crate) fn sizes_of<T>(&self, make: impl FnOnce() -> T) -> (T, ContextSizes) {
+        self.log.lock().sizes = Some(ContextSizes::default());
+        let made = make();
+        let sizes = self.log.lock().sizes.take().unwrap_or_default();
+        (made, sizes)
+    }
+
     /// The error lines since the last call, as one.
     pub(crate) fn take_errors(&self) -> Option<String> {
         let mut lines = self.log.lock();
@@ -58,6 +80,30 @@ impl Drop for Llama {
     }
 }
 
+/// What a context takes besides its tables, in bytes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct ContextSizes {
+    /// Computed keys and values, or the states of recurrent models.
+    pub(crate) memory_bytes: u64,
+    /// What is in between while a batch is computed.
+    pub(crate) compute_bytes: u64,
+}
+
+impl ContextSizes {
+    /// Reads a line such as `name: size =  360.00 MiB ( 16384 cells, …` or `name:  CPU compute buffer size =  37.75 MiB`.
+    /// Lines of the other buffers say again what the first of these does, or nothing where memory is not allocated.
+    fn add(&mut self, line: &str) {
+        let Some((what, size)) = line.split_once("size =") else { return };
+        let mib = size.split_once("MiB").and_then(|(mib, _)| mib.trim().parse::<f64>().ok());
+        let bytes = (mib.unwrap_or(0.0) * f64::from(1 << 20)) as u64;
+        if what.ends_with("compute buffer ") {
+            self.compute_bytes += bytes;
+        } else if !what.ends_with("buffer ") {
+            self.memory_bytes += bytes;
+        }
+    }
+}
+
 #[derive(Default)]
 struct ErrorLog(Mutex<Lines>);
 
@@ -66,6 +112,8 @@ struct Lines {
     finished: VecDeque<String>,
     /// A line that a message without a newline began, if that message was an error.
     unfinished: Option<String>,
+    /// What the context that is being made takes, while somebody asks.
+    sizes: Option<ContextSizes>,
 }
 
 impl ErrorLog {
@@ -77,6 +125,9 @@ impl ErrorLog {
 
 impl Lines {
     fn add(&mut self, level: ggml_log_level, text: &str) {
+        if let Some(sizes) = self.sizes.as_mut().filter(|_| level == GGML_LOG_LEVEL_INFO) {
+            sizes.add(text);
+        }
         let line = match level {
             GGML_LOG_LEVEL_ERROR => self.unfinished.take().unwrap_or_default() + text,
             GGML_LOG_LEVEL_CONT => match self.unfinished.take() {
@@ -131,7 +182,7 @@ pub fn die_of_faults() {
 
 #[cfg(test)]
 mod tests {
-    use llama_cpp_sys_2::{GGML_LOG_LEVEL_INFO, GGML_LOG_LEVEL_WARN};
+    use llama_cpp_sys_2::GGML_LOG_LEVEL_WARN;
 
     use super::*;
 
@@ -165,6 +216,24 @@ mod tests {
                 (GGML_LOG_LEVEL_CONT, "and ended\n"),
             ],
             &["one line"],
+        );
+    }
+
+    #[test]
+    fn the_sizes_of_a_context_are_read_from_its_log() {
+        let mut sizes = ContextSizes::default();
+        for line in [
+            "llama_context: n_ctx = 16384",
+            "llama_context:        CPU  output buffer size =     1.50 MiB",
+            "llama_kv_cache:        CPU KV buffer size =     0.00 MiB",
+            "llama_kv_cache: size =  360.50 MiB ( 16384 cells,  30 layers,  8/1 seqs), K (f16):  180.00 MiB, V (f16):  180.00 MiB",
+            "sched_reserve:        CPU compute buffer size =    37.75 MiB",
+        ] {
+            sizes.add(line);
+        }
+        assert_eq!(
+            (sizes.memory_bytes >> 10, sizes.compute_bytes >> 10),
+            (360 * 1024 + 512, 37 * 1024 + 768)
         );
     }
 

@@ -12,6 +12,10 @@ use std::hash::Hash;
 /// So many equal tokens are what a draft needs to begin with; with fewer, common words would.
 const NGRAM: usize = 3;
 
+/// So many equal tokens are needed where no draft was right of late. In ordinary text a few that stood before
+/// are no sign that the next ones do as well, and a wrong draft costs as much as it could have saved.
+const NGRAM_UNPROVEN: usize = 8;
+
 /// So many are enough near the place that the last draft came from: an edit changes a few tokens and
 /// goes on there.
 const NGRAM_NEARBY: usize = 2;
@@ -37,6 +41,8 @@ pub(crate) struct Lookup<T> {
     earlier: Vec<u32>,
     /// Where the last draft came from, behind the token that ended it.
     source: Option<usize>,
+    /// Whether the last draft was mostly right, or the one before it.
+    proven: bool,
     /// Drafts in a row that were wholly right.
     right: u32,
     /// Drafts in a row that were mostly wrong.
@@ -53,6 +59,7 @@ impl<T: Copy + Eq + Hash> Lookup<T> {
             newest: HashMap::new(),
             earlier: Vec::new(),
             source: None,
+            proven: false,
             right: 0,
             wrong: 0,
             rest: 0,
@@ -70,6 +77,7 @@ impl<T: Copy + Eq + Hash> Lookup<T> {
         }
         let Some((from, equal)) = self.place(tokens) else { return Vec::new() };
         let len = match (self.right, equal) {
+            (0, ..NGRAM_UNPROVEN) if !self.proven => return Vec::new(),
             (0, ..6) => 6,
             (0, 6..12) => 12,
             (0, _) => 16,
@@ -87,14 +95,17 @@ impl<T: Copy + Eq + Hash> Lookup<T> {
             return;
         }
         // A batch of several tokens costs about half of what they cost one by one.
+        let mostly_right = accepted * 2 >= drafted;
         match accepted {
             all if all == drafted => (self.right, self.wrong) = (self.right + 1, 0),
-            most if most * 2 >= drafted => (self.right, self.wrong) = (0, 0),
+            _ if mostly_right => (self.right, self.wrong) = (0, 0),
             _ => {
                 (self.right, self.wrong) = (0, self.wrong + 1);
                 self.rest = if self.wrong > 1 { (2 << self.wrong.min(16)).min(REST_MAX) } else { 0 };
             }
         }
+        // Where an answer departs from what it copies, one draft is wrong.
+        self.proven = mostly_right || (self.proven && self.wrong == 1);
         self.source = Some(self.drafted_from + accepted + 1);
     }
 
@@ -118,7 +129,8 @@ impl<T: Copy + Eq + Hash> Lookup<T> {
             let pairs = tokens[..place].iter().rev().zip(tokens.iter().rev());
             pairs.take(MATCH_MAX).take_while(|(one, other)| one == other).count()
         };
-        let nearby = self.source.into_iter().flat_map(|source| source..source + NEARBY);
+        let source = self.source.filter(|_| self.proven);
+        let nearby = source.into_iter().flat_map(|source| source..source + NEARBY);
         let nearby = nearby.filter(|&place| place < tokens.len());
         let nearby = nearby.map(|place| (place, equal_before(place)));
         if let Some(found) = nearby.filter(|&(_, equal)| equal >= NGRAM_NEARBY).max_by_key(|found| found.1) {
@@ -142,7 +154,8 @@ mod tests {
 
     fn draft(tokens: &str, most: usize) -> String {
         let tokens: Vec<char> = tokens.chars().collect();
-        Lookup::new().draft(&tokens, most).into_iter().collect()
+        let mut lookup = Lookup { proven: true, ..Lookup::new() };
+        lookup.draft(&tokens, most).into_iter().collect()
     }
 
     #[test]
@@ -158,6 +171,13 @@ mod tests {
     }
 
     #[test]
+    fn without_a_draft_that_was_right_more_must_be_equal() {
+        let draft = |tokens: &str| Lookup::new().draft(&tokens.chars().collect::<Vec<_>>(), 4);
+        assert_eq!(draft("the quick brown fox; the qui"), []);
+        assert_eq!(draft("the quick brown fox; the quic"), ['k', ' ', 'b', 'r']);
+    }
+
+    #[test]
     fn the_place_with_more_in_common_wins_over_a_newer_one() {
         assert_eq!(draft("one cat_1 two cat_2 one cat_", 1), "1");
         assert_eq!(draft("cat_1 cat_2 cat_", 1), "2");
@@ -170,17 +190,17 @@ mod tests {
 
     #[test]
     fn drafts_grow_with_success_and_rest_after_failure() {
-        let mut tokens: Vec<u32> = (0..100).chain(0..4).collect();
+        let mut tokens: Vec<u32> = (0..100).chain(0..8).collect();
         let mut lookup = Lookup::new();
-        assert_eq!(lookup.draft(&tokens, 32).len(), 6);
-        lookup.verified(6, 6);
-        tokens.extend(4..11);
-        assert_eq!(lookup.draft(&tokens, 32), (11..43).collect::<Vec<_>>());
+        assert_eq!(lookup.draft(&tokens, 32).len(), 12);
+        lookup.verified(12, 12);
+        tokens.extend(8..21);
+        assert_eq!(lookup.draft(&tokens, 32), (21..53).collect::<Vec<_>>());
 
         for _ in 0..3 {
             lookup.verified(32, 0);
         }
-        assert_eq!(lookup.draft(&tokens, 32), []);
+        assert!(lookup.draft(&tokens, 32).is_empty());
         lookup.generated(REST_MAX as usize);
         assert!(!lookup.draft(&tokens, 32).is_empty());
     }
@@ -188,12 +208,12 @@ mod tests {
     #[test]
     fn behind_an_edit_two_tokens_are_enough() {
         let mut tokens: Vec<u32> = (0..50).chain(0..10).collect();
-        let mut lookup = Lookup::new();
+        let mut lookup = Lookup { proven: true, ..Lookup::new() };
         let drafted = lookup.draft(&tokens, 16).len();
         lookup.verified(drafted, 4);
         // Four were right, then came 99 instead of 14.
         tokens.extend([10, 11, 12, 13, 99, 15]);
-        assert_eq!(lookup.draft(&tokens, 16), []);
+        assert!(lookup.draft(&tokens, 16).is_empty());
         tokens.push(16);
         assert_eq!(lookup.draft(&tokens, 16)[..3], [17, 18, 19]);
     }

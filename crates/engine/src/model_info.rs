@@ -4,6 +4,7 @@ use std::path::Path;
 
 use llama_cpp_2::model::LlamaModel;
 
+use crate::memory::Memory;
 use crate::room::Room;
 
 /// Facts about the loaded model.
@@ -25,10 +26,12 @@ pub struct ModelInfo {
     pub slots: u32,
     /// The context length that the model was trained with, in tokens.
     pub train_context_length: u32,
+    /// What the model takes of the machine's memory.
+    pub memory: Memory,
 }
 
 impl ModelInfo {
-    pub(crate) fn read(model: &LlamaModel, path: &Path, room: &Room) -> Self {
+    pub(crate) fn read(model: &LlamaModel, path: &Path, room: &Room, memory: Memory) -> Self {
         let text = |key: &str| {
             let value = model.meta_val_str(key).ok();
             value.filter(|value| !value.is_empty())
@@ -47,6 +50,7 @@ impl ModelInfo {
             context_length: room.context_length,
             slots: room.slots,
             train_context_length: model.n_ctx_train(),
+            memory,
         }
     }
 }

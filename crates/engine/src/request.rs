@@ -1,12 +1,20 @@
 //! What the engine is asked and what it answers.
 
+use crate::constraint::Constraint;
 use crate::error::EngineError;
+use crate::logprobs::TokenLogprobs;
 
 /// The most stop strings a request may have.
 pub const MAX_STOP_STRINGS: usize = 16;
 
 /// The longest stop string, in bytes. It bounds how much text is held back while decoding.
 pub const MAX_STOP_BYTES: usize = 256;
+
+/// The most tokens that a request may give a bias.
+pub const MAX_LOGIT_BIASES: usize = 1024;
+
+/// The most likeliest tokens that a request may ask about.
+pub const MAX_LOGPROBS: u32 = 20;
 
 /// Who says a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,7 +47,8 @@ pub struct Message {
     pub content: String,
 }
 
-/// How tokens are picked. The order is llama.cpp's: top-k, top-p, min-p, temperature, draw.
+/// How tokens are picked. The order is llama.cpp's: bias, penalties, top-k, typical, top-p, min-p,
+/// temperature, draw.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Sampling {
     /// 0 to 100. Up to 0.001 the likeliest token is always taken and the rest is ignored.
@@ -50,6 +59,21 @@ pub struct Sampling {
     pub top_p: f32,
     /// Only tokens at least this likely relative to the likeliest, 0 to 1; 0 considers all.
     pub min_p: f32,
+    /// Only the most typical tokens that together reach this probability, above 0 up to 1; 1 considers
+    /// all.
+    pub typical_p: f32,
+    /// The logits of recent tokens are divided by this where they are positive, and else multiplied:
+    /// above 0 up to 10; 1 changes nothing.
+    pub repetition_penalty: f32,
+    /// What is taken off the logits of recent tokens, -2 to 2.
+    pub presence_penalty: f32,
+    /// What is taken off the logits of recent tokens for each time they came, -2 to 2.
+    pub frequency_penalty: f32,
+    /// How many of the last tokens are recent, those of the prompt included.
+    pub penalty_last_n: u32,
+    /// What is added to the logits of single tokens, by their numbers in the vocabulary: -100 to 100,
+    /// for at most [`MAX_LOGIT_BIASES`].
+    pub logit_bias: Vec<(u32, f32)>,
     /// The same seed and request give the same text with the same model, thread count and machine
     /// if the request has the engine to itself and finds nothing of an earlier one to go on from.
     /// Otherwise the same random numbers meet the same probabilities up to rounding: llama.cpp's
@@ -61,7 +85,19 @@ pub struct Sampling {
 impl Default for Sampling {
     /// The defaults of llama.cpp's server.
     fn default() -> Self {
-        Self { temperature: 0.8, top_k: 40, top_p: 0.95, min_p: 0.05, seed: None }
+        Self {
+            temperature: 0.8,
+            top_k: 40,
+            top_p: 0.95,
+            min_p: 0.05,
+            typical_p: 1.0,
+            repetition_penalty: 1.0,
+            presence_penalty: 0.0,
+            frequency_penalty: 0.0,
+            penalty_last_n: 64,
+            logit_bias: Vec::new(),
+            seed: None,
+        }
     }
 }
 
@@ -83,6 +119,16 @@ pub struct GenerateRequest {
     /// Texts that end the answer and are not part of it: at most [`MAX_STOP_STRINGS`], none empty,
     /// none longer than [`MAX_STOP_BYTES`].
     pub stop: Vec<String>,
+    /// Has the text's events say how likely their tokens were, and which so many tokens were the
+    /// likeliest: at most [`MAX_LOGPROBS`].
+    pub logprobs: Option<u32>,
+    /// Has a prompt that does not fit lose its beginning instead of being refused: the oldest messages,
+    /// though never a system's nor the last one of the user nor what follows it, or the beginning of the
+    /// `prompt`. What is left then leaves room for `max_tokens`, for a quarter of the context where there
+    /// are none, and for half of it at most.
+    pub truncate: bool,
+    /// What the answer must be like, besides stopping; compiled for the same model.
+    pub constraint: Option<Constraint>,
 }
 
 impl GenerateRequest {
@@ -91,7 +137,8 @@ impl GenerateRequest {
     /// # Errors
     /// [`EngineError::BadRequest`] naming the first value that is not allowed.
     pub fn validate(&self) -> Result<(), EngineError> {
-        let Sampling { temperature, top_p, min_p, .. } = self.sampling;
+        let Sampling { temperature, top_p, min_p, typical_p, .. } = self.sampling;
+        let Sampling { repetition_penalty, presence_penalty, frequency_penalty, .. } = self.sampling;
         let refuse = |reason: String| Err(EngineError::bad_request(reason));
         match &self.prompt {
             None if self.messages.is_empty() => {
@@ -113,6 +160,34 @@ impl GenerateRequest {
         }
         if !(0.0..=1.0).contains(&min_p) {
             return refuse(format!("min_p must be between 0 and 1, not {min_p}"));
+        }
+        if !(typical_p > 0.0 && typical_p <= 1.0) {
+            return refuse(format!("typical_p must be above 0 and at most 1, not {typical_p}"));
+        }
+        if !(repetition_penalty > 0.0 && repetition_penalty <= 10.0) {
+            return refuse(format!(
+                "repetition_penalty must be above 0 and at most 10, not {repetition_penalty}"
+            ));
+        }
+        for (name, penalty) in
+            [("presence_penalty", presence_penalty), ("frequency_penalty", frequency_penalty)]
+        {
+            if !(-2.0..=2.0).contains(&penalty) {
+                return refuse(format!("{name} must be between -2 and 2, not {penalty}"));
+            }
+        }
+        let biases = &self.sampling.logit_bias;
+        if biases.len() > MAX_LOGIT_BIASES {
+            return refuse(format!(
+                "at most {MAX_LOGIT_BIASES} tokens may have a bias, not {}",
+                biases.len()
+            ));
+        }
+        if let Some((token, bias)) = biases.iter().find(|(_, bias)| !(-100.0..=100.0).contains(bias)) {
+            return refuse(format!("logit_bias must be between -100 and 100, not {bias} for token {token}"));
+        }
+        if let Some(count) = self.logprobs.filter(|&count| count > MAX_LOGPROBS) {
+            return refuse(format!("logprobs must be at most {MAX_LOGPROBS}, not {count}"));
         }
         if self.max_tokens == Some(0) {
             return refuse("max_tokens must be at least 1".to_owned());
@@ -137,7 +212,7 @@ impl GenerateRequest {
 }
 
 /// What happens while a request is worked on, in order.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub enum GenerateEvent<'a> {
     /// A part of the prompt was decoded.
     Prefill {
@@ -148,9 +223,13 @@ pub enum GenerateEvent<'a> {
     },
     /// More of the answer.
     Token {
-        /// Whole characters, never empty. Text that may turn out to be the beginning of a stop
-        /// string comes with a later token, so not every token has an event of its own.
+        /// Whole characters. Text that may turn out to be the beginning of a stop string comes with a
+        /// later token, so not every token has an event of its own. Empty only where there are
+        /// `logprobs` of many tokens without a text.
         text: &'a str,
+        /// Of the tokens of this text, if the request asked for them. A token whose text comes in two
+        /// events is with the first. Tokens that a stop string cut off are with none.
+        logprobs: &'a [TokenLogprobs],
     },
 }
 
@@ -216,6 +295,13 @@ mod tests {
         request.sampling.temperature = 100.0;
         request.sampling.top_p = 0.0;
         request.sampling.min_p = 1.0;
+        request.sampling.typical_p = 1.0;
+        request.sampling.repetition_penalty = 10.0;
+        request.sampling.presence_penalty = -2.0;
+        request.sampling.frequency_penalty = 2.0;
+        request.sampling.penalty_last_n = u32::MAX;
+        request.sampling.logit_bias = vec![(u32::MAX, 100.0); MAX_LOGIT_BIASES];
+        request.logprobs = Some(MAX_LOGPROBS);
         request.stop = vec!["x".repeat(MAX_STOP_BYTES); MAX_STOP_STRINGS];
         request.validate().expect("limits are inclusive");
     }
@@ -239,6 +325,16 @@ mod tests {
         check(|r| r.sampling.top_p = f32::NAN, "top_p");
         check(|r| r.sampling.min_p = -1.0, "min_p");
         check(|r| r.sampling.min_p = f32::NAN, "min_p");
+        check(|r| r.sampling.typical_p = 0.0, "typical_p");
+        check(|r| r.sampling.typical_p = f32::NAN, "typical_p");
+        check(|r| r.sampling.repetition_penalty = 0.0, "repetition_penalty");
+        check(|r| r.sampling.repetition_penalty = 10.1, "repetition_penalty");
+        check(|r| r.sampling.presence_penalty = -2.1, "presence_penalty");
+        check(|r| r.sampling.frequency_penalty = f32::NAN, "frequency_penalty");
+        check(|r| r.sampling.logit_bias = vec![(7, -100.5)], "-100.5 for token 7");
+        check(|r| r.sampling.logit_bias = vec![(7, f32::NAN)], "logit_bias");
+        check(|r| r.sampling.logit_bias = vec![(7, 1.0); 1025], "1025");
+        check(|r| r.logprobs = Some(21), "logprobs");
         check(|r| r.max_tokens = Some(0), "max_tokens");
         check(|r| r.stop = vec!["x".to_owned(); 17], "17");
         check(|r| r.stop = vec![String::new()], "empty");

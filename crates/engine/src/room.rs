@@ -7,7 +7,7 @@ const DEFAULT_CONTEXT_LENGTH: u32 = 8192;
 
 /// Small machines decode eight streams together at nearly twice the speed of one; more streams gain
 /// little there and share what memory there is.
-const DEFAULT_SLOTS: u32 = 8;
+pub(crate) const DEFAULT_SLOTS: u32 = 8;
 
 /// llama.cpp rounds up to a multiple of this.
 const CELLS_STEP: u32 = 256;
@@ -19,7 +19,9 @@ const SAVED_BYTES_MAX: u64 = 1 << 30;
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Needs {
     pub(crate) train_context_length: u32,
-    /// What the computed values of one token take.
+    /// What it takes besides, whatever the context.
+    pub(crate) fixed_bytes: u64,
+    /// What the computed values of one token take; nothing of recurrent models, whose state does not grow.
     pub(crate) bytes_per_token: u64,
 }
 
@@ -36,13 +38,14 @@ pub(crate) struct Room {
 }
 
 impl Room {
-    /// Divides half of `free_bytes`: the rest is for other programs, and for this one's buffers.
+    /// Divides half of what `free_bytes` leaves beside the model itself: the rest is for other programs.
     ///
     /// A context length that was asked for is given, whether or not the memory seems to suffice. All
     /// slots share the cells, and few conversations are long, so there are fewer cells than slots
     /// times the context length: what does not fit for the moment waits.
     pub(crate) fn choose(options: &LoadOptions, needs: Needs, free_bytes: Option<u64>) -> Self {
-        let affordable = free_bytes.map_or(u64::MAX, |bytes| bytes / 2 / needs.bytes_per_token.max(1));
+        let left_bytes = free_bytes.map(|bytes| bytes.saturating_sub(needs.fixed_bytes));
+        let affordable = left_bytes.map_or(u64::MAX, |bytes| bytes / 2 / needs.bytes_per_token.max(1));
         let affordable = u32::try_from(affordable).unwrap_or(u32::MAX) / CELLS_STEP * CELLS_STEP;
 
         let longest = needs.train_context_length.max(1);
@@ -61,18 +64,11 @@ impl Room {
             slots,
             context_length,
             cells: cells.div_ceil(CELLS_STEP).saturating_mul(CELLS_STEP),
-            saved_bytes: free_bytes.map_or(SAVED_BYTES_MAX, |bytes| (bytes / 8).min(SAVED_BYTES_MAX))
-                as usize,
+            saved_bytes: options.saved_bytes.unwrap_or_else(|| {
+                left_bytes.map_or(SAVED_BYTES_MAX, |bytes| (bytes / 8).min(SAVED_BYTES_MAX))
+            }) as usize,
         }
     }
-}
-
-/// Memory that this machine has for another program; `None` where the system does not say.
-pub(crate) fn free_bytes() -> Option<u64> {
-    let memory = std::fs::read_to_string("/proc/meminfo").ok()?;
-    let line = memory.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
-    let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
-    Some(kib * 1024)
 }
 
 #[cfg(test)]
@@ -87,11 +83,20 @@ mod tests {
         free_bytes: u64,
         (slots, context_length, cells): (u32, u32, u32),
     ) {
-        let options = LoadOptions { slots: asked.0, context_length: asked.1, threads: 1 };
-        let needs = Needs { train_context_length: needs.0, bytes_per_token: needs.1 };
+        let options = LoadOptions {
+            slots: asked.0,
+            context_length: asked.1,
+            threads: 1,
+            saved_bytes: None,
+            adapter: None,
+            taken_bytes: 0,
+        };
+        let (train_context_length, bytes_per_token) = needs;
+        let needs = Needs { train_context_length, fixed_bytes: GIB, bytes_per_token };
+        let free_bytes = free_bytes + GIB;
         let room = Room::choose(&options, needs, Some(free_bytes));
         assert_eq!((room.slots, room.context_length, room.cells), (slots, context_length, cells));
-        assert!(room.saved_bytes as u64 <= free_bytes / 8);
+        assert!(room.saved_bytes as u64 <= (free_bytes - GIB) / 8);
     }
 
     #[test]

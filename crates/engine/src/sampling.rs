@@ -9,7 +9,9 @@ use llama_cpp_2::token::LlamaToken;
 use llama_cpp_2::token::data::LlamaTokenData;
 use llama_cpp_2::token::data_array::LlamaTokenDataArray;
 
+use crate::constraint::Allowed;
 use crate::error::EngineError;
+use crate::penalties::Changes;
 use crate::request::Sampling;
 
 /// Up to here the likeliest token is certain in effect, and dividing by less would overflow.
@@ -28,6 +30,9 @@ const BLOCK: usize = 64;
 /// the choices decides them and nothing else does.
 pub(crate) struct Sampler {
     method: Method,
+    changes: Option<Changes>,
+    /// The logits with the changes, where there are any.
+    changed: Vec<f32>,
     candidates: LlamaTokenDataArray,
 }
 
@@ -38,13 +43,13 @@ enum Method {
     AmongAll(LlamaSampler),
 }
 
-/// A logit is not a number, or has no bounds: the model's computation has failed.
+/// A logit is not a number or has no bounds, or no token is possible: the model's computation has failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct NotNumbers;
 
 impl Sampler {
-    /// The sampler for one request, in the order of llama.cpp's tools.
-    pub(crate) fn new(sampling: &Sampling, seed: u64) -> Self {
+    /// The sampler for an answer to `prompt`, in the order of llama.cpp's tools.
+    pub(crate) fn new(sampling: &Sampling, seed: u64, prompt: &[LlamaToken]) -> Self {
         /// However small the probabilities allowed, one token is left to choose.
         const MIN_KEEP: usize = 1;
 
@@ -57,6 +62,9 @@ impl Sampler {
             if top_k > TOP_K_MAX {
                 chain.push(LlamaSampler::top_k(i32::try_from(top_k).unwrap_or(i32::MAX)));
             }
+            if sampling.typical_p < 1.0 {
+                chain.push(LlamaSampler::typical(sampling.typical_p, MIN_KEEP));
+            }
             chain.push(LlamaSampler::top_p(sampling.top_p, MIN_KEEP));
             chain.push(LlamaSampler::min_p(sampling.min_p, MIN_KEEP));
             chain.push(LlamaSampler::temp(sampling.temperature));
@@ -64,35 +72,74 @@ impl Sampler {
             let chain = LlamaSampler::chain(chain, true);
             if few { Method::AmongLikeliest(top_k, chain) } else { Method::AmongAll(chain) }
         };
-        Self { method, candidates: LlamaTokenDataArray::new(Vec::new(), false) }
+        Self {
+            method,
+            changes: Changes::new(sampling, prompt),
+            changed: Vec::new(),
+            candidates: LlamaTokenDataArray::new(Vec::new(), false),
+        }
     }
 
-    /// Chooses by `logits`, one for each token of the vocabulary.
-    pub(crate) fn sample(&mut self, logits: &[f32]) -> Result<LlamaToken, NotNumbers> {
-        let candidates = &mut self.candidates;
-        candidates.data.clear();
-        candidates.selected = None;
-        let chain = match &mut self.method {
-            Method::Likeliest => return likeliest(logits),
-            Method::AmongLikeliest(count, chain) => {
-                top(logits, *count, &mut candidates.data)?;
-                candidates.sorted = true;
-                chain
+    /// Chooses by `logits`, one for each token of the vocabulary, among the tokens that are `allowed`.
+    pub(crate) fn sample(
+        &mut self,
+        logits: &[f32],
+        allowed: Option<&Allowed>,
+    ) -> Result<LlamaToken, NotNumbers> {
+        let Self { method, changes, changed, candidates } = self;
+        let logits = if changes.is_some() || allowed.is_some() {
+            // Afterwards it could not be told any more.
+            likeliest(logits)?;
+            changed.clear();
+            changed.extend_from_slice(logits);
+            if let Some(changes) = changes {
+                changes.apply(changed);
             }
-            Method::AmongAll(chain) => {
-                likeliest(logits)?;
-                let all =
-                    (0..).zip(logits).map(|(id, &logit)| LlamaTokenData::new(LlamaToken(id), logit, 0.0));
-                candidates.data.extend(all);
-                candidates.sorted = false;
-                chain
+            if let Some(allowed) = allowed {
+                allowed.apply(changed);
             }
+            changed
+        } else {
+            logits
         };
-        chain.apply(candidates);
-        let token = candidates.selected_token().expect("the chain ends with a draw, which selects one");
-        chain.accept(token);
+        let token = choose(method, candidates, logits)?;
+        if let Some(changes) = changes {
+            changes.accept(token);
+        }
         Ok(token)
     }
+}
+
+fn choose(
+    method: &mut Method,
+    candidates: &mut LlamaTokenDataArray,
+    logits: &[f32],
+) -> Result<LlamaToken, NotNumbers> {
+    candidates.data.clear();
+    candidates.selected = None;
+    let chain = match method {
+        Method::Likeliest => return likeliest(logits),
+        Method::AmongLikeliest(count, chain) => {
+            top(logits, *count, &mut candidates.data)?;
+            candidates.sorted = true;
+            chain
+        }
+        Method::AmongAll(chain) => {
+            likeliest(logits)?;
+            let all = (0..).zip(logits).filter(|(_, logit)| **logit > f32::NEG_INFINITY);
+            let all = all.map(|(id, &logit)| LlamaTokenData::new(LlamaToken(id), logit, 0.0));
+            candidates.data.extend(all);
+            candidates.sorted = false;
+            chain
+        }
+    };
+    if candidates.data.is_empty() {
+        return Err(NotNumbers);
+    }
+    chain.apply(candidates);
+    let token = candidates.selected_token().expect("the chain ends with a draw, which selects one");
+    chain.accept(token);
+    Ok(token)
 }
 
 /// The token with the largest logit, of equals the first.
@@ -104,24 +151,27 @@ fn likeliest(logits: &[f32]) -> Result<LlamaToken, NotNumbers> {
             (best, best_block) = (largest, index);
         }
     }
+    if best == f32::NEG_INFINITY {
+        return Err(NotNumbers);
+    }
     let block = logits.chunks(BLOCK).nth(best_block).ok_or(NotNumbers)?;
     let within = block.iter().position(|&logit| logit == best).ok_or(NotNumbers)?;
     Ok(LlamaToken((best_block * BLOCK + within) as i32))
 }
 
-/// The `count` tokens with the largest logits, the largest first, of equals those that come first.
-fn top(logits: &[f32], count: usize, top: &mut Vec<LlamaTokenData>) -> Result<(), NotNumbers> {
+/// The `count` tokens with the largest logits, the largest first, of equals those that come first. Those
+/// that are impossible are none.
+pub(crate) fn top(logits: &[f32], count: usize, top: &mut Vec<LlamaTokenData>) -> Result<(), NotNumbers> {
     let mut least = f32::NEG_INFINITY;
     for (index, block) in logits.chunks(BLOCK).enumerate() {
-        let full = top.len() == count;
-        if largest(block)? <= least && full {
+        if largest(block)? <= least {
             continue;
         }
         for (within, &logit) in block.iter().enumerate() {
+            if logit <= least {
+                continue;
+            }
             if top.len() == count {
-                if logit <= least {
-                    continue;
-                }
                 top.pop();
             }
             let place = top.partition_point(|other| other.logit() >= logit);
@@ -184,6 +234,7 @@ fn llama_seed(seed: u64) -> u32 {
 
 #[cfg(test)]
 mod tests {
+    use llama_cpp_2::token::logit_bias::LlamaLogitBias;
     use proptest::prelude::*;
 
     use super::*;
@@ -213,7 +264,7 @@ mod tests {
             let mut logits = vec![0.5; 700];
             logits[at] = wrong;
             let sampling = Sampling { temperature, top_k, ..Sampling::default() };
-            prop_assert_eq!(Sampler::new(&sampling, 1).sample(&logits), Err(NotNumbers));
+            prop_assert_eq!(Sampler::new(&sampling, 1, &[]).sample(&logits, None), Err(NotNumbers));
         }
     }
 
@@ -222,7 +273,7 @@ mod tests {
         let logits: Vec<f32> =
             (0..5000).map(|id: i32| (id.wrapping_mul(7919) % 997) as f32 / 50.0 + id as f32 * 1e-5).collect();
         let sampling = Sampling { temperature: 1.5, top_p: 0.99, min_p: 0.01, ..Sampling::default() };
-        let mut sampler = Sampler::new(&sampling, 7);
+        let mut sampler = Sampler::new(&sampling, 7, &[]);
         let mut theirs = LlamaSampler::chain(
             [
                 LlamaSampler::top_k(40),
@@ -237,7 +288,103 @@ mod tests {
             let all = (0..).zip(&logits).map(|(id, &logit)| LlamaTokenData::new(LlamaToken(id), logit, 0.0));
             let mut all = LlamaTokenDataArray::from_iter(all, false);
             theirs.apply(&mut all);
-            assert_eq!(sampler.sample(&logits).ok(), all.selected_token());
+            assert_eq!(sampler.sample(&logits, None).ok(), all.selected_token());
+        }
+    }
+
+    /// Logits of which some are nearly equal.
+    fn logits(step: usize) -> Vec<f32> {
+        let noise =
+            |id: i32| (id.wrapping_mul(7919).wrapping_add(step as i32 * 31) % 997) as f32 / 50.0 - 8.0;
+        (0..5000).map(|id: i32| noise(id) + id as f32 * 1e-5).collect()
+    }
+
+    /// Has both choose a number of tokens, each after what it chose before.
+    fn check_against_llama_cpp(sampling: &Sampling, prompt: &[LlamaToken], theirs: Vec<LlamaSampler>) {
+        let mut sampler = Sampler::new(sampling, 7, prompt);
+        let mut theirs = LlamaSampler::chain(theirs, true);
+        theirs.accept_many(prompt);
+        for step in 0..60 {
+            let logits = logits(step / 10);
+            let all = (0..).zip(&logits).map(|(id, &logit)| LlamaTokenData::new(LlamaToken(id), logit, 0.0));
+            let mut all = LlamaTokenDataArray::from_iter(all, false);
+            theirs.apply(&mut all);
+            let token = all.selected_token().expect("it ends with a draw");
+            theirs.accept(token);
+            assert_eq!(sampler.sample(&logits, None), Ok(token), "{sampling:?}, step {step}");
+        }
+    }
+
+    #[test]
+    fn penalties_bias_and_typical_equal_llama_cpps_own() {
+        let likely =
+            logits(0).iter().enumerate().max_by(|one, other| one.1.total_cmp(other.1)).expect("some").0;
+        let prompt: Vec<LlamaToken> =
+            (0..90).map(|n| LlamaToken(if n % 3 == 0 { likely as i32 } else { n * 53 })).collect();
+        let bias = vec![(likely as u32, -2.5), (17, 11.0), (4999, 100.0), (4998, 97.0)];
+        let base = Sampling { min_p: 0.01, top_p: 0.99, temperature: 1.3, ..Sampling::default() };
+        let penalised = Sampling {
+            repetition_penalty: 1.3,
+            frequency_penalty: 0.4,
+            presence_penalty: -0.7,
+            penalty_last_n: 48,
+            ..base.clone()
+        };
+        for sampling in [
+            base.clone(),
+            Sampling { typical_p: 0.6, ..base.clone() },
+            Sampling { typical_p: 0.3, top_k: 0, ..base.clone() },
+            penalised.clone(),
+            Sampling { penalty_last_n: 1000, top_k: 0, ..penalised.clone() },
+            Sampling { penalty_last_n: 0, ..penalised.clone() },
+            Sampling { repetition_penalty: 0.4, top_k: 300, ..penalised.clone() },
+            Sampling { logit_bias: bias.clone(), ..base.clone() },
+            Sampling { logit_bias: bias.clone(), typical_p: 0.8, ..penalised.clone() },
+            Sampling { logit_bias: bias, temperature: 0.0, ..penalised },
+        ] {
+            let theirs: Vec<_> = sampling
+                .logit_bias
+                .iter()
+                .map(|&(id, bias)| LlamaLogitBias::new(LlamaToken(id as i32), bias))
+                .collect();
+            let mut chain = vec![
+                LlamaSampler::logit_bias(5000, &theirs),
+                LlamaSampler::penalties(
+                    5000,
+                    sampling.penalty_last_n as i32,
+                    sampling.repetition_penalty,
+                    sampling.frequency_penalty,
+                    sampling.presence_penalty,
+                ),
+            ];
+            if sampling.temperature == 0.0 {
+                chain.push(LlamaSampler::greedy());
+            } else {
+                chain.extend([
+                    LlamaSampler::top_k(sampling.top_k as i32),
+                    LlamaSampler::typical(sampling.typical_p, 1),
+                    LlamaSampler::top_p(sampling.top_p, 1),
+                    LlamaSampler::min_p(sampling.min_p, 1),
+                    LlamaSampler::temp(sampling.temperature),
+                    LlamaSampler::dist(7),
+                ]);
+            }
+            check_against_llama_cpp(&sampling, &prompt, chain);
+        }
+    }
+
+    #[test]
+    fn the_strongest_changes_leave_numbers() {
+        let strong = Sampling {
+            repetition_penalty: f32::MIN_POSITIVE,
+            frequency_penalty: 2.0,
+            logit_bias: vec![(3, 100.0), (999_999, 1.0)],
+            temperature: 0.0,
+            ..Sampling::default()
+        };
+        let mut sampler = Sampler::new(&strong, 1, &[LlamaToken(3), LlamaToken(4), LlamaToken(999_999)]);
+        for _ in 0..10 {
+            assert_eq!(sampler.sample(&[0.5, -1.0, 2.0, f32::MAX, f32::MAX], None), Ok(LlamaToken(3)));
         }
     }
 

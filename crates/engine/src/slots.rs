@@ -5,13 +5,15 @@
 //! to give its cells away in between. An idle slot keeps its cells for the next request of its scope
 //! until they are needed.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use llama_cpp_2::context::session::LlamaStateSeqFlags;
 use llama_cpp_2::token::LlamaToken;
 
+use crate::constraint::Constraint;
 use crate::engine::{Engine, Prompt};
 use crate::error::EngineError;
+use crate::logprobs::{Pending, TokenLogprobs};
 use crate::lookup::Lookup;
 use crate::request::{FinishReason, GenerateEvent, Generated};
 use crate::sampling::{self, Sampler};
@@ -38,6 +40,7 @@ pub struct SlotId(u64);
 
 /// What became of a prompt that was to begin.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "there is one at a time")]
 pub enum Begin {
     /// It has this slot.
     Begun(SlotId),
@@ -76,7 +79,11 @@ struct Answer {
     limit: u32,
     completion_tokens: u32,
     sampler: Sampler,
+    constraint: Option<Constraint>,
     text: TextStream,
+    /// How many of the likeliest tokens are told with each, if any are.
+    logprobs: Option<usize>,
+    pending: Pending,
     lookup: Lookup<LlamaToken>,
     seed: u64,
     /// Tokens that were read for it.
@@ -120,8 +127,11 @@ impl Engine {
             cached_tokens,
             limit: prompt.max_tokens.map_or(room, |most| most.min(room)),
             completion_tokens: 0,
-            sampler: Sampler::new(&prompt.sampling, seed),
+            sampler: Sampler::new(&prompt.sampling, seed, &prompt.tokens),
+            constraint: prompt.constraint,
             text: TextStream::new(prompt.stop),
+            logprobs: prompt.logprobs.map(|count| count as usize),
+            pending: Pending::default(),
             lookup: Lookup::new(),
             seed,
             read: 0,
@@ -158,7 +168,7 @@ impl Engine {
         }
         let began = Instant::now();
         let computed = self.compute(&parts);
-        self.pace.measured(began.elapsed().as_secs_f64() * 1e3, parts.iter().map(Part::len).sum());
+        self.pace.measured(began.elapsed(), parts.iter().map(Part::len).sum());
         match computed {
             Ok(()) => self.take_results(&parts, cancelled, on_event, &mut ended),
             Err(error) => self.compute_one_by_one(&parts, error, cancelled, on_event, &mut ended),
@@ -290,7 +300,7 @@ impl Engine {
         if !self.can_share(index, scope) || self.context.kv_cache_seq_pos_min(index as i32) != 0 {
             return 0;
         }
-        common_prefix(&slot.tokens[..slot.cells.len()], &tokens[..tokens.len() - 1])
+        common_prefix(slot.held(), &tokens[..tokens.len() - 1])
     }
 
     /// Whether a request of `scope` may use what a slot holds.
@@ -313,9 +323,13 @@ impl Engine {
     fn parts(&mut self, blocked: &[usize]) -> Vec<Part> {
         self.resume();
         while self.cells.free() < self.decoding().len() && (self.evict_idle() || self.pause_youngest()) {}
-        let decoding = self.decoding();
+        let mut decoding = self.decoding();
         let unread: usize = self.reading(blocked).iter().map(|&index| self.slots[index].unread()).sum();
-        let wanted = self.pace.prefill_tokens(decoding.len()).min(unread);
+        let wanted = self.pace.prefill_tokens(decoding.len(), unread);
+        self.pace.streams_wait = wanted > 0 && !decoding.is_empty() && self.pace.streams_can_wait();
+        if self.pace.streams_wait {
+            decoding.clear();
+        }
         while self.cells.free() < decoding.len() + wanted && self.evict_idle() {}
         while decoding.is_empty() && wanted > 0 && self.cells.free() == 0 && self.pause_youngest() {}
 
@@ -467,12 +481,13 @@ impl Engine {
             if cancelled(answer.id) {
                 break Some(Ok(FinishReason::Cancelled));
             }
+            let allowed = match answer.constraint.as_mut().map(Constraint::allowed).transpose() {
+                Ok(allowed) => allowed,
+                Err(error) => break Some(Err(error)),
+            };
             let logits = self.context.get_logits_ith(row + right as i32);
-            let Ok(token) = answer.sampler.sample(logits) else {
-                break Some(Err(EngineError::Internal {
-                    reason: "the model computes values that are not numbers; its file is probably damaged"
-                        .to_owned(),
-                }));
+            let Ok(token) = answer.sampler.sample(logits, allowed.as_ref()) else {
+                break Some(Err(not_numbers()));
             };
             if vocab.is_eog(token) {
                 break Some(Ok(FinishReason::Stop));
@@ -480,10 +495,19 @@ impl Engine {
             answer.completion_tokens += 1;
             slot.tokens.push(token);
             let bytes = vocab.token_to_piece(token, false, None);
-            let id = answer.id;
-            let mut emit = |text: &str| on_event(id, GenerateEvent::Token { text });
-            if answer.text.push(&bytes, &mut emit) == Flow::Stop {
+            if let Some(count) = answer.logprobs {
+                let Ok(logprobs) = TokenLogprobs::new(logits, token, count, &vocab) else {
+                    break Some(Err(not_numbers()));
+                };
+                answer.pending.push(bytes.len(), logprobs);
+            }
+            if answer.push(&bytes, on_event) == Flow::Stop {
                 break Some(Ok(FinishReason::Stop));
+            }
+            match answer.constraint.as_mut().map(|constraint| constraint.accept(token)).transpose() {
+                Ok(Some(true)) => break Some(Ok(FinishReason::Stop)),
+                Ok(_) => {}
+                Err(error) => break Some(Err(error)),
             }
             if answer.completion_tokens == answer.limit {
                 break Some(Ok(FinishReason::Length));
@@ -508,8 +532,8 @@ impl Engine {
         on_event: &mut dyn FnMut(SlotId, GenerateEvent<'_>),
     ) -> Ended {
         let slot = &mut self.slots[index];
-        let answer = slot.answer.take().expect("only a request ends");
-        answer.text.finish(&mut |text| on_event(answer.id, GenerateEvent::Token { text }));
+        let mut answer = slot.answer.take().expect("only a request ends");
+        answer.finish_text(on_event);
         let ms = |from: Instant, to: Instant| to.duration_since(from).as_secs_f64() * 1e3;
         let now = Instant::now();
         let prefilled = answer.prefilled.unwrap_or(now);
@@ -608,11 +632,10 @@ impl Engine {
     /// Saves what a slot has computed, if somebody may ask for it again.
     fn save(&mut self, index: usize) {
         let slot = &self.slots[index];
-        let tokens = &slot.tokens[..slot.cells.len()];
+        let tokens = slot.held();
         let Some(scope) = slot.scope.as_ref().filter(|_| self.can_cut) else { return };
         let elsewhere = self.slots.iter().enumerate().any(|(other, slot)| {
-            let held = &slot.tokens[..slot.cells.len()];
-            other != index && slot.scope.as_ref() == Some(scope) && held.starts_with(tokens)
+            other != index && slot.scope.as_ref() == Some(scope) && slot.held().starts_with(tokens)
         });
         if tokens.len() < WORTH_TOKENS || elsewhere || self.saved.covers(scope, tokens) {
             return;
@@ -650,7 +673,50 @@ impl Engine {
     }
 }
 
+impl Answer {
+    /// Takes the bytes of a token, and tells what text is certain by now.
+    fn push(&mut self, bytes: &[u8], on_event: &mut dyn FnMut(SlotId, GenerateEvent<'_>)) -> Flow {
+        let mut certain = None;
+        let flow = self.text.push(bytes, &mut |text| certain = Some(text.to_owned()));
+        let logprobs = match certain {
+            Some(_) => self.pending.take(self.text.held_bytes()),
+            None => self.pending.take_too_many().unwrap_or_default(),
+        };
+        let text = certain.unwrap_or_default();
+        if !text.is_empty() || !logprobs.is_empty() {
+            on_event(self.id, GenerateEvent::Token { text: &text, logprobs: &logprobs });
+        }
+        flow
+    }
+
+    /// Tells what text was held back.
+    fn finish_text(&mut self, on_event: &mut dyn FnMut(SlotId, GenerateEvent<'_>)) {
+        let (id, pending) = (self.id, &mut self.pending);
+        let was_stopped = self.text.is_stopped();
+        let finished = std::mem::take(&mut self.text).finish(&mut |text| {
+            let logprobs = pending.take(0);
+            on_event(id, GenerateEvent::Token { text, logprobs: &logprobs });
+        });
+        // Of tokens without a text.
+        let rest = pending.take(0);
+        if !rest.is_empty() && finished == Flow::Continue && !was_stopped {
+            on_event(id, GenerateEvent::Token { text: "", logprobs: &rest });
+        }
+    }
+}
+
+fn not_numbers() -> EngineError {
+    let reason = "the model computes values that are not numbers; its file is probably damaged";
+    EngineError::Internal { reason: reason.to_owned() }
+}
+
 impl Slot {
+    /// Those of its tokens that are computed. While the results of a step are taken, there are cells of drafts
+    /// besides.
+    pub(crate) fn held(&self) -> &[LlamaToken] {
+        &self.tokens[..self.cells.len().min(self.tokens.len())]
+    }
+
     /// How many of its tokens are not computed yet.
     fn unread(&self) -> usize {
         self.tokens.len() - self.cells.len()
@@ -680,32 +746,64 @@ pub(crate) struct Pace {
     prefill_chunk: usize,
     /// Recent steps' time for a token of a batch with a part of a prompt.
     ms_per_token: Option<f64>,
+    /// How long the last step took.
+    last: Duration,
+    /// When no stream waited for its next token.
+    served: Instant,
+    /// Whether those that there are wait in this step.
+    streams_wait: bool,
+    /// For so long streams wait for prompts.
+    gap: Duration,
 }
 
 impl Pace {
     /// What a step beside streams should take.
-    const STEP_MS: f64 = 80.0;
+    const STEP_MS: f64 = 150.0;
+    /// Several answers that begin together are then written together, which takes less for each. It is about as long as
+    /// it takes to read a word.
+    const GAP: Duration = Duration::from_millis(300);
     /// Smaller parts cost more for each token.
     const LEAST_TOKENS: usize = 16;
 
     pub(crate) fn new(prefill_chunk: usize) -> Self {
-        Self { prefill_chunk, ms_per_token: None }
+        Self {
+            prefill_chunk,
+            ms_per_token: None,
+            last: Duration::ZERO,
+            served: Instant::now(),
+            streams_wait: false,
+            gap: Self::GAP,
+        }
     }
 
-    fn measured(&mut self, ms: f64, tokens: usize) {
+    fn measured(&mut self, took: Duration, tokens: usize) {
         if tokens >= Self::LEAST_TOKENS {
-            let now = ms / tokens as f64;
+            let now = took.as_secs_f64() * 1e3 / tokens as f64;
             self.ms_per_token = Some(self.ms_per_token.map_or(now, |before| before * 0.8 + now * 0.2));
         }
+        self.last = took;
+        if !self.streams_wait {
+            self.served = Instant::now();
+        }
     }
 
-    /// How many tokens of prompts a step takes beside so many streams.
-    fn prefill_tokens(&self, streams: usize) -> usize {
-        if streams == 0 {
-            return self.prefill_chunk;
-        }
-        let affordable = self.ms_per_token.map_or(2 * Self::LEAST_TOKENS, |ms| (Self::STEP_MS / ms) as usize);
-        affordable.saturating_sub(streams).max(Self::LEAST_TOKENS).min(self.prefill_chunk)
+    /// Whether streams get their next tokens early enough if the next step has none for them.
+    fn streams_can_wait(&self) -> bool {
+        // The next step and, with their tokens, the one after it.
+        self.served.elapsed() + 2 * self.last < self.gap
+    }
+
+    /// How many of `unread` tokens of prompts a step takes beside so many streams: equal parts of them, since a
+    /// small rest costs more than its share.
+    fn prefill_tokens(&self, streams: usize, unread: usize) -> usize {
+        let most = if streams == 0 {
+            self.prefill_chunk
+        } else {
+            let affordable =
+                self.ms_per_token.map_or(2 * Self::LEAST_TOKENS, |ms| (Self::STEP_MS / ms) as usize);
+            affordable.saturating_sub(streams).max(Self::LEAST_TOKENS).min(self.prefill_chunk)
+        };
+        unread.div_ceil(unread.div_ceil(most).max(1))
     }
 }
 

@@ -10,6 +10,7 @@ use super::*;
 use crate::engine::LoadOptions;
 use crate::engine::tests::{TestEngine, greedy, long_text, options, request};
 use crate::request::{GenerateRequest, Message, Role};
+use crate::test_models;
 
 /// Where the two best logits of a request alone lie closer than this, company may decide between
 /// them. llama.cpp sums 16-bit numbers in the order of the cells and in tiles that depend on the batch,
@@ -40,7 +41,7 @@ impl Company {
     fn step(&mut self, engine: &mut TestEngine, cancelled: &[SlotId]) {
         let Self { texts, prefilled, .. } = self;
         let ended = engine.engine.step(&|slot| cancelled.contains(&slot), &mut |slot, event| match event {
-            GenerateEvent::Token { text } => texts.entry(slot).or_default().push_str(text),
+            GenerateEvent::Token { text, .. } => texts.entry(slot).or_default().push_str(text),
             GenerateEvent::Prefill { done, .. } => drop(prefilled.insert(slot, done)),
         });
         for slot in &engine.engine.slots {
@@ -308,15 +309,21 @@ fn answers_that_outgrow_the_context_together_are_all_finished() {
     }
 }
 
-#[test]
-fn drafts_do_not_change_a_greedy_answer_and_save_steps() {
-    let mut engine = TestEngine::load();
+/// An answer that repeats what stands in the prompt.
+fn repetition() -> GenerateRequest {
     let say = |role, content: &str| Message { role, content: content.to_owned() };
     let list = "1. The bee makes honey.\n2. The ant carries leaves.\n3. The wasp builds paper.\n4. The moth flies at \
                 night.\n5. The fly is quick.";
     let mut ask = short(80, greedy("Write a list of five insects and what each of them does."));
     ask.messages.push(say(Role::Assistant, list));
     ask.messages.push(say(Role::User, "Write the same list again."));
+    ask
+}
+
+#[test]
+fn drafts_do_not_change_a_greedy_answer_and_save_steps() {
+    let mut engine = TestEngine::load();
+    let ask = repetition();
     let mut run = |drafts: bool| {
         engine.engine.can_cut = drafts;
         let mut company = Company::default();
@@ -335,8 +342,48 @@ fn drafts_do_not_change_a_greedy_answer_and_save_steps() {
 }
 
 #[test]
+fn streams_wait_for_prompts_no_longer_than_a_gap() {
+    let mut pace = Pace::new(64);
+    let ms = Duration::from_millis;
+    pace.measured(ms(100), 64);
+    assert!(pace.streams_can_wait());
+    pace.streams_wait = true;
+    pace.served -= ms(101);
+    assert!(!pace.streams_can_wait(), "two more steps would take longer");
+    pace.measured(ms(10), 64);
+    assert!(pace.streams_can_wait());
+    pace.streams_wait = false;
+    pace.measured(ms(160), 64);
+    assert!(!pace.streams_can_wait(), "steps are too long for that");
+}
+
+#[test]
+fn what_is_idle_is_saved_while_a_neighbours_draft_is_not_verified_yet() {
+    let mut engine = TestEngine::load();
+    // Which tokens are drafted when is the model's affair, so one of these is bound to meet a draft.
+    let met = (2..12).any(|tokens| {
+        engine.run(&of("a", short(1, greedy(&format!("{tokens} {}", long_text(IDLE_TOKENS_MAX))))));
+        let mut company = Company::default();
+        let first = company.begin(&mut engine, &of("a", short(tokens, greedy("Tell me a story."))));
+        let drafted = company.begin(&mut engine, &of("a", repetition())).expect("a slot is free");
+        let mut before = 0;
+        while !company.ended.contains_key(&first.expect("a slot is free")) {
+            before = company.tokens.get(&drafted).map_or(0, Vec::len);
+            company.step(&mut engine, &[]);
+        }
+        let at_once = company.tokens[&drafted].len() - before;
+        company.finish(&mut engine);
+        assert_ne!(company.ended[&drafted].finish_reason, FinishReason::Cancelled);
+        engine.engine.rest();
+        at_once > 1
+    });
+    assert!(met);
+}
+
+#[test]
 fn a_stream_goes_on_while_a_long_prompt_is_read() {
     let mut engine = TestEngine::load();
+    engine.engine.pace.gap = Duration::ZERO;
     let mut company = Company::default();
     let stream = company.begin(&mut engine, &short(60, greedy("Tell me a story."))).expect("a slot is free");
     while company.text(stream).is_empty() {
@@ -353,4 +400,97 @@ fn a_stream_goes_on_while_a_long_prompt_is_read() {
     }
     assert!(steps > 5);
     company.finish(&mut engine);
+}
+
+fn raw(scope: &str, prompt: &str) -> GenerateRequest {
+    let request = GenerateRequest { messages: Vec::new(), prompt: Some(prompt.to_owned()), ..greedy("") };
+    of(scope, short(24, request))
+}
+
+/// Models of other kinds, with random weights: one whose memory is a state, and one with a sliding window.
+fn others() -> [(&'static str, tempfile::NamedTempFile); 2] {
+    [("recurrent", test_models::mamba()), ("sliding", test_models::sliding())]
+}
+
+/// What is generated behind each prompt, each asked for after so many steps.
+fn generate(engine: &mut TestEngine, prompts: &[(&GenerateRequest, usize)]) -> Vec<Vec<LlamaToken>> {
+    let mut company = Company::default();
+    let mut begun = Vec::new();
+    for (request, steps) in prompts {
+        for _ in 0..*steps {
+            company.step(engine, &[]);
+        }
+        begun.push(company.begin(engine, request).expect("a slot is free"));
+    }
+    company.finish(engine);
+    begun.iter().map(|slot| company.tokens.remove(slot).unwrap_or_default()).collect()
+}
+
+#[test]
+fn other_kinds_of_models_answer_in_company_as_alone() {
+    /// The weights are not quantised, but what is computed of tokens is kept in 16 bits.
+    const EPSILON: f32 = 0.1;
+    for (kind, file) in others() {
+        let mut engine = TestEngine::load_from(file.path(), options());
+        let text = "the bee flies to the flower, and the flower waits for the bee. ";
+        let prompts =
+            [text.repeat(4), "a list: one, two, three, one, two, three, one".to_owned(), text.repeat(2)];
+        let requests: Vec<_> = prompts.iter().map(|prompt| raw("a", prompt)).collect();
+        // Whoever is not to find anything computed has a scope of their own.
+        let alone: Vec<_> = ["b", "c", "d"]
+            .iter()
+            .zip(&requests)
+            .map(|(scope, request)| generate(&mut engine, &[(&of(scope, request.clone()), 0)]).remove(0))
+            .collect();
+        let steps = [0, 3, 1];
+        let together = generate(&mut engine, &requests.iter().zip(steps).collect::<Vec<_>>());
+        for ((request, together), alone) in requests.iter().zip(&together).zip(&alone) {
+            let common = common_prefix(together, alone);
+            if common < alone.len().min(together.len()) {
+                let prompt = engine.engine.prepare(request).expect("it fits");
+                let margin = margin(&mut engine, prompt, &alone[..common]);
+                assert!(margin <= EPSILON, "{kind}: {together:?} instead of {alone:?}: {margin}");
+            }
+        }
+    }
+}
+
+#[test]
+fn what_a_model_of_another_kind_computed_is_used_again_only_where_it_can_be() {
+    for (kind, file) in others() {
+        let mut engine = TestEngine::load_from(file.path(), options());
+        let text = "the bee flies to the flower, and the flower waits for the bee. ".repeat(3);
+        let (asked, more) = (raw("a", &text), raw("a", &format!("{text}And then")));
+        let expected = generate(&mut engine, &[(&of("b", more.clone()), 0)]);
+        let (first, _) = engine.run(&asked);
+        let (second, _) = engine.run(&more);
+        let again = if kind == "recurrent" { 0..=0 } else { first.prompt_tokens - 8..=first.prompt_tokens };
+        assert!(again.contains(&second.cached_tokens), "{kind}: {second:?}");
+        engine.engine.rest();
+        let (third, _) = engine.run(&more);
+        assert_eq!(third.cached_tokens > 0, kind != "recurrent", "{kind}: {third:?}");
+        // What was in the slots before does not matter.
+        assert_eq!(generate(&mut engine, &[(&of("c", more), 0)]), expected, "{kind}");
+    }
+}
+
+#[test]
+fn a_cancel_frees_the_slot_of_other_kinds_of_models() {
+    for (kind, file) in others() {
+        let mut engine = TestEngine::load_from(file.path(), options());
+        let request = raw("a", &"the bee flies to the flower. ".repeat(12));
+        let long = GenerateRequest { max_tokens: Some(400), ..request.clone() };
+        let expected = generate(&mut engine, &[(&of("b", request.clone()), 0)]);
+        for steps in [0, 1, 3, 8] {
+            let mut company = Company::default();
+            let slot = company.begin(&mut engine, &long).expect("a slot is free");
+            for _ in 0..steps {
+                company.step(&mut engine, &[]);
+            }
+            company.step(&mut engine, &[slot]);
+            assert_eq!(company.ended[&slot].finish_reason, FinishReason::Cancelled, "{kind}, {steps}");
+            assert_eq!(engine.engine.busy(), 0, "{kind}, {steps}");
+        }
+        assert_eq!(generate(&mut engine, &[(&of("c", request), 0)]), expected, "{kind}");
+    }
 }

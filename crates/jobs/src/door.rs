@@ -242,7 +242,7 @@ pub(crate) fn error_response(error: &ApiError) -> Response {
         response = response.header(header::WWW_AUTHENTICATE, "Bearer");
     }
     if error.code == ErrorCode::Busy {
-        response = response.header(header::RETRY_AFTER, "1");
+        response = response.header(header::RETRY_AFTER, error.retry_after_s.unwrap_or(1));
     }
     // What is left of a body that is not wanted must not be read as the next request.
     if matches!(error.code, ErrorCode::TooLarge | ErrorCode::Timeout) {

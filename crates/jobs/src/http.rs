@@ -6,8 +6,8 @@ use axum::http::{HeaderMap, Method, StatusCode, header};
 use axum::response::Response;
 use axum::{Extension, Router};
 use rbee_protocol::{
-    ApiError, DaemonInfo, ErrorBody, ErrorCode, Event, Health, HiveList, HiveReport, JobId, JobInfo, JobList,
-    ModelList, QueenReport, StopRequest, SubmitRequest, Submitted, SystemEvent, WorkerList,
+    ApiError, DaemonInfo, EmbedReport, ErrorBody, ErrorCode, Event, Health, HiveList, HiveReport, JobId,
+    JobInfo, JobList, ModelList, QueenReport, StopRequest, SubmitRequest, Submitted, SystemEvent, WorkerList,
 };
 use serde::Deserialize;
 use utoipa::{IntoParams, OpenApi, ToSchema};
@@ -70,7 +70,7 @@ struct SystemApi {
 #[derive(OpenApi)]
 #[openapi(
     paths(health, info, submit, list, show, cancel, read, stop, read_system),
-    components(schemas(Event, ErrorBody, QueenReport, HiveReport, HiveList, WorkerList, ModelList)),
+    components(schemas(Event, ErrorBody, QueenReport, HiveReport, HiveList, WorkerList, ModelList, EmbedReport)),
     tags(
         (name = "jobs", description = "Submitting jobs, reading their streams, cancelling them."),
         (name = "daemon", description = "The daemon itself, and what happens to it."),

@@ -159,7 +159,7 @@ mod tests {
             match step {
                 Step::Append { bytes } => {
                     let text = "x".repeat(*bytes);
-                    self.append(&JobEvent::Token(Token { text, index: 0, reasoning: false }));
+                    self.append(&JobEvent::Token(Token::new(text, 0)));
                 }
                 Step::Open { after } => self.open(after.index(self.frames.len() + 1)),
                 Step::Read { cursor } if !self.cursors.is_empty() => {
@@ -205,7 +205,7 @@ mod tests {
         let log = test_log(None);
         let writer = JobWriter::new(log.clone());
         let mut reader = JobReader::new(log, 0);
-        let token = JobEvent::Token(Token { text: "x".to_owned(), index: 0, reasoning: false });
+        let token = JobEvent::Token(Token::new("x", 0));
         assert!(reader.next().now_or_never().is_none());
         let (page, appended) = tokio::join!(reader.next(), async { writer.append(&token) });
         assert_eq!(appended, Ok(()));

@@ -102,6 +102,7 @@ impl Renderer {
                 out.extend_from_slice(token.text.as_bytes());
                 self.mid_line = !token.text.ends_with('\n');
             }
+            JobEvent::Embedding(embedding) => self.line(&embedding.to_string(), out),
             JobEvent::Result { result } => self.line(&format!("{result:#}"), out),
             JobEvent::End(end) => {
                 if self.mid_line {
@@ -148,7 +149,7 @@ mod tests {
 
     #[test]
     fn the_text_form_gives_an_error_a_line_of_its_own() {
-        let token = JobEvent::Token(Token { text: "half".into(), index: 0, reasoning: false });
+        let token = JobEvent::Token(Token::new("half", 0));
         let error = ApiError::new(ErrorCode::WorkerCrashed, "it died").hint("again");
         let frames =
             [Frame::encode(1, &token), Frame::encode(2, &JobEvent::End(Box::new(End::stopped(error))))];

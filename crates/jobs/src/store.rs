@@ -241,7 +241,7 @@ mod tests {
     use super::*;
 
     fn frame(seq: u64, text: &str) -> Frame {
-        Frame::encode(seq, &JobEvent::Token(Token { text: text.to_owned(), index: 0, reasoning: false }))
+        Frame::encode(seq, &JobEvent::Token(Token::new(text, 0)))
     }
 
     #[test]

@@ -146,8 +146,13 @@ impl Daemons {
 
     /// The processes of the workers that there are at the moment, by their names.
     pub(crate) async fn workers(&self) -> Result<Vec<(WorkerId, Pid)>> {
-        let report = hive_report(self.setup.address, &self.key).await?;
+        let report = self.hive_report().await?;
         report.workers.into_iter().map(|worker| Ok((worker.worker, pid(worker.pid)?))).collect()
+    }
+
+    /// What the hive tells about itself.
+    pub(crate) async fn hive_report(&self) -> Result<HiveReport> {
+        hive_report(self.setup.address, &self.key).await
     }
 
     /// The socket of the hive, or of a worker.

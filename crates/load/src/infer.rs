@@ -1,6 +1,6 @@
 //! Answers side by side with another server's: the same models and prompts, on as many threads, in turns.
 
-mod ask;
+pub(crate) mod ask;
 mod hops;
 mod peer;
 mod prompts;
@@ -74,7 +74,7 @@ impl Model {
     }
 
     /// Its file, which `cargo xtask bench infer` fetches.
-    fn file(self, programs: &Path) -> Result<PathBuf> {
+    pub(crate) fn file(self, programs: &Path) -> Result<PathBuf> {
         let name = match self {
             Self::Smollm2 => "SmolLM2-135M-Instruct.Q4_1.gguf",
             Self::Gemma => "gemma-3-270m-q4_k_m.gguf",

@@ -11,6 +11,7 @@ mod http;
 mod infer;
 mod isolation;
 mod kill;
+mod memory;
 mod printer;
 mod reading;
 mod report;
@@ -99,6 +100,8 @@ enum Command {
         #[arg(long, value_delimiter = ',')]
         models: Vec<Model>,
     },
+    /// Workers' memory beside what they computed beforehand, and after many requests
+    Memory,
     /// Be the server that `streams` measures
     #[command(hide = true)]
     Serve {
@@ -161,6 +164,7 @@ async fn run(arguments: &Arguments) -> Result<Report> {
             Command::Disk => disk::run(&programs, short).await,
             Command::Restart => restart::run(&programs, short, seed).await,
             Command::Cancel => cancel::run(&programs, short).await,
+            Command::Memory => memory::run(&programs, short, seed).await,
             Command::Streams { runs } => streams::run(short, *runs).await,
             Command::Infer { peer, pairs, threads, only, models } => {
                 let pairs = if short { 1 } else { usize::from(*pairs) };

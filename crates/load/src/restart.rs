@@ -132,7 +132,7 @@ fn ended(size: &Size, rng: &mut Rng) -> [Change; 2] {
     let (create, job) = create(rng);
     let token = |seq| {
         let text = "x".repeat(rng.usize(1..12));
-        Frame::encode(seq, &JobEvent::Token(Token { text, index: seq - 1, reasoning: false }))
+        Frame::encode(seq, &JobEvent::Token(Token::new(text, seq - 1)))
     };
     let mut frames: Vec<Frame> = (1..size.events_per_job).map(token).collect();
     frames.push(Frame::encode(size.events_per_job, &JobEvent::End(Box::new(End::succeeded()))));
@@ -143,7 +143,7 @@ fn ended(size: &Size, rng: &mut Rng) -> [Change; 2] {
 /// A job that no hive has yet, and that waits for ever once one has.
 fn unfinished(rng: &mut Rng) -> [Change; 2] {
     let (create, job) = create(rng);
-    let token = Token { text: "begun".to_owned(), index: 0, reasoning: false };
+    let token = Token::new("begun", 0);
     let frames = vec![Frame::encode(1, &JobEvent::Token(token))];
     [create, Change::Append { job, frames, child_seq: None, end: None }]
 }

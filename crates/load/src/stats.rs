@@ -71,9 +71,6 @@ impl Usage {
             let path = format!("{folder}/{name}");
             fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))
         };
-        let status = read("status")?;
-        let rss = status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.trim().strip_suffix(" kB"));
-        let rss_kb: u64 = rss.and_then(|kb| kb.parse().ok()).context("a process without memory")?;
         let stat = read("stat")?;
         // The program's name, in parentheses, may hold anything; after it come single words.
         let words: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
@@ -86,8 +83,17 @@ impl Usage {
         let is_socket = |target: &PathBuf| target.to_string_lossy().starts_with("socket:");
         let (sockets, files): (Vec<_>, Vec<_>) = targets.partition(is_socket);
         let cpu = Duration::from_secs_f64(f64::from(user + system) / TICKS_PER_SECOND);
-        Ok(Self { rss_bytes: rss_kb << 10, cpu, sockets: sockets.len(), files: files.len() })
+        Ok(Self { rss_bytes: rss_bytes(pid)?, cpu, sockets: sockets.len(), files: files.len() })
     }
+}
+
+/// What a process has of the machine's memory. Also what keeps itself private tells this.
+pub(crate) fn rss_bytes(pid: Pid) -> Result<u64> {
+    let path = format!("/proc/{}/status", pid.as_raw_nonzero());
+    let status = fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
+    let rss = status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.trim().strip_suffix(" kB"));
+    let rss_kb: u64 = rss.and_then(|kb| kb.parse().ok()).context("a process without memory")?;
+    Ok(rss_kb << 10)
 }
 
 /// The time in microseconds since the Unix epoch, which processes of one machine agree on.

@@ -49,6 +49,11 @@ fn a_queen_with_a_full_journal_is_soon_there_again() {
 }
 
 #[test]
+fn a_worker_takes_the_memory_that_it_computed_beforehand() {
+    check("memory");
+}
+
+#[test]
 fn an_answer_that_is_cancelled_ends_at_once_whatever_it_is_at() {
     check("cancel");
 }

@@ -151,6 +151,9 @@ pub struct ApiError {
     /// What to do next.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hint: Option<String>,
+    /// In about so many seconds it is worth trying again, where that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry_after_s: Option<u64>,
 }
 
 impl ApiError {
@@ -171,7 +174,7 @@ pub struct ErrorDraft {
 impl ErrorDraft {
     /// The failure with that word.
     pub fn hint(self, hint: impl Into<String>) -> ApiError {
-        ApiError { code: self.code, message: self.message, hint: Some(hint.into()) }
+        ApiError { code: self.code, message: self.message, hint: Some(hint.into()), retry_after_s: None }
     }
 }
 

@@ -1,3 +1,5 @@
+use std::fmt;
+
 use rbee_narration::Line;
 use serde::{Deserialize, Serialize, Serializer};
 use serde_json::Value;
@@ -25,10 +27,12 @@ pub enum JobEvent {
     Progress(Progress),
     /// A piece of the answer.
     Token(Token),
+    /// The vector of one text.
+    Embedding(Embedding),
     /// The answer of a question-like operation.
     Result {
-        /// The answer itself: a `QueenReport` for `status`, a `HiveReport` for `hive_status`, and a `HiveList`,
-        /// a `WorkerList` or a `ModelList` for the others.
+        /// The answer itself: a `QueenReport` for `status`, a `HiveReport` for `hive_status`, an
+        /// `EmbedReport` for `embed`, and a `HiveList`, a `WorkerList` or a `ModelList` for the others.
         result: Value,
     },
     /// How the job ended. Nothing follows it.
@@ -42,6 +46,7 @@ impl JobEvent {
             Self::Narration(_) => "narration",
             Self::Progress(_) => "progress",
             Self::Token(_) => "token",
+            Self::Embedding(_) => "embedding",
             Self::Result { .. } => "result",
             Self::End(_) => "end",
         }
@@ -100,8 +105,8 @@ pub enum Unit {
     Tokens,
 }
 
-/// A piece of the answer: whole UTF-8, never empty.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+/// A piece of the answer: whole UTF-8, and empty only where it carries `logprobs` of tokens without a text.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Token {
     /// The text.
     pub text: String,
@@ -110,6 +115,67 @@ pub struct Token {
     /// Whether the model was thinking aloud rather than answering.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub reasoning: bool,
+    /// How likely the tokens of this piece were, where the request asked for that. A piece may be of several
+    /// tokens, since a text that may turn out to be the beginning of a stop string is held back, as are parts
+    /// of characters.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub logprobs: Vec<TokenLogprobs>,
+}
+
+impl Token {
+    /// A piece of the answer itself.
+    pub fn new(text: impl Into<String>, index: u64) -> Self {
+        Self { text: text.into(), index, reasoning: false, logprobs: Vec::new() }
+    }
+}
+
+/// How likely a token of the answer was, and what else the model might have said in its place.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct TokenLogprobs {
+    /// The token that was chosen.
+    #[serde(flatten)]
+    pub chosen: Logprob,
+    /// The tokens that the model held to be the likeliest, the likeliest first; as many as were asked for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub top: Vec<Logprob>,
+}
+
+/// How likely the model held a token to be.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Logprob {
+    /// Its number in the model's vocabulary.
+    pub id: u32,
+    /// Its text, or the name of a control token; of a token of over 256 bytes, the beginning.
+    pub text: String,
+    /// Its bytes, where they are no whole characters and `text` stands for them with U+FFFD.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bytes: Option<Vec<u8>>,
+    /// The natural logarithm of its probability, which is the model's own: before temperature, penalties, bias,
+    /// grammar and whatever else narrows the choice.
+    pub logprob: f32,
+}
+
+/// The vector of one text.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Embedding {
+    /// The text's place in the request, from 0.
+    pub index: u64,
+    /// The vector, of length 1: the cosine of two texts is the sum of their products.
+    pub values: Vec<f32>,
+    /// The text's tokens, with those that the model wants around each text.
+    pub tokens: u64,
+}
+
+impl fmt::Display for Embedding {
+    /// The numbers, with spaces in between.
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut between = "";
+        for value in &self.values {
+            write!(out, "{between}{value}")?;
+            between = " ";
+        }
+        Ok(())
+    }
 }
 
 /// How a job ended.

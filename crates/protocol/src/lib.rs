@@ -17,14 +17,18 @@ mod system;
 
 pub use client::{Client, ClientError, Follow, FollowSystem, Followed, FollowedSystem, Heard};
 pub use error::{ApiError, ErrorBody, ErrorCode, ErrorDraft};
-pub use event::{End, EndState, Event, FinishReason, JobEvent, Phase, Progress, Timings, Token, Unit, Usage};
+pub use event::{
+    Embedding, End, EndState, Event, FinishReason, JobEvent, Logprob, Phase, Progress, Timings, Token,
+    TokenLogprobs, Unit, Usage,
+};
 pub use id::{HiveId, InvalidId, JobId, ModelRef, PrincipalId, WorkerId};
 pub use job::{DaemonInfo, Health, JobInfo, JobList, JobState, StopRequest, Submitted};
 pub use key::{CreateKey, InvalidKeyName, KeyInfo, KeyList, KeyName, KeyRole, NewKey};
-pub use operation::{InferRequest, Message, Operation, Role, SubmitRequest};
+pub use operation::{EmbedRequest, InferRequest, Message, Operation, Role, SubmitRequest};
 pub use read::read;
 pub use report::{
-    Device, DeviceKind, HiveList, HiveReport, HiveState, HiveSummary, Instructions, Loaded, ModelInfo,
-    ModelList, QueenReport, WatchedWorker, WorkerInfo, WorkerList, WorkerState, WorkerWatch,
+    Device, DeviceKind, EmbedReport, HiveList, HiveReport, HiveState, HiveSummary, Instructions, Loaded,
+    ModelInfo, ModelList, Pooling, QueenReport, WatchedWorker, WorkerInfo, WorkerList, WorkerMemory,
+    WorkerState, WorkerWatch,
 };
 pub use system::{JobRef, SystemEvent, SystemEventKind, WorkerRef};

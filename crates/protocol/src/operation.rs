@@ -1,8 +1,12 @@
+use std::collections::BTreeMap;
+
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use utoipa::openapi::RefOr;
-use utoipa::openapi::schema::{AdditionalProperties, Object, ObjectBuilder, OneOfBuilder, Schema, Type};
+use utoipa::openapi::schema::{
+    AdditionalProperties, Object, ObjectBuilder, OneOfBuilder, Schema, SchemaType, Type,
+};
 use utoipa::{PartialSchema, ToSchema};
 
 use crate::error::{ApiError, ErrorCode};
@@ -13,12 +17,20 @@ use crate::read::read;
 const STOP_MAX: usize = 16;
 const STOP_MAX_BYTES: usize = 256;
 
+const LOGIT_BIAS_MAX: usize = 1024;
+const LOGPROBS_MAX: u32 = 20;
+/// Grammars that people write have a few kilobytes.
+const GRAMMAR_MAX_BYTES: usize = 16 << 10;
+
 /// What a job does.
 #[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
 #[serde(tag = "operation", rename_all = "snake_case", deny_unknown_fields)]
+#[expect(clippy::large_enum_variant, reason = "nearly all that there are are of the largest")]
 pub enum Operation {
     /// Answers a chat, or goes on with a text, with a model's tokens.
     Infer(InferRequest),
+    /// Turns texts into vectors that tell how near they are in meaning.
+    Embed(EmbedRequest),
     /// Tells about the queen and what it has at its disposal.
     Status {},
     /// Tells about one hive: devices, memory, models, workers.
@@ -53,12 +65,14 @@ struct HiveFields {
 
 impl Operation {
     /// What a queen can be asked for. [`Operation::HiveWatch`] is between daemons.
-    const PUBLIC: [&str; 6] = ["infer", "status", "hive_status", "hive_list", "worker_list", "model_list"];
+    const PUBLIC: [&str; 7] =
+        ["infer", "embed", "status", "hive_status", "hive_list", "worker_list", "model_list"];
 
     /// The operation's name on the wire.
     pub fn name(&self) -> &'static str {
         match self {
             Self::Infer(_) => "infer",
+            Self::Embed(_) => "embed",
             Self::Status {} => "status",
             Self::HiveStatus { .. } => "hive_status",
             Self::HiveList {} => "hive_list",
@@ -68,12 +82,22 @@ impl Operation {
         }
     }
 
+    /// Which model a worker is to do it with, nothing standing for the default model, where it is a worker's work.
+    pub fn model(&self) -> Option<Option<&ModelRef>> {
+        match self {
+            Self::Infer(request) => Some(request.model.as_ref()),
+            Self::Embed(request) => Some(request.model.as_ref()),
+            _ => None,
+        }
+    }
+
     /// The operation of this name. By hand: read as a tagged enum it would lose which field is wrong, and show
     /// whoever mistypes its name what is not for them.
     fn read(name: &str, fields: Value) -> Result<Self, String> {
         let none = |operation| read::<NoFields, _>(fields.clone()).map(|_| operation);
         match name {
             "infer" => read(fields).map(Self::Infer),
+            "embed" => read(fields).map(Self::Embed),
             "status" => none(Self::Status {}),
             "hive_status" => read(fields).map(|HiveFields { hive }| Self::HiveStatus { hive }),
             "hive_list" => none(Self::HiveList {}),
@@ -129,6 +153,52 @@ pub struct InferRequest {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schema(max_items = 16)]
     pub stop: Vec<String>,
+    /// Choose among tokens whose likelihood is the most typical and that make up this probability together,
+    /// above 0 up to 1; 1 for all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(exclusive_minimum = 0, maximum = 1)]
+    pub typical_p: Option<f32>,
+    /// Divides the logits of tokens that came lately, in the prompt or the answer, where they are positive, and
+    /// multiplies them where they are not: above 1 against repetition, 1 for nothing. Above 0 up to 10.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(exclusive_minimum = 0, maximum = 10)]
+    pub repetition_penalty: Option<f32>,
+    /// Is taken off the logits of tokens that came lately, -2 to 2.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = -2, maximum = 2)]
+    pub presence_penalty: Option<f32>,
+    /// Is taken off the logits of tokens that came lately, once for each time, -2 to 2.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = -2, maximum = 2)]
+    pub frequency_penalty: Option<f32>,
+    /// How many of the last tokens came lately in the penalties' sense: 64 when absent, at most the context.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(format = "uint32", maximum = 4_294_967_295_u32)]
+    pub penalty_last_n: Option<u32>,
+    /// Is added to the logits of these tokens, which are named by their numbers in the model's vocabulary: -100
+    /// to 100 each, at most 1,024 tokens.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schema(schema_with = logit_bias_schema)]
+    pub logit_bias: BTreeMap<u32, f32>,
+    /// Has the answer say of each token how likely the model held it to be, and so many others that it held to
+    /// be the likeliest, 0 to 20.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(format = "uint32", maximum = 20)]
+    pub logprobs: Option<u32>,
+    /// Has a prompt that does not fit into the context lose its beginning instead of being refused: whole
+    /// messages, but never the system's nor the last one of the role `user` nor what follows that.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub truncate: bool,
+    /// Has the answer be JSON that meets this JSON Schema, of the keywords that are supported; `true` or `{}`
+    /// for any JSON. Either this or `grammar`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(schema_with = json_schema_schema)]
+    pub json_schema: Option<Value>,
+    /// Has the answer be a text of this grammar, which is written in GBNF as for llama.cpp. Either this or
+    /// `json_schema`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(min_length = 1, max_length = 16384)]
+    pub grammar: Option<String>,
 }
 
 impl InferRequest {
@@ -146,25 +216,116 @@ impl InferRequest {
             return Err(error.hint("give it the text to go on with"));
         }
         let ranges = [
-            ("temperature", self.temperature, 100.0),
-            ("top_p", self.top_p, 1.0),
-            ("min_p", self.min_p, 1.0),
+            ("temperature", self.temperature, 0.0, 100.0),
+            ("top_p", self.top_p, 0.0, 1.0),
+            ("min_p", self.min_p, 0.0, 1.0),
+            ("presence_penalty", self.presence_penalty, -2.0, 2.0),
+            ("frequency_penalty", self.frequency_penalty, -2.0, 2.0),
         ];
-        for (field, value, max) in ranges {
-            if value.is_some_and(|value| !(0.0..=max).contains(&value)) {
-                let message = format!("`{field}` is out of its range");
-                let hint = format!("give it a number from 0 to {max}");
-                return Err(ApiError::new(ErrorCode::BadRequest, message).hint(hint));
+        for (field, value, min, max) in ranges {
+            if value.is_some_and(|value| !(min..=max).contains(&value)) {
+                return out_of_range(field, format!("give it a number from {min} to {max}"));
             }
+        }
+        let ranges =
+            [("typical_p", self.typical_p, 1.0), ("repetition_penalty", self.repetition_penalty, 10.0)];
+        for (field, value, max) in ranges {
+            if value.is_some_and(|value| !(value > 0.0 && value <= max)) {
+                return out_of_range(field, format!("give it a number above 0, up to {max}"));
+            }
+        }
+        let biases = self.logit_bias.values();
+        if self.logit_bias.len() > LOGIT_BIAS_MAX || !biases.clone().all(|bias| bias.abs() <= 100.0) {
+            let hint =
+                format!("give it at most {LOGIT_BIAS_MAX} tokens, each with a number from -100 to 100");
+            return out_of_range("logit_bias", hint);
+        }
+        if self.logprobs.is_some_and(|count| count > LOGPROBS_MAX) {
+            return out_of_range("logprobs", format!("give it a number from 0 to {LOGPROBS_MAX}"));
+        }
+        if self.json_schema.is_some() && self.grammar.is_some() {
+            let error =
+                ApiError::new(ErrorCode::BadRequest, "there are both a `json_schema` and a `grammar`");
+            return Err(error.hint("leave one of them out"));
+        }
+        if self.json_schema.as_ref().is_some_and(|schema| !schema.is_object() && !schema.is_boolean()) {
+            let error = ApiError::new(ErrorCode::BadRequest, "`json_schema` is no JSON Schema");
+            return Err(error.hint("give it an object, or `true` for any JSON"));
+        }
+        if self.grammar.as_ref().is_some_and(|text| text.is_empty() || text.len() > GRAMMAR_MAX_BYTES) {
+            return out_of_range("grammar", format!("give it 1 to {GRAMMAR_MAX_BYTES} bytes"));
         }
         let long = |stop: &String| stop.is_empty() || stop.len() > STOP_MAX_BYTES;
         if self.stop.len() > STOP_MAX || self.stop.iter().any(long) {
             let hint = format!("give it at most {STOP_MAX} texts, each of 1 to {STOP_MAX_BYTES} bytes");
-            return Err(ApiError::new(ErrorCode::BadRequest, "`stop` is out of its range").hint(hint));
+            return out_of_range("stop", hint);
         }
         if self.max_tokens == Some(0) {
             let error = ApiError::new(ErrorCode::BadRequest, "`max_tokens` is 0, which leaves nothing to do");
             return Err(error.hint("ask for one token at least, or leave it out"));
+        }
+        Ok(())
+    }
+}
+
+fn logit_bias_schema() -> Object {
+    let bias = ObjectBuilder::new().schema_type(Type::Number).minimum(Some(-100)).maximum(Some(100));
+    let description = "Is added to the logits of these tokens, which are named by their numbers in the model's \
+                       vocabulary: -100 to 100 each, at most 1,024 tokens.";
+    ObjectBuilder::new()
+        .property_names(Some(
+            ObjectBuilder::new().schema_type(Type::String).pattern(Some("^(0|[1-9][0-9]{0,8})$")),
+        ))
+        .additional_properties(Some(bias))
+        .max_properties(Some(LOGIT_BIAS_MAX))
+        .description(Some(description))
+        .build()
+}
+
+fn json_schema_schema() -> Object {
+    let description = "Has the answer be JSON that meets this JSON Schema, of the keywords that are supported; `true` \
+                       or `{}` for any JSON. Either this or `grammar`.";
+    ObjectBuilder::new()
+        .schema_type(SchemaType::from_iter([Type::Object, Type::Boolean]))
+        .description(Some(description))
+        .build()
+}
+
+fn out_of_range(field: &str, hint: String) -> Result<(), ApiError> {
+    Err(ApiError::new(ErrorCode::BadRequest, format!("`{field}` is out of its range")).hint(hint))
+}
+
+/// So many texts one request turns into vectors.
+const TEXTS_MAX: usize = 1024;
+
+/// Texts to turn into vectors, which come as the job's `embedding` events.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct EmbedRequest {
+    /// Which model; the default model when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model: Option<ModelRef>,
+    /// The texts, each taken literally and not empty; at most 1024.
+    #[schema(min_items = 1, max_items = 1024)]
+    pub input: Vec<String>,
+    /// Whether what does not fit is cut off at a text's end. Without, a text that does not fit is refused.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub truncate: bool,
+}
+
+impl EmbedRequest {
+    /// Checks what can be checked without the model.
+    ///
+    /// # Errors
+    /// `bad_request` says what is wrong with the texts.
+    pub fn check(&self) -> Result<(), ApiError> {
+        if self.input.is_empty() || self.input.len() > TEXTS_MAX {
+            let error = ApiError::new(ErrorCode::BadRequest, "`input` is out of its range");
+            return Err(error.hint(format!("give it 1 to {TEXTS_MAX} texts, and the rest to another job")));
+        }
+        if let Some(index) = self.input.iter().position(String::is_empty) {
+            let error = ApiError::new(ErrorCode::BadRequest, format!("`input[{index}]` is empty"));
+            return Err(error.hint("leave it out: there is nothing to tell of it"));
         }
         Ok(())
     }
@@ -259,6 +420,7 @@ impl PartialSchema for SubmitRequest {
 impl ToSchema for SubmitRequest {
     fn schemas(schemas: &mut Vec<(String, RefOr<Schema>)>) {
         InferRequest::schemas(schemas);
+        EmbedRequest::schemas(schemas);
         schemas.push((HiveId::name().into_owned(), HiveId::schema()));
     }
 }
@@ -285,7 +447,10 @@ fn add_fields(request: &mut Object, part: RefOr<Schema>) {
             request.required.extend(part.required);
             request.description = part.description.or(request.description.take());
         }
-        // The only operation whose fields are a type.
+        // Of the operations whose fields are a type.
+        RefOr::Ref(of) if of.ref_location.ends_with("/EmbedRequest") => {
+            add_fields(request, EmbedRequest::schema())
+        }
         RefOr::Ref(_) => add_fields(request, InferRequest::schema()),
         RefOr::T(_) => unreachable!("an operation is an object"),
     }
@@ -327,7 +492,13 @@ mod tests {
     #[test]
     fn values_out_of_their_range_are_named() {
         let check = |json: &str| serde_json::from_str::<InferRequest>(json).expect("a request").check();
-        assert_eq!(check(r#"{"messages":[],"temperature":0,"top_p":1}"#), Ok(()));
+        for allowed in [
+            r#"{"messages":[],"temperature":0,"top_p":1}"#,
+            r#"{"messages":[],"typical_p":1,"repetition_penalty":10,"presence_penalty":-2,"frequency_penalty":2}"#,
+            r#"{"messages":[],"logit_bias":{"0":-100,"4294967295":100},"logprobs":20,"json_schema":true}"#,
+        ] {
+            assert_eq!(check(allowed), Ok(()), "{allowed}");
+        }
         for (json, field) in [
             (r#"{"messages":[],"temperature":-1}"#, "temperature"),
             (r#"{"messages":[],"temperature":1e39}"#, "temperature"),
@@ -339,6 +510,19 @@ mod tests {
             (r#"{"messages":[],"stop":["x",""]}"#, "stop"),
             (&format!(r#"{{"messages":[],"stop":["{}"]}}"#, "x".repeat(257)), "stop"),
             (&format!(r#"{{"messages":[],"stop":["x"{}]}}"#, r#","x""#.repeat(16)), "stop"),
+            (r#"{"messages":[],"typical_p":0}"#, "typical_p"),
+            (r#"{"messages":[],"typical_p":1.01}"#, "typical_p"),
+            (r#"{"messages":[],"repetition_penalty":0}"#, "repetition_penalty"),
+            (r#"{"messages":[],"repetition_penalty":1e39}"#, "repetition_penalty"),
+            (r#"{"messages":[],"presence_penalty":-2.1}"#, "presence_penalty"),
+            (r#"{"messages":[],"frequency_penalty":3}"#, "frequency_penalty"),
+            (r#"{"messages":[],"logit_bias":{"5":100.5}}"#, "logit_bias"),
+            (r#"{"messages":[],"logit_bias":{"5":-1e39}}"#, "logit_bias"),
+            (r#"{"messages":[],"logprobs":21}"#, "logprobs"),
+            (r#"{"messages":[],"json_schema":{},"grammar":"root ::= \"a\""}"#, "both"),
+            (r#"{"messages":[],"json_schema":5}"#, "json_schema"),
+            (r#"{"messages":[],"grammar":""}"#, "grammar"),
+            (&format!(r#"{{"messages":[],"grammar":"{}"}}"#, "x".repeat(16_385)), "grammar"),
         ] {
             let error = check(json).expect_err(json);
             assert!(error.message.contains(field), "{error}");
@@ -358,7 +542,8 @@ mod tests {
     #[test]
     fn every_operation_can_be_read() {
         for name in Operation::PUBLIC.iter().filter(|name| **name != "infer").chain(&["hive_watch"]) {
-            let request = parse(&format!(r#"{{"operation":"{name}"}}"#)).expect(name);
+            let fields = if *name == "embed" { r#","input":["text"]"# } else { "" };
+            let request = parse(&format!(r#"{{"operation":"{name}"{fields}}}"#)).expect(name);
             assert_eq!(request.operation.name(), *name);
         }
     }

@@ -24,6 +24,29 @@ pub struct QueenReport {
     pub workers: Vec<WorkerInfo>,
 }
 
+/// What `embed` tells of the vectors, once all have come.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct EmbedReport {
+    /// How many numbers a vector has.
+    pub dimensions: u32,
+    /// How the vectors of a text's tokens become that of the text.
+    pub pooling: Pooling,
+    /// Whether the model says so itself. Where it says nothing it is the mean, for which the model may not be made.
+    pub pooling_is_the_models: bool,
+}
+
+/// How the vectors of a text's tokens become one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Pooling {
+    /// Their mean.
+    Mean,
+    /// The first one.
+    First,
+    /// The last one.
+    Last,
+}
+
 /// What `hive_list` answers.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct HiveList {
@@ -190,6 +213,34 @@ pub struct Loaded {
     pub context_length: u32,
     /// Threads that it computes with.
     pub threads: u32,
+    /// What it takes of the machine's memory.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory: Option<WorkerMemory>,
+}
+
+/// What a worker takes of its machine's memory, as it computed before it loaded its model, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct WorkerMemory {
+    /// The model's weights. They lie in its file, so that the system counts them as memory that it could free.
+    pub weights_bytes: u64,
+    /// The computed keys and values of tokens, or the states of a recurrent model.
+    pub context_bytes: u64,
+    /// What lies in between while tokens are computed.
+    pub buffers_bytes: u64,
+    /// The program itself, with the model's vocabulary.
+    pub process_bytes: u64,
+    /// What lies in the memory of graphics cards instead.
+    #[serde(default)]
+    pub device_bytes: u64,
+    /// What is kept besides of conversations that do not run may come to this.
+    pub saved_bytes_max: u64,
+}
+
+impl WorkerMemory {
+    /// All that the worker takes from the first job on, without what it keeps of conversations.
+    pub fn total_bytes(&self) -> u64 {
+        self.weights_bytes + self.context_bytes + self.buffers_bytes + self.process_bytes
+    }
 }
 
 /// What a hive tells its queen of its workers, as the result of `hive_watch`.

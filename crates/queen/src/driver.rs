@@ -9,9 +9,9 @@ use rbee_jobs::{
 };
 use rbee_narration::Level;
 use rbee_protocol::{
-    ApiError, Client, ClientError, DaemonInfo, End, ErrorCode, HiveId, HiveList, HiveState, InferRequest,
-    JobEvent, JobId, ModelInfo, ModelList, Operation, Phase, PrincipalId, Progress, QueenReport, Role,
-    StopRequest, SubmitRequest, SystemEventKind, Unit, WorkerInfo, WorkerList, WorkerState,
+    ApiError, Client, ClientError, DaemonInfo, End, ErrorCode, HiveId, HiveList, HiveState, JobEvent, JobId,
+    ModelInfo, ModelList, ModelRef, Operation, Phase, PrincipalId, Progress, QueenReport, Role, StopRequest,
+    SubmitRequest, SystemEventKind, Unit, WorkerInfo, WorkerList, WorkerState,
 };
 use serde::de::DeserializeOwned;
 use tokio::sync::watch;
@@ -188,8 +188,9 @@ impl Queen {
         }
     }
 
-    async fn infer(&self, request: InferRequest, job: &JobWriter, is_new: bool) -> Result<End, ApiError> {
-        let model = name_of_model(&request);
+    /// Has a worker do `operation`.
+    async fn work(&self, operation: Operation, job: &JobWriter, is_new: bool) -> Result<End, ApiError> {
+        let model = name_of_model(operation.model().flatten());
         let asked = Instant::now();
         let narrator = job.narrator("queen");
         let mut losses = 0;
@@ -199,7 +200,7 @@ impl Queen {
             let queue_ms = asked.elapsed().as_secs_f64() * 1e3;
             let draft = narrator.action("schedule").target(&placed.hive).context(&placed.hive);
             draft.human("Hive {} runs it").emit();
-            let mut child = SubmitRequest::child(Operation::Infer(request.clone()), job.id().clone());
+            let mut child = SubmitRequest::child(operation.clone(), job.id().clone());
             // So that it does not depend on there being a queen all the time either.
             child.detached = job.is_detached();
             child.scope = Some(job.principal().to_string());
@@ -231,7 +232,7 @@ impl Queen {
     }
 
     /// Takes up a job that a hive has from the queen before this one.
-    async fn infer_again(&self, at: Placement, job: &JobWriter) -> Result<End, ApiError> {
+    async fn work_again(&self, at: Placement, job: &JobWriter) -> Result<End, ApiError> {
         let Placement { hive, child, slot: model } = at;
         let placed = self.place(job, Need::Again { hive: hive.clone(), model }, false).await;
         let placed = placed.map_err(|error| interrupted(&hive, &error.message))?;
@@ -338,9 +339,9 @@ fn queued(done: u64, total: u64, estimate: Option<Duration>) -> Progress {
     Progress { estimate_ms, ..Progress::new(Phase::Queued, done, Some(total), Unit::Jobs) }
 }
 
-/// What the request calls its model; nothing stands for the default model.
-fn name_of_model(request: &InferRequest) -> String {
-    request.model.as_ref().map_or(String::new(), |model| model.as_str().to_owned())
+/// What a request calls its model; nothing stands for the default model.
+fn name_of_model(model: Option<&ModelRef>) -> String {
+    model.map_or(String::new(), |model| model.as_str().to_owned())
 }
 
 fn interrupted(hive: &HiveId, reason: &str) -> ApiError {
@@ -405,25 +406,29 @@ impl Service for Queen {
                     let hint = "send at least one, or a `prompt` to go on with";
                     return bad("there is no message of the role `user`", hint);
                 }
-                if infer.model.as_ref().is_some_and(|model| model.as_str().is_empty()) {
-                    return bad("the model's name is empty", "leave `model` out for the default model");
-                }
-                // What there is to say about a file is not for everybody with a key.
-                if !by.operator && infer.model.as_ref().is_some_and(|model| model.as_str().contains('/')) {
-                    let message = "only operators may name a model by the path of its file";
-                    let hint = "`rbee model list` shows the models that have names";
-                    return Err(ApiError::new(ErrorCode::Denied, message).hint(hint));
-                }
-                self.lock().state.check_room(&by.id, &Need::Worker { model: name_of_model(infer) })
             }
-            Operation::HiveWatch {} => bad("a queen does not do `hive_watch`", "hives do it for their queen"),
-            _ => Ok(()),
+            Operation::Embed(embed) => embed.check()?,
+            Operation::HiveWatch {} => {
+                return bad("a queen does not do `hive_watch`", "hives do it for their queen");
+            }
+            _ => {}
         }
+        let Some(model) = request.operation.model() else { return Ok(()) };
+        if model.is_some_and(|model| model.as_str().is_empty()) {
+            return bad("the model's name is empty", "leave `model` out for the default model");
+        }
+        // What there is to say about a file is not for everybody with a key.
+        if !by.operator && model.is_some_and(|model| model.as_str().contains('/')) {
+            let message = "only operators may name a model by the path of its file";
+            let hint = "`rbee model list` shows the models that have names";
+            return Err(ApiError::new(ErrorCode::Denied, message).hint(hint));
+        }
+        self.lock().state.check_room(&by.id, &Need::Worker { model: name_of_model(model) })
     }
 
     async fn run(self: Arc<Self>, operation: Operation, job: JobWriter) -> Result<End, ApiError> {
         match operation {
-            Operation::Infer(request) => self.infer(request, &job, true).await,
+            Operation::Infer(_) | Operation::Embed(_) => self.work(operation, &job, true).await,
             Operation::HiveStatus { hive } => {
                 let hive = hive.unwrap_or_else(hives::local);
                 let placed = self.place(&job, Need::Hive(hive.clone()), true).await?;
@@ -462,8 +467,8 @@ impl Service for Queen {
     /// quickly asked anew.
     async fn resume(self: Arc<Self>, operation: Option<Operation>, job: JobWriter) -> Result<End, ApiError> {
         match (job.placement(), operation) {
-            (Some(at), _) => self.infer_again(at, &job).await,
-            (None, Some(Operation::Infer(request))) => self.infer(request, &job, false).await,
+            (Some(at), _) => self.work_again(at, &job).await,
+            (None, Some(operation)) if operation.model().is_some() => self.work(operation, &job, false).await,
             (None, _) => Err(interrupted_by_restart()),
         }
     }

@@ -213,17 +213,38 @@ impl State {
         if need.model().is_none() || !matches!(self.placement(need), Placement::Later) {
             return Ok(());
         }
-        let waiting = || self.waiting.iter().filter(|waiting| waiting.need.model().is_some());
-        let (all, theirs) = (waiting().count(), waiting().filter(|waiting| waiting.principal == *principal));
+        let all = || self.waiting.iter().filter(|waiting| waiting.need.model().is_some());
+        let theirs = || all().filter(|waiting| waiting.principal == *principal);
         let QueueLimits { jobs, jobs_per_principal } = self.limits;
-        let message = if theirs.count() >= jobs_per_principal {
-            format!("{jobs_per_principal} jobs of yours wait for their turn, and that is the limit")
-        } else if all >= jobs {
-            format!("{jobs} jobs wait for their turn, and that is the limit")
+        let (message, until) = if theirs().count() >= jobs_per_principal {
+            let message =
+                format!("{jobs_per_principal} jobs of yours wait for their turn, and that is the limit");
+            (message, self.first_turn(theirs()))
+        } else if all().count() >= jobs {
+            (format!("{jobs} jobs wait for their turn, and that is the limit"), self.first_turn(all()))
         } else {
             return Ok(());
         };
-        Err(ApiError::new(ErrorCode::Busy, message).hint("try again when some have had theirs"))
+        let busy = ApiError::new(ErrorCode::Busy, message);
+        // Sooner than in a second is no advice.
+        let seconds = until.map(|until| until.as_secs_f64().ceil().max(1.0) as u64);
+        Err(match seconds {
+            None => busy.hint("try again when some have had theirs"),
+            Some(seconds) => ApiError {
+                retry_after_s: Some(seconds),
+                ..busy.hint(format!("try again when some have had theirs, in about {seconds} s"))
+            },
+        })
+    }
+
+    /// How long it takes until the first of those who wait has its turn, going by the jobs before.
+    fn first_turn<'s>(&'s self, waiting: impl Iterator<Item = &'s Waiting>) -> Option<Duration> {
+        let turns = waiting.filter_map(|Waiting { need, told, .. }| {
+            let model = need.model()?;
+            let slots = self.ready_hives().map(|(_, hive)| slots(hive, model)).sum();
+            self.turns.get(self.key(model))?.estimate(*told, slots)
+        });
+        turns.min()
     }
 
     /// The hives as they are now.
@@ -432,7 +453,8 @@ mod tests {
     ///
     /// `submit 1 model [principal]`, `ask 1 hive`, `again 1 model hive`, `finished 1`, `connecting a`,
     /// `ready a [model[=name][:slots] …]`, `down a`, `after 5` (seconds)
-    /// lead to `1@a` (dispatch), `1+2` (two ahead), `1+2~10` (for about 10 s) and `1!code` (refused).
+    /// lead to `1@a` (dispatch), `1+2` (two ahead), `1+2~10` (for about 10 s), `1!code` (refused)
+    /// and `1!code~10` (until in about 10 s).
     fn check(script: &[(&str, &str)]) {
         let mut state = State::new(LIMITS);
         let mut now = Instant::now();
@@ -480,7 +502,10 @@ mod tests {
                         let estimate = estimate.map(|estimate| format!("~{}", estimate.as_secs_f64()));
                         format!("{}+{ahead}{}", number(job), estimate.unwrap_or_default())
                     }
-                    Action::Refuse { job, error } => format!("{}!{:?}", number(job), error.code),
+                    Action::Refuse { job, error } => {
+                        let again = error.retry_after_s.map(|seconds| format!("~{seconds}"));
+                        format!("{}!{:?}{}", number(job), error.code, again.unwrap_or_default())
+                    }
                 })
                 .collect();
             assert_eq!(actions.join(" "), *expected, "after `{step}`");
@@ -500,7 +525,7 @@ mod tests {
                 state: WorkerState::Idle,
                 pid: 1,
                 jobs: 0,
-                loaded: slots.map(|slots| Loaded { slots, context_length: 512, threads: 1 }),
+                loaded: slots.map(|slots| Loaded { slots, context_length: 512, threads: 1, memory: None }),
                 progress_at_ms: None,
             },
             names,
@@ -621,6 +646,27 @@ mod tests {
             ("again 11 m a", "11@a 7+2 2+3 3+4 4+5 5+6"),
             ("finished 5", ""),
             ("submit 12 m bob", "12+4 3+5 4+6"),
+        ]);
+    }
+
+    #[test]
+    fn who_is_refused_is_told_when_to_try_again() {
+        check(&[
+            ("ready a m:2", ""),
+            ("submit 1 m bob", "1@a"),
+            ("submit 2 m bob", "2@a"),
+            ("after 9", ""),
+            ("finished 1", ""),
+            ("submit 3 m bob", "3@a"),
+            ("submit 4 m bob", "4+1~4.5"),
+            ("submit 5 m ada", "5+1~4.5 4+2~9"),
+            ("submit 6 m ada", "6+3~13.5"),
+            ("submit 7 m ada", "7+4~18"),
+            ("submit 8 m ada", "8+5~22.5"),
+            // One of theirs begins in 4.5 s.
+            ("submit 9 m ada", "9!Busy~5"),
+            // And so does one of all.
+            ("submit 10 m eve", "10!Busy~5"),
         ]);
     }
 

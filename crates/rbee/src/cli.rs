@@ -1,6 +1,7 @@
 //! What can be said on the command line.
 
 use std::ffi::OsString;
+use std::path::PathBuf;
 
 use clap::builder::NonEmptyStringValueParser;
 use clap::error::ErrorKind;
@@ -33,6 +34,12 @@ impl Cli {
         let cli = Self::try_parse_from(arguments)?;
         if cli.options.narration == NarrationTo::Stdout && cli.options.output != Output::Text {
             let message = "`--narration stdout` needs `--output text`: its lines are no JSON";
+            return Err(Self::command().error(ErrorKind::ArgumentConflict, message));
+        }
+        if let Command::Infer(Infer { logprobs: Some(_), .. }) = cli.command
+            && cli.options.output == Output::Text
+        {
+            let message = "`--logprobs` needs `--output json` or `--output ndjson`";
             return Err(Self::command().error(ErrorKind::ArgumentConflict, message));
         }
         Ok(cli)
@@ -141,6 +148,11 @@ pub(crate) enum Command {
     /// The prompt is what the arguments say, what stdin says when it is a pipe or a file, or both: first the
     /// arguments, then an empty line, then stdin. Ctrl-C cancels the answer.
     Infer(Infer),
+    /// Turn texts into vectors that tell how near they are in meaning
+    ///
+    /// Each argument is a text, and so is each line of stdin when that is a pipe or a file. Each vector is a line of
+    /// numbers on stdout, in the order of the texts. The cosine of two texts is the sum of the products of their numbers.
+    Embed(Embed),
     /// Tell about the queen, its hives and their workers
     Status,
     /// Tell about hives: the machines
@@ -186,6 +198,28 @@ Examples:
     },
 }
 
+/// What `rbee embed` is to turn into vectors.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  rbee embed \"The cat sat on the mat\" \"A feline rested on a rug\"
+  rbee embed -m ./my-embedder.gguf < lines.txt > vectors.txt
+  rbee embed --output json hello | jq '.embeddings[0].values | length'")]
+pub(crate) struct Embed {
+    /// The texts
+    #[arg(value_name = "TEXT", value_parser = NonEmptyStringValueParser::new())]
+    pub(crate) texts: Vec<String>,
+    /// A model's name (see `rbee model list`), or the path of a .gguf file
+    #[arg(short, long, value_name = "MODEL", value_parser = NonEmptyStringValueParser::new())]
+    pub(crate) model: Option<String>,
+    /// Cut off at a text's end what the model does not take, where such a text is refused otherwise
+    #[arg(long)]
+    pub(crate) truncate: bool,
+    /// Leave stdin alone, e.g. in a loop that reads it
+    #[arg(long)]
+    pub(crate) no_stdin: bool,
+}
+
 /// What `rbee infer` is to answer, and how.
 #[derive(Args, Debug)]
 #[command(after_help = "\
@@ -196,6 +230,7 @@ Examples:
   rbee infer \"Summarise:\" < report.txt > summary.txt
   rbee infer -m ./base.gguf --raw --max-tokens 50 \"Once upon a time\"
   rbee infer --output json \"hello\" | jq -r .text
+  rbee infer --json-schema '{\"type\":\"array\",\"items\":{\"type\":\"string\"}}' \"Name three colours\" | jq length
   rbee infer --detach \"Write a long story\" && rbee job list
   while read -r line; do rbee infer --no-stdin \"Translate: $line\"; done < lines.txt")]
 pub(crate) struct Infer {
@@ -216,6 +251,18 @@ pub(crate) struct Infer {
     /// End the answer before this text; can be given several times
     #[arg(long, value_name = "TEXT", value_parser = NonEmptyStringValueParser::new())]
     pub(crate) stop: Vec<String>,
+    /// Leave out the beginning of a prompt that does not fit, instead of refusing it
+    #[arg(long)]
+    pub(crate) truncate: bool,
+    /// Answer with JSON that meets this JSON Schema: a file, or the schema itself; `true` for any JSON
+    #[arg(long, value_name = "SCHEMA", value_parser = NonEmptyStringValueParser::new(), help_heading = "Form")]
+    pub(crate) json_schema: Option<String>,
+    /// Answer with a text of the grammar in this file, which is written in GBNF
+    #[arg(long, value_name = "FILE", conflicts_with = "json_schema", help_heading = "Form")]
+    pub(crate) grammar: Option<PathBuf>,
+    /// Tell how likely each token was, and N others in its place; with `--output json` or `ndjson`
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(..=20), help_heading = "Form")]
+    pub(crate) logprobs: Option<u32>,
     /// How freely to choose tokens: 0 always takes the likeliest
     #[arg(long, value_name = "X", value_parser = not_negative, allow_negative_numbers = true, help_heading = "Sampling")]
     pub(crate) temperature: Option<f32>,
@@ -228,6 +275,18 @@ pub(crate) struct Infer {
     /// Choose among tokens at least this likely compared with the likeliest, 0 to 1
     #[arg(long, value_name = "P", value_parser = not_negative, allow_negative_numbers = true, help_heading = "Sampling")]
     pub(crate) min_p: Option<f32>,
+    /// Choose among the most typical tokens that make up this probability together, above 0 up to 1
+    #[arg(long, value_name = "P", value_parser = not_negative, allow_negative_numbers = true, help_heading = "Sampling")]
+    pub(crate) typical_p: Option<f32>,
+    /// Make tokens that came lately less likely: above 1, up to 10; 1 for nothing
+    #[arg(long, value_name = "X", value_parser = not_negative, allow_negative_numbers = true, help_heading = "Sampling")]
+    pub(crate) repetition_penalty: Option<f32>,
+    /// Make tokens that came lately less likely by this much, -2 to 2
+    #[arg(long, value_name = "X", value_parser = finite, allow_negative_numbers = true, help_heading = "Sampling")]
+    pub(crate) presence_penalty: Option<f32>,
+    /// Make tokens that came lately less likely by this much for each time, -2 to 2
+    #[arg(long, value_name = "X", value_parser = finite, allow_negative_numbers = true, help_heading = "Sampling")]
+    pub(crate) frequency_penalty: Option<f32>,
     /// Makes the choice of tokens repeatable
     #[arg(long, value_name = "N", help_heading = "Sampling")]
     pub(crate) seed: Option<u64>,
@@ -380,9 +439,14 @@ Examples:
 }
 
 fn not_negative(text: &str) -> Result<f32, String> {
+    let number = finite(text)?;
+    if number >= 0.0 { Ok(number) } else { Err("not a number from 0 up".to_owned()) }
+}
+
+fn finite(text: &str) -> Result<f32, String> {
     let number: f32 = text.parse().map_err(|_| "not a number".to_owned())?;
     // JSON has no word for what is not finite.
-    if number.is_finite() && number >= 0.0 { Ok(number) } else { Err("not a number from 0 up".to_owned()) }
+    if number.is_finite() { Ok(number) } else { Err("not a finite number".to_owned()) }
 }
 
 #[cfg(test)]
@@ -431,6 +495,10 @@ mod tests {
             "rbee infer x --top-p inf",
             "rbee infer x --max-tokens 0",
             "rbee infer x --raw --system y",
+            "rbee infer x --presence-penalty inf",
+            "rbee infer x --logprobs 5",
+            "rbee infer x --output json --logprobs 21",
+            "rbee infer x --json-schema true --grammar g",
             "rbee job attach",
             "rbee status -q -v",
             "rbee status --output xml",

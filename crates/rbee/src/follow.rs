@@ -4,7 +4,8 @@ use std::pin::pin;
 use std::time::{Duration, Instant};
 
 use rbee_protocol::{
-    ApiError, ClientError, End, EndState, ErrorCode, FinishReason, Followed, JobEvent, JobId, Timings, Usage,
+    ApiError, ClientError, Embedding, End, EndState, ErrorCode, FinishReason, Followed, JobEvent, JobId,
+    Timings, TokenLogprobs, Usage,
 };
 use serde::Serialize;
 use serde_json::Value;
@@ -33,7 +34,9 @@ pub(crate) struct View {
     is_ours: bool,
     text: String,
     reasoning: String,
+    logprobs: Vec<TokenLogprobs>,
     result: Option<Value>,
+    embeddings: Vec<Embedding>,
 }
 
 /// How following a job ended.
@@ -52,8 +55,24 @@ struct Answer<'a> {
     text: &'a str,
     #[serde(skip_serializing_if = "str::is_empty")]
     reasoning: &'a str,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    logprobs: &'a [TokenLogprobs],
     state: EndState,
     finish_reason: Option<FinishReason>,
+    usage: Option<Usage>,
+    timings: Option<Timings>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<&'a ApiError>,
+}
+
+/// What `--output json` prints of embeddings.
+#[derive(Serialize)]
+struct Vectors<'a> {
+    job_id: &'a JobId,
+    embeddings: &'a [Embedding],
+    #[serde(flatten)]
+    report: Option<&'a Value>,
+    state: EndState,
     usage: Option<Usage>,
     timings: Option<Timings>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -197,7 +216,16 @@ impl View {
 
     fn new(job: JobId, operation: &str, is_ours: bool) -> Self {
         let operation = operation.to_owned();
-        Self { job, operation, is_ours, text: String::new(), reasoning: String::new(), result: None }
+        Self {
+            job,
+            operation,
+            is_ours,
+            text: String::new(),
+            reasoning: String::new(),
+            logprobs: Vec::new(),
+            result: None,
+            embeddings: Vec::new(),
+        }
     }
 
     fn show(&mut self, followed: &Followed, printer: &mut Printer) -> Result<(), Failure> {
@@ -219,11 +247,22 @@ impl View {
                     if output == Output::Json {
                         let text = if is_reasoning { &mut self.reasoning } else { &mut self.text };
                         text.push_str(&token.text);
+                        self.logprobs.extend_from_slice(&token.logprobs);
                     }
                     Ok(())
                 }
             },
+            JobEvent::Embedding(embedding) => match output {
+                Output::Text => printer.page(&format!("{embedding}\n")),
+                Output::Json => {
+                    self.embeddings.push(embedding.clone());
+                    Ok(())
+                }
+                Output::Ndjson => Ok(()),
+            },
             JobEvent::Result { result } => match output {
+                // What there is to say of vectors is not one of them, and stands in the narration.
+                Output::Text if self.operation == "embed" => Ok(()),
                 Output::Text => {
                     let page = question::page(&self.operation, result, printer.look());
                     printer.page(&page)
@@ -248,8 +287,21 @@ impl View {
                 job_id: &self.job,
                 text: &self.text,
                 reasoning: &self.reasoning,
+                logprobs: &self.logprobs,
                 state: end.state,
                 finish_reason: end.finish_reason,
+                usage: end.usage,
+                timings: end.timings,
+                error: end.error.as_ref(),
+            };
+            return printer.json(&answer);
+        }
+        if self.operation == "embed" {
+            let answer = Vectors {
+                job_id: &self.job,
+                embeddings: &self.embeddings,
+                report: self.result.as_ref(),
+                state: end.state,
                 usage: end.usage,
                 timings: end.timings,
                 error: end.error.as_ref(),
@@ -301,11 +353,11 @@ mod tests {
     }
 
     fn token(text: &str) -> JobEvent {
-        JobEvent::Token(Token { text: text.to_owned(), index: 0, reasoning: false })
+        JobEvent::Token(Token::new(text, 0))
     }
 
     fn thought(text: &str) -> JobEvent {
-        JobEvent::Token(Token { text: text.to_owned(), index: 0, reasoning: true })
+        JobEvent::Token(Token { reasoning: true, ..Token::new(text, 0) })
     }
 
     fn end() -> JobEvent {
@@ -366,6 +418,24 @@ mod tests {
             JobEvent::End(Box::new(End::stopped(ApiError::new(ErrorCode::Busy, "full").hint("wait"))));
         let (stdout, _) = shown("infer", "--output json", vec![token("a"), failed]);
         assert!(stdout.contains(r#""state":"failed""#) && stdout.contains(r#""code":"busy""#), "{stdout}");
+    }
+
+    #[test]
+    fn a_vector_is_a_line_of_numbers_or_json() {
+        let vector = |index, values| JobEvent::Embedding(Embedding { index, values, tokens: 3 });
+        let report = json!({"dimensions": 2, "pooling": "mean", "pooling_is_the_models": false});
+        let script = vec![
+            vector(0, vec![0.6, -0.8]),
+            vector(1, vec![1.0, 0.0]),
+            JobEvent::Result { result: report },
+            end(),
+        ];
+        let (stdout, _) = shown("embed", "", script.clone());
+        assert_eq!(stdout, "0.6 -0.8\n1 0\n");
+        let (stdout, _) = shown("embed", "--output json", script);
+        let answer: Value = serde_json::from_str(&stdout).expect("JSON");
+        assert_eq!(answer["embeddings"][1]["values"], json!([1.0, 0.0]));
+        assert_eq!((&answer["dimensions"], &answer["pooling"]), (&json!(2), &json!("mean")));
     }
 
     #[test]

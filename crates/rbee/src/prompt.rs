@@ -21,6 +21,25 @@ pub(crate) async fn read(words: &[String], no_stdin: bool, printer: &mut Printer
     compose(&words.join(" "), stdin.as_deref())
 }
 
+/// The texts that `words` are, and the lines of stdin; `no_stdin` leaves stdin alone.
+pub(crate) async fn read_texts(
+    words: Vec<String>,
+    no_stdin: bool,
+    printer: &mut Printer,
+) -> Result<Vec<String>, Failure> {
+    let stdin = if no_stdin || !stdin_is_data() { None } else { Some(read_stdin(printer).await?) };
+    let mut texts = words;
+    texts.extend(
+        stdin.iter().flat_map(|text| text.lines()).filter(|line| !line.trim().is_empty()).map(str::to_owned),
+    );
+    if texts.is_empty() {
+        let hint =
+            "give one: rbee embed \"The sky is blue\", or one on each line of stdin: rbee embed < lines.txt";
+        return Err(Failure::new(ErrorCode::Usage, "there is no text", hint));
+    }
+    Ok(texts)
+}
+
 fn compose(arguments: &str, stdin: Option<&str>) -> Result<String, Failure> {
     let given = |text: &str| !text.trim().is_empty();
     match (given(arguments), stdin.filter(|text| given(text))) {

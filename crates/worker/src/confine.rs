@@ -138,6 +138,10 @@ mod system {
         let devices = devices();
         let for_devices = if devices.is_empty() { &[][..] } else { &READ_FOR_DEVICES };
         let own_program = std::env::current_exe().ok();
+        // Where llama.cpp's parts are libraries, they lie beside it.
+        let own_folder =
+            own_program.as_deref().and_then(Path::parent).filter(|_| cfg!(feature = "dynamic-backends"));
+        let own_folder = own_folder.map(Path::to_owned);
         let all: BitFlags<AccessFs> = AccessFs::from_all(LANDLOCK);
         Ruleset::default()
             .handle_access(all)?
@@ -146,6 +150,7 @@ mod system {
             .create()?
             .add_rules(path_beneath_rules(model, AccessFs::ReadFile))?
             .add_rules(path_beneath_rules(own_program, AccessFs::ReadFile))?
+            .add_rules(path_beneath_rules(own_folder, read))?
             .add_rules(path_beneath_rules(READ.iter().chain(for_devices), read))?
             .add_rules(path_beneath_rules(["/dev/null"], write))?
             .add_rules(path_beneath_rules(devices, write | AccessFs::ReadDir | AccessFs::IoctlDev))?

@@ -1,20 +1,25 @@
+use std::borrow::Cow;
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError, TrySendError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rbee_engine::{
-    Begin, Ended, Engine as Model, EngineError, FinishReason as EngineFinish, GenerateEvent, GenerateRequest,
-    Generated, LoadOptions, ModelInfo, Prompt, SlotId,
+    Begin, Constraint, Ended, Engine as Model, EngineError, FinishReason as EngineFinish, Form,
+    GenerateEvent, GenerateRequest, Generated, LeftOut, LoadOptions, Memory, ModelInfo, Plan, Prompt, SlotId,
 };
 use rbee_jobs::JobWriter;
 use rbee_protocol::{
-    ApiError, End, EndState, ErrorCode, FinishReason, JobEvent, Phase, Progress, Timings, Token, Unit, Usage,
+    ApiError, EmbedRequest, End, EndState, ErrorCode, FinishReason, JobEvent, Logprob, Phase, Progress,
+    Timings, Token, TokenLogprobs, Unit, Usage,
 };
 use tokio::sync::{oneshot, watch};
+
+use crate::constrain::{Compiler, Tasks};
+use crate::embedding::Embeddings;
 
 /// So many jobs wait for a slot at most. The queen sends as many as there are slots, so more than a
 /// few wait only when somebody else uses the socket.
@@ -24,6 +29,10 @@ const QUEUE_CAPACITY: usize = 64;
 /// nobody does.
 const REST_AFTER: Duration = Duration::from_millis(100);
 
+/// Of a stream that is quicker than anybody reads, tokens go out together so often. Each time costs all daemons on the
+/// way a part of the processor that would compute the next token.
+const GATHER: Duration = Duration::from_millis(25);
+
 /// llama.cpp splits some models' text with recursive regular expressions.
 const STACK_BYTES: usize = 64 << 20;
 
@@ -32,6 +41,8 @@ const STACK_BYTES: usize = 64 << 20;
 pub(crate) struct Loading {
     /// In percent.
     pub(crate) percent: u64,
+    /// What the model will take of the memory, and how much is free, once that is known.
+    pub(crate) needs: Option<(Memory, Option<u64>)>,
     /// How it ended, once it has.
     pub(crate) outcome: Option<Result<ModelInfo, ApiError>>,
 }
@@ -40,13 +51,23 @@ pub(crate) struct Loading {
 pub(crate) struct Engine {
     loading: watch::Receiver<Loading>,
     work: mpsc::SyncSender<Work>,
+    compiler: Compiler,
 }
 
-struct Work {
-    request: GenerateRequest,
-    job: JobWriter,
+/// What a job is about.
+#[expect(clippy::large_enum_variant, reason = "nearly all that there are are of the largest")]
+pub(crate) enum Task {
+    /// An answer.
+    Generate(GenerateRequest),
+    /// The vectors of texts.
+    Embed(EmbedRequest),
+}
+
+pub(crate) struct Work {
+    task: Task,
+    pub(crate) job: JobWriter,
     /// Set when it has a slot, or is past needing one.
-    begun: Arc<AtomicBool>,
+    pub(crate) begun: Arc<AtomicBool>,
     outcome: oneshot::Sender<Result<End, ApiError>>,
 }
 
@@ -55,11 +76,12 @@ impl Engine {
     pub(crate) fn spawn(path: PathBuf, options: LoadOptions) -> std::io::Result<Self> {
         let (loading_sender, loading) = watch::channel(Loading::default());
         let (work, queue) = mpsc::sync_channel(QUEUE_CAPACITY);
+        let (compiler, tasks) = Compiler::new();
         std::thread::Builder::new()
             .name("engine".to_owned())
             .stack_size(STACK_BYTES)
-            .spawn(move || own_model(&path, &options, &loading_sender, queue))?;
-        Ok(Self { loading, work })
+            .spawn(move || own_model(&path, &options, &loading_sender, queue, tasks))?;
+        Ok(Self { loading, work, compiler })
     }
 
     /// How far the loading is.
@@ -67,11 +89,16 @@ impl Engine {
         self.loading.clone()
     }
 
-    /// Has the model answer `request`, and returns when its slot is free again.
-    pub(crate) async fn generate(&self, request: GenerateRequest, job: &JobWriter) -> Result<End, ApiError> {
+    /// Compiles what an answer must be like. The model must have been loaded.
+    pub(crate) async fn constrain(&self, form: Form) -> Result<Constraint, ApiError> {
+        self.compiler.compile(form).await
+    }
+
+    /// Has the model do `task`, and returns when it no longer works on it.
+    pub(crate) async fn work(&self, task: Task, job: &JobWriter) -> Result<End, ApiError> {
         let (outcome, answered) = oneshot::channel();
         let begun = Arc::new(AtomicBool::new(false));
-        let work = Work { request, job: job.clone(), begun: begun.clone(), outcome };
+        let work = Work { task, job: job.clone(), begun: begun.clone(), outcome };
         self.work.try_send(work).map_err(|error| match error {
             TrySendError::Full(_) => {
                 ApiError::new(ErrorCode::Busy, "the worker's queue is full").hint("try again in a moment")
@@ -108,6 +135,7 @@ fn own_model(
     options: &LoadOptions,
     loading: &watch::Sender<Loading>,
     queue: mpsc::Receiver<Work>,
+    tasks: Tasks,
 ) {
     let _end = EndWithThread;
     let progress = loading.clone();
@@ -116,15 +144,25 @@ fn own_model(
         progress.send_if_modified(|loading| std::mem::replace(&mut loading.percent, percent) != percent);
         true
     };
-    let model = match Model::load(path, options, on_progress) {
+    let planned = Plan::new(path, options).and_then(|plan| {
+        loading.send_modify(|loading| loading.needs = Some((plan.memory(), plan.free_bytes())));
+        plan.load(on_progress)
+    });
+    let model = match planned {
         Ok(model) => model,
         Err(error) => {
             loading.send_modify(|loading| loading.outcome = Some(Err(api_error(&error))));
             return;
         }
     };
+    if let Err(source) = tasks.work(model.constraints()) {
+        let error = EngineError::Internal { reason: format!("a thread cannot be started: {source}") };
+        loading.send_modify(|loading| loading.outcome = Some(Err(api_error(&error))));
+        return;
+    }
     loading.send_modify(|loading| loading.outcome = Some(Ok(model.info().clone())));
-    Slots { model, queue, held: None, taken: HashMap::new() }.run();
+    let (held, taken) = (None, HashMap::new());
+    Slots { model, queue, held, taken, embedding: Embeddings::default() }.run();
 }
 
 /// The model with the jobs that have its slots.
@@ -134,6 +172,7 @@ struct Slots {
     /// A job whose prompt has no room beside the others at the moment.
     held: Option<(Work, Prompt)>,
     taken: HashMap<SlotId, Taken>,
+    embedding: Embeddings,
 }
 
 /// A job that has a slot.
@@ -142,12 +181,17 @@ struct Taken {
     outcome: oneshot::Sender<Result<End, ApiError>>,
     /// The number of the next piece of text.
     index: u64,
+    /// Text that is not in the job's stream yet, and since when the stream has what was before it.
+    gathered: Vec<Token>,
+    sent: Option<Instant>,
 }
 
 impl Slots {
     /// Works until nobody can send any more work.
     fn run(mut self) {
         while self.fill() {
+            let began = Instant::now();
+            self.embedding.step(&mut self.model);
             let taken = RefCell::new(&mut self.taken);
             let cancelled = |slot| taken.borrow().get(&slot).is_some_and(|taken| taken.job.is_cancelled());
             let ended = self.model.step(&cancelled, &mut |slot, event| {
@@ -160,6 +204,13 @@ impl Slots {
                     taken.end(outcome);
                 }
             }
+            // Not before all of them have their tokens, so that the next daemon comes once for all.
+            let next = Instant::now() + began.elapsed();
+            for taken in self.taken.values_mut() {
+                if taken.sent.is_none_or(|sent| next > sent + GATHER) {
+                    taken.send();
+                }
+            }
         }
     }
 
@@ -170,14 +221,23 @@ impl Slots {
             if let Some((work, prompt)) = self.held.take() {
                 self.begin(work, prompt);
             }
-            if self.held.is_some() || self.taken.len() >= self.model.info().slots as usize {
+            if self.held.is_some()
+                || self.taken.len() + self.embedding.len() >= self.model.info().slots as usize
+            {
                 return true;
             }
-            let work = if self.taken.is_empty() { self.wait() } else { self.queue.try_recv().ok() };
-            let Some(work) = work else { return !self.taken.is_empty() };
-            match self.model.prepare(&work.request) {
-                Ok(prompt) => self.begin(work, prompt),
-                Err(error) => work.end(Err(api_error(&error))),
+            let idle = self.taken.is_empty() && self.embedding.is_empty();
+            let work = if idle { self.wait() } else { self.queue.try_recv().ok() };
+            let Some(work) = work else { return !idle };
+            match &work.task {
+                Task::Embed(request) => match self.model.prepare_texts(&request.input, request.truncate) {
+                    Ok(texts) => self.embedding.begin(work, texts, &self.model),
+                    Err(error) => work.end(Err(api_error(&error))),
+                },
+                Task::Generate(request) => match self.model.prepare(request) {
+                    Ok(prompt) => self.begin(work, prompt),
+                    Err(error) => work.end(Err(api_error(&error))),
+                },
             }
         }
     }
@@ -189,6 +249,7 @@ impl Slots {
             Err(RecvTimeoutError::Disconnected) => None,
             Err(RecvTimeoutError::Timeout) => {
                 self.model.rest();
+                self.model.rest_embedding();
                 self.queue.recv().ok()
             }
         }
@@ -200,14 +261,30 @@ impl Slots {
             work.end(Err(error));
             return;
         }
-        let total = u64::from(prompt.token_count());
+        let (total, left_out) = (u64::from(prompt.token_count()), prompt.left_out());
         match self.model.begin(prompt) {
             Ok(Begin::Begun(slot)) => {
                 let Work { job, begun, outcome, .. } = work;
                 begun.store(true, Ordering::Release);
                 let narrator = job.narrator("worker");
+                match left_out {
+                    Some(LeftOut::Messages(count)) => {
+                        let draft = narrator.action("truncate").context(count);
+                        draft.human("Left out {} of the oldest messages, which did not fit").emit();
+                    }
+                    Some(LeftOut::Characters(count)) => {
+                        let draft = narrator.action("truncate").context(count);
+                        draft
+                            .human("Left out the first {} characters of the prompt, which did not fit")
+                            .emit();
+                    }
+                    None => {}
+                }
                 narrator.action("prefill").context(total).human("Reading a prompt of {} tokens").emit();
-                self.taken.insert(slot, Taken { job, outcome, index: 0 });
+                // Reading it may take a while, before which the others get what they have.
+                self.taken.values_mut().for_each(Taken::send);
+                let taken = Taken { job, outcome, index: 0, gathered: Vec::new(), sent: None };
+                self.taken.insert(slot, taken);
             }
             Ok(Begin::Full(prompt)) => self.held = Some((work, prompt)),
             Err(error) => work.end(Err(api_error(&error))),
@@ -216,7 +293,8 @@ impl Slots {
 }
 
 impl Work {
-    fn end(self, outcome: Result<End, ApiError>) {
+    /// Ends a job that has begun, or will not.
+    pub(crate) fn end(self, outcome: Result<End, ApiError>) {
         self.begun.store(true, Ordering::Release);
         // A job that nobody waits for any more has ended without its answer.
         let _ = self.outcome.send(outcome);
@@ -230,16 +308,26 @@ impl Taken {
                 let (done, total) = (u64::from(done), Some(u64::from(total)));
                 self.job.progress(Progress::new(Phase::Prefill, done, total, Unit::Tokens));
             }
-            GenerateEvent::Token { text } => {
-                let token = Token { text: text.to_owned(), index: self.index, reasoning: false };
-                // A job that has ended, by its quota, is cancelled with that.
-                let _ = self.job.append(&JobEvent::Token(token));
+            GenerateEvent::Token { text, logprobs } => {
+                let logprobs = logprobs.iter().map(token_logprobs).collect();
+                self.gathered.push(Token { logprobs, ..Token::new(text, self.index) });
                 self.index += 1;
             }
         }
     }
 
-    fn end(self, outcome: Result<Generated, EngineError>) {
+    fn send(&mut self) {
+        if !self.gathered.is_empty() {
+            self.sent = Some(Instant::now());
+        }
+        for token in self.gathered.drain(..) {
+            // A job that has ended, by its quota, is cancelled with that.
+            let _ = self.job.append(&JobEvent::Token(token));
+        }
+    }
+
+    fn end(mut self, outcome: Result<Generated, EngineError>) {
+        self.send();
         let end = match outcome {
             Ok(generated) => {
                 let end = end(&generated);
@@ -265,6 +353,15 @@ impl Taken {
                 .emit(),
         }
     }
+}
+
+fn token_logprobs(of: &rbee_engine::TokenLogprobs) -> TokenLogprobs {
+    let logprob = |of: &rbee_engine::Logprob| {
+        let text = String::from_utf8_lossy(&of.bytes);
+        let bytes = matches!(text, Cow::Owned(_)).then(|| of.bytes.clone());
+        Logprob { id: of.id, bytes, logprob: of.logprob, text: text.into_owned() }
+    };
+    TokenLogprobs { chosen: logprob(&of.chosen), top: of.top.iter().map(logprob).collect() }
 }
 
 fn end(generated: &Generated) -> End {
@@ -305,7 +402,7 @@ pub(crate) fn thread_ended() -> ApiError {
         .hint("try again: the next job gets a new worker; `worker.log` in rbee's state folder may tell more")
 }
 
-fn api_error(error: &EngineError) -> ApiError {
+pub(crate) fn api_error(error: &EngineError) -> ApiError {
     let (code, hint) = match error {
         EngineError::NotFound { .. } => (ErrorCode::NotFound, "check the path"),
         EngineError::Io { .. } => (ErrorCode::Io, "check the file's permissions"),
@@ -313,7 +410,16 @@ fn api_error(error: &EngineError) -> ApiError {
         EngineError::BadRequest { .. } => (ErrorCode::BadRequest, "change the request, then try again"),
         EngineError::ContextFull { .. } => (
             ErrorCode::ContextFull,
-            "shorten the prompt, or set `context_length` under `[worker]` in config.toml if the model takes more",
+            "shorten the prompt or have its beginning left out (`--truncate`), or set `context_length` under `[worker]` in config.toml if the model takes more",
+        ),
+        EngineError::TextTooLong { .. } => (
+            ErrorCode::ContextFull,
+            "divide the text, or have what does not fit cut off: `truncate`, `rbee embed --truncate`",
+        ),
+        EngineError::DoesNotFit { .. } => (
+            ErrorCode::DoesNotFit,
+            "use a smaller model, or set a shorter `context_length` under `[worker]` in config.toml; `rbee hive status` \
+             shows what else is loaded",
         ),
         EngineError::Template { .. } => (
             ErrorCode::BadModel,

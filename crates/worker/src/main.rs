@@ -2,6 +2,8 @@
 #![forbid(unsafe_code)]
 
 mod confine;
+mod constrain;
+mod embedding;
 mod engine_thread;
 mod service;
 
@@ -13,11 +15,11 @@ use std::time::Duration;
 
 use anyhow::Context;
 use clap::Parser;
-use rbee_engine::{LoadOptions, model_files};
+use rbee_engine::{Adapter, LoadOptions, model_files};
 use rbee_home::{Announcer, Home, end_with_starter, keep_memory_private};
 use rbee_jobs::{Access, Jobs, Limits, Listener, bind_unix, router, run};
 use rbee_narration::{Level, Log, SystemNarrator};
-use rbee_protocol::Loaded;
+use rbee_protocol::{Loaded, WorkerMemory};
 use tokio_util::sync::CancellationToken;
 
 use crate::confine::confine;
@@ -34,6 +36,12 @@ struct Args {
     /// The model's GGUF file.
     #[arg(long)]
     model: PathBuf,
+    /// An adapter to add to the model, a LoRA in GGUF.
+    #[arg(long)]
+    adapter: Option<PathBuf>,
+    /// How much of the adapter to add.
+    #[arg(long, default_value_t = 1.0, allow_negative_numbers = true)]
+    adapter_scale: f32,
     /// What to call the model.
     #[arg(long)]
     name: String,
@@ -49,6 +57,12 @@ struct Args {
     /// Threads to compute with; as many as there are processors for us when absent.
     #[arg(long)]
     threads: Option<usize>,
+    /// What to keep at most of conversations that no slot has any more, in MB; what the machine's memory allows when absent.
+    #[arg(long)]
+    saved_mb: Option<u32>,
+    /// Memory that seems to be free and holds the models of other workers, in bytes.
+    #[arg(long, default_value_t = 0)]
+    taken_bytes: u64,
 }
 
 fn main() -> ExitCode {
@@ -66,16 +80,25 @@ fn start_and_serve(args: Args) -> anyhow::Result<()> {
     let system = SystemNarrator::new("worker", log.clone());
     let threads = args.threads.or_else(|| std::thread::available_parallelism().ok().map(usize::from));
     let threads = threads.unwrap_or(1);
-    let options = LoadOptions { context_length: args.context_length, slots: args.slots, threads };
+    let options = LoadOptions {
+        context_length: args.context_length,
+        slots: args.slots,
+        threads,
+        saved_bytes: args.saved_mb.map(|mb| u64::from(mb) * 1_000_000),
+        adapter: args.adapter.clone().map(|path| Adapter { path, scale: args.adapter_scale }),
+        taken_bytes: args.taken_bytes,
+    };
     let socket = bind_unix(&args.socket).context("the worker's socket cannot be opened")?;
 
     // Threads are confined as the one that starts them, so that here, before the first, is the time.
-    let confinement = confine(&model_files(&args.model));
+    let mut files = model_files(&args.model);
+    files.extend(options.adapter.iter().map(|adapter| adapter.path.clone()));
+    let confinement = confine(&files);
     let level =
         if confinement.files.is_err() || confinement.calls.is_err() { Level::Warn } else { Level::Info };
     system.action("confine").level(level).context(&confinement).human("Confined: {}").emit();
 
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(serve(args, options, socket, log, system))
 }
 
@@ -123,12 +146,21 @@ async fn serve(
                     .context(&args.name)
                     .context(model.slots)
                     .context(model.context_length)
-                    .human("Loaded {} with {} slots of {} tokens")
+                    .context(model.memory.total_bytes() / 1_000_000)
+                    .human("Loaded {} with {} slots of {} tokens, in {} MB of memory")
                     .emit();
                 let loaded = Loaded {
                     slots: model.slots,
                     context_length: model.context_length,
                     threads: u32::try_from(threads).unwrap_or(u32::MAX),
+                    memory: Some(WorkerMemory {
+                        weights_bytes: model.memory.weights_bytes,
+                        context_bytes: model.memory.context_bytes,
+                        buffers_bytes: model.memory.buffers_bytes,
+                        process_bytes: model.memory.process_bytes,
+                        device_bytes: model.memory.device_bytes,
+                        saved_bytes_max: model.memory.saved_bytes_max,
+                    }),
                 };
                 announcer.ready(serde_json::to_value(loaded).expect("facts are plain data"));
             }

@@ -1,7 +1,9 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use rbee_engine::{GenerateRequest, Message as EngineMessage, Role as EngineRole, Sampling};
+use rbee_engine::{
+    Constraint, Form, GenerateRequest, Memory, Message as EngineMessage, Role as EngineRole, Sampling,
+};
 use rbee_jobs::{JobWriter, Principal, Service, daemon_info, now_ms};
 use rbee_protocol::{
     ApiError, DaemonInfo, End, ErrorCode, InferRequest, Operation, Phase, Progress, Role, StopRequest,
@@ -9,7 +11,7 @@ use rbee_protocol::{
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::engine_thread::{Engine, thread_ended};
+use crate::engine_thread::{Engine, Task, thread_ended};
 
 /// What a worker does with its jobs.
 pub(crate) struct WorkerService {
@@ -32,7 +34,7 @@ impl WorkerService {
             narrator.action("load").target(&self.model).context(&self.model).human("Loading {}").emit();
         }
         let began = Instant::now();
-        let mut waited = false;
+        let (mut waited, mut told_needs) = (false, false);
         loop {
             let state = loading.borrow_and_update().clone();
             match state.outcome {
@@ -48,11 +50,39 @@ impl WorkerService {
                 None => {}
             }
             waited = true;
+            if let Some((memory, free_bytes)) = state.needs
+                && !std::mem::replace(&mut told_needs, true)
+            {
+                self.tell_needs(memory, free_bytes, job);
+            }
             job.progress(Progress::new(Phase::Load, state.percent, Some(100), Unit::Percent));
             tokio::select! {
                 changed = loading.changed() => changed.map_err(|_| thread_ended())?,
                 () = job.cancelled() => return Err(job.cancel_error()),
             }
+        }
+    }
+}
+
+impl WorkerService {
+    /// Has the engine's helper compile what an answer must be like.
+    async fn constrain(&self, form: Form, job: &JobWriter) -> Result<Constraint, ApiError> {
+        tokio::select! {
+            constraint = self.engine.constrain(form) => constraint,
+            () = job.cancelled() => Err(job.cancel_error()),
+        }
+    }
+
+    fn tell_needs(&self, memory: Memory, free_bytes: Option<u64>, job: &JobWriter) {
+        let megabytes = |bytes: u64| bytes / 1_000_000;
+        let narrator = job.narrator("worker");
+        let draft = narrator.action("memory").target(&self.model).context(&self.model);
+        let draft = draft.context(megabytes(memory.total_bytes()));
+        match free_bytes {
+            Some(free) => {
+                draft.context(megabytes(free)).human("{} needs {} MB of memory, and {} MB are free").emit();
+            }
+            None => draft.human("{} needs {} MB of memory").emit(),
         }
     }
 }
@@ -64,7 +94,7 @@ impl Service for WorkerService {
 
     fn check(&self, request: &SubmitRequest, _by: &Principal) -> Result<(), ApiError> {
         match request.operation {
-            Operation::Infer(_) => Ok(()),
+            Operation::Infer(_) | Operation::Embed(_) => Ok(()),
             _ => {
                 let message = format!("a worker does not do `{}`", request.operation.name());
                 Err(ApiError::new(ErrorCode::BadRequest, message).hint("ask the queen"))
@@ -73,12 +103,23 @@ impl Service for WorkerService {
     }
 
     async fn run(self: Arc<Self>, operation: Operation, job: JobWriter) -> Result<End, ApiError> {
-        let Operation::Infer(request) = operation else { unreachable!("refused by `check`") };
         job.start();
         let began = Instant::now();
         self.loaded(&job).await?;
         let load_ms = began.elapsed().as_secs_f64() * 1e3;
-        let mut end = self.engine.generate(generate_request(request, job.scope()), &job).await?;
+        let task = match operation {
+            Operation::Infer(request) => {
+                let form = form(&request);
+                let mut request = generate_request(request, job.scope());
+                if let Some(form) = form {
+                    request.constraint = Some(self.constrain(form, &job).await?);
+                }
+                Task::Generate(request)
+            }
+            Operation::Embed(request) => Task::Embed(request),
+            _ => unreachable!("refused by `check`"),
+        };
+        let mut end = self.engine.work(task, &job).await?;
         if let Some(timings) = &mut end.timings {
             timings.load_ms = load_ms;
         }
@@ -88,6 +129,12 @@ impl Service for WorkerService {
     fn stop(&self, _request: StopRequest) {
         self.shutdown.cancel();
     }
+}
+
+/// What the answer must be like, if the request says so.
+fn form(request: &InferRequest) -> Option<Form> {
+    let schema = request.json_schema.clone().map(Form::JsonSchema);
+    schema.or_else(|| request.grammar.clone().map(Form::Gbnf))
 }
 
 fn generate_request(request: InferRequest, scope: Option<&str>) -> GenerateRequest {
@@ -109,9 +156,18 @@ fn generate_request(request: InferRequest, scope: Option<&str>) -> GenerateReque
             top_k: request.top_k.unwrap_or(default.top_k),
             top_p: request.top_p.unwrap_or(default.top_p),
             min_p: request.min_p.unwrap_or(default.min_p),
+            typical_p: request.typical_p.unwrap_or(default.typical_p),
+            repetition_penalty: request.repetition_penalty.unwrap_or(default.repetition_penalty),
+            presence_penalty: request.presence_penalty.unwrap_or(default.presence_penalty),
+            frequency_penalty: request.frequency_penalty.unwrap_or(default.frequency_penalty),
+            penalty_last_n: request.penalty_last_n.unwrap_or(default.penalty_last_n),
+            logit_bias: request.logit_bias.into_iter().collect(),
             seed: request.seed,
         },
         max_tokens: request.max_tokens,
         stop: request.stop,
+        logprobs: request.logprobs,
+        truncate: request.truncate,
+        constraint: None,
     }
 }

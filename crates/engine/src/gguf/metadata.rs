@@ -89,6 +89,21 @@ impl Metadata {
         }
     }
 
+    /// Checks what describes an adapter. llama.cpp ends the process over values of other types.
+    pub(super) fn check_adapter(&self) -> Result<(), Problem> {
+        for (key, expected) in [("general.type", &b"adapter"[..]), ("adapter.type", b"lora")] {
+            match self.get(key) {
+                Some(Value::Text(kind)) if kind == expected => {}
+                _ => return bad("it is no LoRA adapter"),
+            }
+        }
+        match (self.get(ARCHITECTURE), self.get("adapter.lora.alpha")) {
+            (Some(Value::Text(_)), None | Some(Value::F32(_))) => Ok(()),
+            (Some(Value::Text(_)), Some(_)) => bad("its `adapter.lora.alpha` is not a number of 32 bits"),
+            _ => bad("it does not say of which architecture its model is"),
+        }
+    }
+
     /// Checks what describes a model.
     pub(super) fn check_model(&self) -> Result<(), Problem> {
         if self.splits() > 1 {

@@ -75,7 +75,7 @@ impl JobStore for Fake {
 }
 
 fn token(text: &str) -> JobEvent {
-    JobEvent::Token(Token { text: text.to_owned(), index: 0, reasoning: false })
+    JobEvent::Token(Token::new(text, 0))
 }
 
 #[cfg(not(feature = "shuttle"))]

@@ -61,7 +61,7 @@ fn create(jobs: &Jobs) -> JobWriter {
 }
 
 fn token(bytes: usize) -> JobEvent {
-    JobEvent::Token(Token { text: "x".repeat(bytes), index: 0, reasoning: false })
+    JobEvent::Token(Token::new("x".repeat(bytes), 0))
 }
 
 fn used(jobs: &Jobs) -> u64 {

@@ -43,7 +43,7 @@ pub(crate) fn detached(text: &str) -> SubmitRequest {
 }
 
 pub(crate) fn token(index: u64, text: &str) -> JobEvent {
-    JobEvent::Token(Token { text: text.to_owned(), index, reasoning: false })
+    JobEvent::Token(Token::new(text, index))
 }
 
 pub(crate) fn principal(name: &str) -> PrincipalId {

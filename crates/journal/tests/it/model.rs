@@ -98,11 +98,7 @@ impl Model {
         match step {
             Step::Append { job, bytes } => {
                 let job = job.get_mut(&mut self.jobs);
-                let event = JobEvent::Token(Token {
-                    text: "\n".repeat(*bytes),
-                    index: job.events.len() as u64,
-                    reasoning: false,
-                });
+                let event = JobEvent::Token(Token::new("\n".repeat(*bytes), job.events.len() as u64));
                 if let Some(writer) = &job.writer {
                     writer.append(&event).expect("it has not ended");
                     job.events.push(event);

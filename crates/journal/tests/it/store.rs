@@ -35,7 +35,7 @@ pub(crate) fn create(bits: u128) -> Change {
 }
 
 pub(crate) fn frame(seq: u64, text: &str) -> Frame {
-    Frame::encode(seq, &JobEvent::Token(Token { text: text.to_owned(), index: seq, reasoning: false }))
+    Frame::encode(seq, &JobEvent::Token(Token::new(text, seq)))
 }
 
 pub(crate) fn append(bits: u128, seqs: impl IntoIterator<Item = u64>) -> Change {

@@ -238,6 +238,12 @@ impl Asked {
         Ok(self.answer)
     }
 
+    /// Waits for the whole answer, which may be empty.
+    pub(crate) async fn stop_at_end(mut self) -> Result<Answer> {
+        while self.next().await? {}
+        Ok(self.answer)
+    }
+
     /// Has the server end the answer where it is, if it has not ended yet.
     pub(crate) async fn stop(mut self) -> Result<Answer> {
         if let (Server::Rbee { key, .. }, Some(job), false) = (&self.server, &self.job, self.has_ended) {

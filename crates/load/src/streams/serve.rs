@@ -83,7 +83,7 @@ async fn feed_jobs(listener: TcpListener, writers: Vec<JobWriter>) -> Result<()>
         let (channel, text) = line.split_once(' ').context("a line of the feed without a channel")?;
         let channel: usize = channel.parse().context("a channel is a number")?;
         let writer = writers.get(channel).context("there is no such channel")?;
-        let token = Token { text: text.to_owned(), index, reasoning: false };
+        let token = Token::new(text, index);
         writer.append(&JobEvent::Token(token)).context("a channel has ended")?;
         index += 1;
     }

@@ -7,6 +7,8 @@ use rbee_protocol::{
     End, ErrorCode, FinishReason, InferRequest, Message, ModelRef, Operation, Role, SubmitRequest,
 };
 
+use serde_json::Value;
+
 use crate::cli::{Infer, Output};
 use crate::connection::Connection;
 use crate::error::Failure;
@@ -22,7 +24,10 @@ pub(crate) async fn infer(arguments: Infer, signals: &mut Signals, printer: &mut
     let prompt = prompt::read(&arguments.prompt, arguments.no_stdin, printer).await?;
     let max_tokens = arguments.max_tokens;
     let detached = arguments.detach;
-    let operation = Operation::Infer(request(arguments, model, prompt));
+    let json_schema = arguments.json_schema.as_deref().map(json_schema).transpose()?;
+    let grammar = arguments.grammar.as_deref().map(read).transpose()?;
+    let request = InferRequest { json_schema, grammar, ..request(arguments, model, prompt) };
+    let operation = Operation::Infer(request);
 
     let mut connection = Connection::open(printer).await?;
     let name = operation.name();
@@ -62,12 +67,41 @@ fn request(arguments: Infer, model: Option<ModelRef>, prompt: String) -> InferRe
         min_p: arguments.min_p,
         seed: arguments.seed,
         stop: arguments.stop,
+        typical_p: arguments.typical_p,
+        repetition_penalty: arguments.repetition_penalty,
+        presence_penalty: arguments.presence_penalty,
+        frequency_penalty: arguments.frequency_penalty,
+        logprobs: arguments.logprobs,
+        truncate: arguments.truncate,
+        ..InferRequest::default()
     }
+}
+
+/// A schema that is given as such, or the one in a file.
+fn json_schema(text: &str) -> Result<Value, Failure> {
+    let is_file = !text.trim_start().starts_with('{') && !["true", "false"].contains(&text);
+    let (name, json) =
+        if is_file { (text, read(Path::new(text))?) } else { ("--json-schema", text.to_owned()) };
+    serde_json::from_str(&json).map_err(|error| {
+        let message = format!("{name} is no JSON: {error}");
+        Failure::new(ErrorCode::BadRequest, message, "give it a JSON Schema, or the path of a file with one")
+    })
+}
+
+fn read(path: &Path) -> Result<String, Failure> {
+    std::fs::read_to_string(path).map_err(|error| {
+        let code = match error.kind() {
+            std::io::ErrorKind::NotFound => ErrorCode::NotFound,
+            std::io::ErrorKind::InvalidData => ErrorCode::BadData,
+            _ => ErrorCode::Io,
+        };
+        Failure::new(code, format!("{} cannot be read: {error}", path.display()), "check the path")
+    })
 }
 
 /// What `text` names: a path, which is made absolute because the hive works in another folder, or a model in a
 /// hive's store.
-fn model(text: &str) -> Result<ModelRef, Failure> {
+pub(super) fn model(text: &str) -> Result<ModelRef, Failure> {
     if !text.contains('/') && !text.ends_with(".gguf") {
         return Ok(ModelRef::new(text));
     }
@@ -117,7 +151,8 @@ mod tests {
     #[test]
     fn arguments_become_a_request() {
         let line = "rbee infer hi --system sys --temperature 0.5 --top-k 40 --top-p 0.9 --min-p 0.05 --seed 7 \
-                    --max-tokens 9 --stop a --stop b";
+                    --max-tokens 9 --stop a --stop b --typical-p 0.9 --repetition-penalty 1.1 --presence-penalty -1 \
+                    --frequency-penalty 0.5 --truncate --logprobs 2 --output json";
         let Command::Infer(arguments) =
             Cli::try_parse_from(line.split_whitespace()).expect("a command").command
         else {
@@ -137,6 +172,12 @@ mod tests {
             min_p: Some(0.05),
             seed: Some(7),
             stop: vec!["a".into(), "b".into()],
+            typical_p: Some(0.9),
+            repetition_penalty: Some(1.1),
+            presence_penalty: Some(-1.0),
+            frequency_penalty: Some(0.5),
+            truncate: true,
+            logprobs: Some(2),
             ..Default::default()
         };
         assert_eq!(request, expected);
@@ -151,6 +192,21 @@ mod tests {
         };
         let expected = InferRequest { prompt: Some("Once".into()), ..Default::default() };
         assert_eq!(request(arguments, None, "Once".to_owned()), expected);
+    }
+
+    #[test]
+    fn a_schema_is_given_as_such_or_in_a_file() {
+        assert_eq!(
+            json_schema(r#" {"type":"null"}"#).expect("a schema"),
+            serde_json::json!({"type": "null"})
+        );
+        assert_eq!(json_schema("true").expect("a schema"), Value::Bool(true));
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let path = folder.path().join("schema.json");
+        std::fs::write(&path, "{}").expect("our own folder");
+        assert_eq!(json_schema(path.to_str().expect("UTF-8")).expect("it exists"), serde_json::json!({}));
+        assert_eq!(json_schema("{").expect_err("no JSON").exit_code(), 2);
+        assert_eq!(json_schema("missing.json").expect_err("no file").exit_code(), 66);
     }
 
     #[test]

@@ -184,8 +184,10 @@ fn own_workers(workers: &[WorkerInfo], look: Look) -> String {
     if workers.is_empty() {
         return NO_WORKERS.to_owned();
     }
-    let mut table = Table::new(["WORKER", "MODEL", "STATE", "JOBS", "CONTEXT", "THREADS", "PROGRESS", "PID"]);
+    let mut table =
+        Table::new(["WORKER", "MODEL", "STATE", "JOBS", "CONTEXT", "MEMORY", "THREADS", "PROGRESS", "PID"]);
     for worker in workers {
+        let memory = worker.loaded.and_then(|loaded| loaded.memory);
         let loaded = |fact: fn(&Loaded) -> u32| worker.loaded.as_ref().map(fact);
         let loaded = |fact| loaded(fact).map(|fact| fact.to_string()).unwrap_or_default();
         table.row([
@@ -194,6 +196,7 @@ fn own_workers(workers: &[WorkerInfo], look: Look) -> String {
             state(worker),
             jobs(worker),
             loaded(|loaded| loaded.context_length),
+            memory.map(|memory| bytes(memory.total_bytes())).unwrap_or_default(),
             loaded(|loaded| loaded.threads),
             worker.progress_at_ms.map(|at_ms| ago(now_ms(), at_ms)).unwrap_or_default(),
             worker.pid.to_string(),
@@ -272,13 +275,16 @@ mod tests {
         let mut report = hive_status();
         report["workers"] = json!([
             {"worker": "worker-1", "hive": "local", "model": "tiny", "state": "busy", "pid": 9, "jobs": 3,
-                "loaded": {"slots": 4, "context_length": 8192, "threads": 2}, "progress_at_ms": now_ms() - 5_500},
+                "loaded": {"slots": 4, "context_length": 8192, "threads": 2, "memory": {"weights_bytes": 90 << 20,
+                    "context_bytes": 400 << 20, "buffers_bytes": 60 << 20, "process_bytes": 50 << 20,
+                    "saved_bytes_max": 1 << 30}},
+                "progress_at_ms": now_ms() - 5_500},
             {"worker": "worker-2", "hive": "local", "model": "big", "state": "loading", "pid": 10, "jobs": 1},
         ]);
         let text = page("hive_status", &report, PIPE);
-        let workers = "WORKER    MODEL  STATE    JOBS  CONTEXT  THREADS  PROGRESS  PID\n\
-            worker-1  tiny   busy     3/4   8192     2        5 s ago   9\n\
-            worker-2  big    loading  1                                 10\n";
+        let workers = "WORKER    MODEL  STATE    JOBS  CONTEXT  MEMORY     THREADS  PROGRESS  PID\n\
+            worker-1  tiny   busy     3/4   8192     600.0 MiB  2        5 s ago   9\n\
+            worker-2  big    loading  1                                            10\n";
         assert!(text.ends_with(workers), "{text}");
         let text = page("hive_status", &report, Look { width: Some(72), bold: false });
         assert!(text.lines().all(|line| line.chars().count() <= 72), "{text}");

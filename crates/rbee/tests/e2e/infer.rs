@@ -261,3 +261,48 @@ fn what_was_read_for_a_key_is_read_again_for_every_other() {
     assert_eq!(cached_tokens(&home, &home.key()), 0);
     assert!(cached_tokens(&home, &bob) > 20);
 }
+
+#[test]
+fn an_answer_has_the_form_that_was_asked_for_and_tells_how_likely_it_was() {
+    let home = Home::with_model();
+    let schema = r#"{"type":"object","properties":{"name":{"type":"string","maxLength":20},"age":{"type":"integer","minimum":0,
+        "maximum":150}},"required":["name","age"],"additionalProperties":false}"#;
+    let ran =
+        home.run(["infer", "Describe Anna, who is 42.", "--json-schema", schema, "--temperature", "0.7"]);
+    let value: Value = serde_json::from_str(&ran.stdout).unwrap_or_else(|error| panic!("{error}: {ran:?}"));
+    assert!(value["name"].is_string() && value["age"].is_u64(), "{value}");
+
+    fs::write(home.path("yes.gbnf"), "root ::= \"yes\" | \"no\"\n").expect("a file in the test's home");
+    let grammar = home.path("yes.gbnf");
+    let grammar = grammar.to_str().expect("UTF-8");
+    let ran =
+        home.run(["infer", "Is water wet?", "--grammar", grammar, "--logprobs", "2", "--output", "json"]);
+    let answer: Value = serde_json::from_str(&ran.stdout).unwrap_or_else(|error| panic!("{error}: {ran:?}"));
+    assert!(["yes", "no"].contains(&answer["text"].as_str().expect("a text")), "{answer}");
+    let tokens = answer["logprobs"].as_array().expect("an entry for each token");
+    let text: String = tokens.iter().map(|token| token["text"].as_str().expect("a text")).collect();
+    assert_eq!(answer["text"], text.as_str());
+    for token in tokens {
+        assert!(token["logprob"].as_f64().is_some_and(|logprob| logprob <= 0.0), "{token}");
+        assert_eq!(token["top"].as_array().map(Vec::len), Some(2), "{token}");
+    }
+
+    let ran = home.run(["infer", "hello", "--json-schema", r#"{"type":"unicorn"}"#]);
+    assert_eq!(ran.code, Some(2), "{ran:?}");
+    fs::write(home.path("bad.gbnf"), "root ::= \"a\" |\n  missing\n").expect("a file in the test's home");
+    let ran = home.run(["infer", "hello", "--grammar", home.path("bad.gbnf").to_str().expect("UTF-8")]);
+    assert_eq!(ran.code, Some(2), "{ran:?}");
+    assert!(ran.stderr.contains("line 2 of the grammar: there is no rule `missing`"), "{}", ran.stderr);
+}
+
+#[test]
+fn a_prompt_that_does_not_fit_loses_its_beginning_when_told_to() {
+    let mut home = Home::with_model();
+    home.set("RBEE_CONTEXT_LENGTH", "256");
+    let long = format!("{}Say hello.", "word ".repeat(400));
+    let refused = home.run(["infer", "--raw", &long, "--max-tokens", "4"]);
+    assert_eq!(refused.code, Some(65), "{refused:?}");
+    let ran = home.run(["infer", "--raw", &long, "--max-tokens", "4", "--truncate"]);
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    assert!(ran.stderr.contains("truncate       : Left out the first "), "{}", ran.stderr);
+}

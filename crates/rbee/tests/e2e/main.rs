@@ -1,8 +1,10 @@
 //! The programs as their users meet them: real daemons, a real model, each test in a home of its own.
 #![forbid(unsafe_code)]
 
+mod adapters;
 mod daemons;
 mod durable;
+mod embed;
 mod http;
 mod infer;
 mod keys;

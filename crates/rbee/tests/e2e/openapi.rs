@@ -148,7 +148,9 @@ fn what_a_queen_answers_is_what_its_description_says() {
     }
 
     let infer = json!({
-        "operation": "infer", "max_tokens": 8, "seed": 7, "stop": ["never"], "temperature": 0.5,
+        "operation": "infer", "max_tokens": 8, "seed": 7, "stop": ["never"], "temperature": 0.5, "logprobs": 2,
+        "typical_p": 0.9, "repetition_penalty": 1.1, "presence_penalty": -0.5, "frequency_penalty": 0.5,
+        "penalty_last_n": 32, "logit_bias": {"5": -100}, "json_schema": {"type": "string"}, "truncate": true,
         "messages": [{"role": "user", "content": "hello"}],
     });
     let mut seen = BTreeSet::new();

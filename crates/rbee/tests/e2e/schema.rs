@@ -48,7 +48,19 @@ fn check(document: &Value, schema: &Value, value: &Value, at: &str, problems: &m
                 schema["additionalProperties"] != false
                     || value.as_object().is_none_or(|object| object.keys().all(is_known))
             }
+            "additionalProperties" if rule.is_object() => {
+                let named = |name: &String| schema["properties"].get(name).is_some();
+                let others = value.as_object().into_iter().flatten().filter(|(name, _)| !named(name));
+                for (name, value) in others {
+                    check(document, rule, value, &format!("{at}/{name}"), problems);
+                }
+                true
+            }
             "additionalProperties" => *rule == false,
+            "propertyNames" => value.as_object().is_none_or(|object| {
+                object.keys().all(|name| self::problems(document, rule, &name.as_str().into()).is_empty())
+            }),
+            "maxProperties" => value.as_object().is_none_or(|object| object.len() as u64 <= number(rule)),
             "items" => {
                 for (i, item) in value.as_array().into_iter().flatten().enumerate() {
                     check(document, rule, item, &format!("{at}/{i}"), problems);
@@ -60,6 +72,10 @@ fn check(document: &Value, schema: &Value, value: &Value, at: &str, problems: &m
             "minLength" => value.as_str().is_none_or(|text| text.chars().count() as u64 >= number(rule)),
             "minimum" => value.as_f64().is_none_or(|value| rule.as_f64().is_some_and(|least| value >= least)),
             "maximum" => value.as_f64().is_none_or(|value| rule.as_f64().is_some_and(|most| value <= most)),
+            "exclusiveMinimum" => {
+                value.as_f64().is_none_or(|value| rule.as_f64().is_some_and(|least| value > least))
+            }
+            "maxLength" => value.as_str().is_none_or(|text| text.chars().count() as u64 <= number(rule)),
             "pattern" => value.as_str().is_none_or(|text| {
                 Regex::new(rule.as_str().expect("a text")).expect("a pattern").is_match(text)
             }),
@@ -101,19 +117,43 @@ fn what_does_not_conform_is_found() {
             "type": "object", "required": ["a"], "additionalProperties": false,
             "properties": {"a": {"$ref": "#/schemas/Name"}, "b": {"type": ["integer", "null"], "maximum": 9}},
         },
-        "Either": {"oneOf": [{"$ref": "#/schemas/Pair"}, {"type": "array", "items": {"type": "boolean"}}]},
+        "Numbers": {
+            "type": "object", "propertyNames": {"type": "string", "pattern": "^[0-9]+$"}, "maxProperties": 2,
+            "additionalProperties": {"type": "number", "exclusiveMinimum": 0},
+        },
+        "Either": {"oneOf": [
+            {"$ref": "#/schemas/Pair"}, {"type": "array", "items": {"type": "boolean"}}, {"$ref": "#/schemas/Numbers"},
+            {"type": "string", "maxLength": 3},
+        ]},
     }});
     let check = |json: &str, expected: bool| {
         let value = serde_json::from_str(json).expect("JSON");
         let problems = problems(&document, &document["schemas"]["Either"], &value);
         assert_eq!(problems.is_empty(), expected, "{json}: {problems:?}");
     };
-    for right in [r#"{"a":"x"}"#, r#"{"a":"x","b":null}"#, r#"{"a":"x","b":9}"#, "[]", "[true]"] {
+    for right in [
+        r#"{"a":"x"}"#,
+        r#"{"a":"x","b":null}"#,
+        r#"{"a":"x","b":9}"#,
+        "[]",
+        "[true]",
+        r#"{"5":0.5}"#,
+        r#""abc""#,
+    ] {
         check(right, true);
     }
-    for wrong in
-        ["{}", r#"{"a":"X"}"#, r#"{"a":"x","b":10}"#, r#"{"a":"x","c":1}"#, r#"{"a":1}"#, "[1]", "null"]
-    {
+    for wrong in [
+        r#"{"5":0}"#,
+        r#"{"x":1}"#,
+        r#"{"1":1,"2":2,"3":3}"#,
+        r#""abcd""#,
+        r#"{"a":"X"}"#,
+        r#"{"a":"x","b":10}"#,
+        r#"{"a":"x","c":1}"#,
+        r#"{"a":1}"#,
+        "[1]",
+        "null",
+    ] {
         check(wrong, false);
     }
 }

@@ -46,6 +46,11 @@ pub(crate) enum Failure {
 impl Worker {
     /// Starts a worker of the model at `path` and waits until it listens.
     pub(crate) fn start(path: &Path) -> Self {
+        Self::start_with(path, &[])
+    }
+
+    /// The same with more arguments.
+    pub(crate) fn start_with(path: &Path, arguments: &[&str]) -> Self {
         let home = tempfile::tempdir().expect("a temporary folder");
         fs::create_dir_all(home.path().join("state")).expect("a folder in the test's home");
         let log = fs::File::create(home.path().join("stderr")).expect("a file in the test's home");
@@ -54,6 +59,7 @@ impl Worker {
             .arg(path)
             .arg("--socket")
             .arg(home.path().join("socket"))
+            .args(arguments)
             .env("RBEE_HOME", home.path())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())

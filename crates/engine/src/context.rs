@@ -1,0 +1,72 @@
+//! The context in which slots compute: what it is made with.
+
+use std::num::NonZeroU32;
+
+use llama_cpp_2::context::LlamaContext;
+use llama_cpp_2::context::params::LlamaContextParams;
+use llama_cpp_2::model::LlamaModel;
+use llama_cpp_sys_2::{LLAMA_FLASH_ATTN_TYPE_AUTO, llama_context_params};
+
+use crate::error::EngineError;
+use crate::llama::Llama;
+use crate::room::Room;
+use crate::slots::DRAFT_TOKENS_MAX;
+
+/// How large a context is.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Shape {
+    /// Tokens of all slots together.
+    pub(crate) cells: u32,
+    pub(crate) slots: u32,
+    /// Tokens that are computed at once.
+    pub(crate) batch_tokens: usize,
+    /// How many of those are sampled behind, at most: one for each slot, and the drafts. llama.cpp ends the process
+    /// when there are more.
+    pub(crate) outputs: usize,
+}
+
+impl Shape {
+    pub(crate) fn new(room: &Room, prefill_chunk: usize) -> Self {
+        let outputs = room.slots as usize + DRAFT_TOKENS_MAX;
+        Self { cells: room.cells, slots: room.slots, batch_tokens: prefill_chunk + outputs, outputs }
+    }
+}
+
+/// # Errors
+/// [`EngineError::Internal`], usually for lack of memory.
+pub(crate) fn create<'model>(
+    llama: &Llama,
+    model: &'model LlamaModel,
+    shape: &Shape,
+    threads: usize,
+) -> Result<LlamaContext<'model>, EngineError> {
+    let Shape { cells, slots, batch_tokens, outputs } = *shape;
+    let params = LlamaContextParams::default()
+        .with_n_ctx(NonZeroU32::new(cells))
+        .with_n_seq_max(slots)
+        // Sequences share their cells, so that one may be as long as all together, and so that a
+        // common beginning is there once. Flash attention passes over others' cells.
+        .with_kv_unified(true)
+        .with_flash_attention_policy(LLAMA_FLASH_ATTN_TYPE_AUTO)
+        // A sequence can be taken back to its beginning only if all of it is still there.
+        .with_swa_full(true)
+        .with_n_batch(batch_tokens as u32)
+        .with_n_ubatch(batch_tokens as u32)
+        .with_n_threads(threads as i32)
+        .with_n_threads_batch(threads as i32);
+    model
+        .new_context(&llama.backend, with_outputs(params, outputs as u32))
+        .map_err(|_| llama.internal(format_args!("a context of {cells} tokens could not be created")))
+}
+
+/// Has room for so many rows of logits, and not for one behind each token of a batch: a large vocabulary's rows are
+/// megabytes. The binding has no setting for it.
+pub(crate) fn with_outputs(mut params: LlamaContextParams, outputs: u32) -> LlamaContextParams {
+    const { assert!(size_of::<LlamaContextParams>() == size_of::<llama_context_params>()) };
+    const { assert!(align_of::<LlamaContextParams>() == align_of::<llama_context_params>()) };
+    let inner = (&raw mut params).cast::<llama_context_params>();
+    // SAFETY: the binding's type has llama.cpp's as its only field, which as the sizes show begins where it does.
+    // The binding's version is pinned.
+    unsafe { (*inner).n_outputs_max = outputs };
+    params
+}
