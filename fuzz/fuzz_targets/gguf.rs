@@ -4,9 +4,9 @@
 // By their path, without the rest of their crate, which is llama.cpp.
 #[path = "../../crates/engine/src"]
 mod engine {
-    #[allow(dead_code, reason = "only the check is tried")]
+    #[expect(dead_code, reason = "only the check is tried")]
     pub(crate) mod error;
-    #[allow(dead_code, unreachable_pub, reason = "only the check is tried")]
+    #[expect(dead_code, reason = "only the check is tried")]
     pub(crate) mod gguf;
 }
 
@@ -17,7 +17,7 @@ use engine::gguf::{Part, check_header};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {
-    for part in [Part::Model, Part::Split(1)] {
+    for part in [Part::Model, Part::Split(1), Part::Adapter] {
         let _ = check_header(Cursor::new(bytes), bytes.len() as u64, part);
     }
 });

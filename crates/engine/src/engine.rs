@@ -24,10 +24,11 @@ use crate::llama::Llama;
 use crate::memory::{self, HollowModel, Memory};
 use crate::model_info::ModelInfo;
 use crate::offload::{self, Offload};
+use crate::pace::Pace;
 use crate::request::{GenerateEvent, GenerateRequest, Generated, Sampling};
 use crate::room::{self, Needs, Room};
 use crate::saved::SavedStates;
-use crate::slots::{Begin, Pace, Slot};
+use crate::slots::{Begin, Slot};
 use crate::tokenizer::PromptTokenizer;
 use crate::truncate::LeftOut;
 use crate::turns::Turns;
@@ -261,52 +262,38 @@ impl Plan {
     /// - [`EngineError::Cancelled`] when `on_progress` abandoned the load
     /// - [`EngineError::Internal`] when the context cannot be created
     pub fn load(self, on_progress: impl FnMut(f32) -> bool + 'static) -> Result<Engine, EngineError> {
-        let Self {
-            tokenizer,
-            llama,
-            path,
-            adapter,
-            threads,
-            gpu_layers,
-            room,
-            prefill_chunk,
-            has_memory,
-            memory,
-            ..
-        } = self;
-        let mut model = load_model(&llama, &path, gpu_layers, on_progress)?;
-        let mut adapter =
-            adapter.map(|adapter| LoadedAdapter::load(&llama, &mut model, &adapter)).transpose()?;
-        memory::give_back_file_pages(&gguf::model_files(&path));
-        let shape = Shape::new(&room, prefill_chunk);
-        let mut context = context::create(&llama, &model, &shape, threads)?;
+        let mut model = load_model(&self.llama, &self.path, self.gpu_layers, on_progress)?;
+        let load_adapter = |adapter| LoadedAdapter::load(&self.llama, &mut model, adapter);
+        let mut adapter = self.adapter.as_ref().map(load_adapter).transpose()?;
+        memory::give_back_file_pages(&gguf::model_files(&self.path));
+        let shape = Shape::new(&self.room, self.prefill_chunk);
+        let mut context = context::create(&self.llama, &model, &shape, self.threads)?;
         if let Some(adapter) = &mut adapter {
-            adapter.add_to(&llama, &mut context)?;
+            adapter.add_to(&self.llama, &mut context)?;
         }
         // SAFETY: the lifetime stands for the pointer to the C++ model within the context; there
         // is no reference to `model` itself, which may therefore move. The model outlives the
         // context, for `Engine` drops its fields in order, and neither leaves it.
         let context = unsafe { std::mem::transmute::<LlamaContext<'_>, LlamaContext<'static>>(context) };
-        let (model, llama) = (Arc::new(model), Arc::new(llama));
         Ok(Engine {
-            info: ModelInfo::read(&model, &path, &room, memory),
+            info: ModelInfo::read(&model, &self.path, &self.room, self.memory),
             batch: LlamaBatch::new(shape.batch_tokens, 1),
-            slots: (0..room.slots).map(|_| Slot::default()).collect(),
-            cells: Cells::new(room.cells),
-            saved: SavedStates::new(room.saved_bytes),
+            slots: (0..self.room.slots).map(|_| Slot::default()).collect(),
+            cells: Cells::new(self.room.cells),
+            saved: SavedStates::new(self.room.saved_bytes),
             turns: Turns::default(),
-            pace: Pace::new(prefill_chunk),
+            pace: Pace::new(self.prefill_chunk),
             next_order: 0,
             can_cut: !model.is_recurrent() && !model.is_hybrid(),
-            has_memory,
+            has_memory: self.has_memory,
             adapter,
             embedder: None,
             context,
-            model,
-            llama,
-            tokenizer,
-            threads,
-            prefill_chunk,
+            model: Arc::new(model),
+            llama: Arc::new(self.llama),
+            tokenizer: self.tokenizer,
+            threads: self.threads,
+            prefill_chunk: self.prefill_chunk,
         })
     }
 }

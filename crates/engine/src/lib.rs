@@ -24,6 +24,7 @@ mod lookup;
 mod memory;
 mod model_info;
 mod offload;
+mod pace;
 mod penalties;
 mod python;
 mod request;

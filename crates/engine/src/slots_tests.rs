@@ -342,27 +342,11 @@ fn drafts_do_not_change_a_greedy_answer_and_save_steps() {
 }
 
 #[test]
-fn streams_wait_for_prompts_no_longer_than_a_gap() {
-    let mut pace = Pace::new(64);
-    let ms = Duration::from_millis;
-    pace.measured(ms(100), 64);
-    assert!(pace.streams_can_wait());
-    pace.streams_wait = true;
-    pace.served -= ms(101);
-    assert!(!pace.streams_can_wait(), "two more steps would take longer");
-    pace.measured(ms(10), 64);
-    assert!(pace.streams_can_wait());
-    pace.streams_wait = false;
-    pace.measured(ms(160), 64);
-    assert!(!pace.streams_can_wait(), "steps are too long for that");
-}
-
-#[test]
 fn what_is_idle_is_saved_while_a_neighbours_draft_is_not_verified_yet() {
     let mut engine = TestEngine::load();
     // Which tokens are drafted when is the model's affair, so one of these is bound to meet a draft.
     let met = (2..12).any(|tokens| {
-        engine.run(&of("a", short(1, greedy(&format!("{tokens} {}", long_text(IDLE_TOKENS_MAX))))));
+        engine.run(&of("a", short(1, greedy(&format!("{tokens} {}", long_text(held::IDLE_TOKENS_MAX))))));
         let mut company = Company::default();
         let first = company.begin(&mut engine, &of("a", short(tokens, greedy("Tell me a story."))));
         let drafted = company.begin(&mut engine, &of("a", repetition())).expect("a slot is free");

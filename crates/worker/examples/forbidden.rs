@@ -177,6 +177,7 @@ mod linux {
                 ExitCode::SUCCESS
             }
             ["victim"] => {
+                say("ready");
                 // Until whoever started it has gone.
                 let _ = io::stdin().read_to_end(&mut Vec::new());
                 ExitCode::SUCCESS
@@ -217,13 +218,16 @@ mod linux {
 
     impl World {
         fn new(folder: PathBuf, port: u16) -> Self {
-            let victim = Command::new(std::env::current_exe().expect("this program has a path"))
+            let mut victim = Command::new(std::env::current_exe().expect("this program has a path"))
                 .arg("victim")
                 .stdin(Stdio::piped())
-                .stdout(Stdio::null())
+                .stdout(Stdio::piped())
                 .stderr(Stdio::null())
                 .spawn()
                 .expect("this program starts");
+            // Its memory is laid out only some time after `spawn` has returned.
+            let mut stdout = victim.stdout.take().expect("it was piped");
+            stdout.read_exact(&mut [0]).expect("the victim says that it runs");
             let maps = fs::read_to_string(format!("/proc/{}/maps", victim.id())).expect("the victim runs");
             let stack = maps.lines().find(|line| line.ends_with("[stack]")).expect("it has a stack");
             let end = stack.split(['-', ' ']).nth(1).expect("a range of addresses");

@@ -1,0 +1,91 @@
+//! How much is done in a step.
+
+use std::time::{Duration, Instant};
+
+/// How long steps take, to keep streams smooth beside prompts.
+#[derive(Debug)]
+pub(crate) struct Pace {
+    prefill_chunk: usize,
+    /// Recent steps' time for a token of a batch with a part of a prompt.
+    ms_per_token: Option<f64>,
+    /// How long the last step took.
+    last: Duration,
+    /// When no stream waited for its next token.
+    served: Instant,
+    /// Whether those that there are wait in this step.
+    pub(crate) streams_wait: bool,
+    /// For so long streams wait for prompts.
+    pub(crate) gap: Duration,
+}
+
+impl Pace {
+    /// What a step beside streams should take.
+    const STEP_MS: f64 = 150.0;
+    /// Several answers that begin together are then written together, which takes less for each. It is about as long as
+    /// it takes to read a word.
+    const GAP: Duration = Duration::from_millis(300);
+    /// Smaller parts cost more for each token.
+    const LEAST_TOKENS: usize = 16;
+
+    pub(crate) fn new(prefill_chunk: usize) -> Self {
+        Self {
+            prefill_chunk,
+            ms_per_token: None,
+            last: Duration::ZERO,
+            served: Instant::now(),
+            streams_wait: false,
+            gap: Self::GAP,
+        }
+    }
+
+    pub(crate) fn measured(&mut self, took: Duration, tokens: usize) {
+        if tokens >= Self::LEAST_TOKENS {
+            let now = took.as_secs_f64() * 1e3 / tokens as f64;
+            self.ms_per_token = Some(self.ms_per_token.map_or(now, |before| before * 0.8 + now * 0.2));
+        }
+        self.last = took;
+        if !self.streams_wait {
+            self.served = Instant::now();
+        }
+    }
+
+    /// Whether streams get their next tokens early enough if the next step has none for them.
+    pub(crate) fn streams_can_wait(&self) -> bool {
+        // The next step and, with their tokens, the one after it.
+        self.served.elapsed() + 2 * self.last < self.gap
+    }
+
+    /// How many of `unread` tokens of prompts a step takes beside so many streams: equal parts of them, since a
+    /// small rest costs more than its share.
+    pub(crate) fn prefill_tokens(&self, streams: usize, unread: usize) -> usize {
+        let most = if streams == 0 {
+            self.prefill_chunk
+        } else {
+            let affordable =
+                self.ms_per_token.map_or(2 * Self::LEAST_TOKENS, |ms| (Self::STEP_MS / ms) as usize);
+            affordable.saturating_sub(streams).max(Self::LEAST_TOKENS).min(self.prefill_chunk)
+        };
+        unread.div_ceil(unread.div_ceil(most).max(1))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn streams_wait_for_prompts_no_longer_than_a_gap() {
+        let mut pace = Pace::new(64);
+        let ms = Duration::from_millis;
+        pace.measured(ms(100), 64);
+        assert!(pace.streams_can_wait());
+        pace.streams_wait = true;
+        pace.served -= ms(101);
+        assert!(!pace.streams_can_wait(), "two more steps would take longer");
+        pace.measured(ms(10), 64);
+        assert!(pace.streams_can_wait());
+        pace.streams_wait = false;
+        pace.measured(ms(160), 64);
+        assert!(!pace.streams_can_wait(), "steps are too long for that");
+    }
+}
