@@ -50,6 +50,7 @@ Register-ArgumentCompleter -Native -CommandName 'rbee' -ScriptBlock {
             [CompletionResult]::new('-m', '-m', [CompletionResultType]::ParameterName, 'A model''s name (see `rbee model list`), or the path of a .gguf file')
             [CompletionResult]::new('--model', '--model', [CompletionResultType]::ParameterName, 'A model''s name (see `rbee model list`), or the path of a .gguf file')
             [CompletionResult]::new('--system', '--system', [CompletionResultType]::ParameterName, 'Instructions that stand before the prompt')
+            [CompletionResult]::new('--tools', '--tools', [CompletionResultType]::ParameterName, 'A file with a JSON list of tools that the model may ask for; what it asks for is printed')
             [CompletionResult]::new('--max-tokens', '--max-tokens', [CompletionResultType]::ParameterName, 'Generate at most so many tokens')
             [CompletionResult]::new('--stop', '--stop', [CompletionResultType]::ParameterName, 'End the answer before this text; can be given several times')
             [CompletionResult]::new('--json-schema', '--json-schema', [CompletionResultType]::ParameterName, 'Answer with JSON that meets this JSON Schema: a file, or the schema itself; `true` for any JSON')

@@ -954,7 +954,7 @@ _rbee() {
             return 0
             ;;
         rbee__subcmd__infer)
-            opts="-m -q -v -h -V --model --system --raw --max-tokens --stop --truncate --json-schema --grammar --logprobs --temperature --top-k --top-p --min-p --typical-p --repetition-penalty --presence-penalty --frequency-penalty --seed --no-stdin --detach --output --quiet --verbose --narration --color --help --version"
+            opts="-m -q -v -h -V --model --system --raw --tools --max-tokens --stop --truncate --json-schema --grammar --logprobs --temperature --top-k --top-p --min-p --typical-p --repetition-penalty --presence-penalty --frequency-penalty --seed --no-stdin --detach --output --quiet --verbose --narration --color --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -969,6 +969,10 @@ _rbee() {
                     return 0
                     ;;
                 --system)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --tools)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

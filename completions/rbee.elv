@@ -46,6 +46,7 @@ set edit:completion:arg-completer[rbee] = {|@words|
             cand -m 'A model''s name (see `rbee model list`), or the path of a .gguf file'
             cand --model 'A model''s name (see `rbee model list`), or the path of a .gguf file'
             cand --system 'Instructions that stand before the prompt'
+            cand --tools 'A file with a JSON list of tools that the model may ask for; what it asks for is printed'
             cand --max-tokens 'Generate at most so many tokens'
             cand --stop 'End the answer before this text; can be given several times'
             cand --json-schema 'Answer with JSON that meets this JSON Schema: a file, or the schema itself; `true` for any JSON'

@@ -51,6 +51,7 @@ complete -c rbee -n "__fish_rbee_needs_command" -f -a "completions" -d 'Print wh
 complete -c rbee -n "__fish_rbee_needs_command" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c rbee -n "__fish_rbee_using_subcommand infer" -s m -l model -d 'A model\'s name (see `rbee model list`), or the path of a .gguf file' -r
 complete -c rbee -n "__fish_rbee_using_subcommand infer" -l system -d 'Instructions that stand before the prompt' -r
+complete -c rbee -n "__fish_rbee_using_subcommand infer" -l tools -d 'A file with a JSON list of tools that the model may ask for; what it asks for is printed' -r -F
 complete -c rbee -n "__fish_rbee_using_subcommand infer" -l max-tokens -d 'Generate at most so many tokens' -r
 complete -c rbee -n "__fish_rbee_using_subcommand infer" -l stop -d 'End the answer before this text; can be given several times' -r
 complete -c rbee -n "__fish_rbee_using_subcommand infer" -l json-schema -d 'Answer with JSON that meets this JSON Schema: a file, or the schema itself; `true` for any JSON' -r

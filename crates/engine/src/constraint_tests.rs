@@ -31,7 +31,7 @@ fn gbnf(text: &str) -> Form {
 fn answers(engine: &mut TestEngine, requests: &[GenerateRequest]) -> Vec<(String, FinishReason)> {
     let engine = &mut engine.engine;
     let (mut slots, mut texts, mut ends) = (Vec::new(), HashMap::new(), HashMap::new());
-    let mut waiting = requests.iter().map(|request| engine.prepare(request).expect("it fits"));
+    let mut waiting = requests.iter().map(|request| engine.prompter().prepare(request).expect("it fits"));
     let mut waiting: std::collections::VecDeque<_> = waiting.by_ref().collect();
     while slots.len() < requests.len() || engine.busy() > 0 {
         while let Some(prompt) = waiting.pop_front() {
@@ -250,7 +250,7 @@ fn no_grammar_lets_a_control_token_in() {
         ..greedy("hello")
     };
     let asked = with(&engine, &gbnf("root ::= .{4,}"), asked);
-    let mut prompt = engine.engine.prepare(&asked).expect("it fits");
+    let mut prompt = engine.engine.prompter().prepare(&asked).expect("it fits");
     prompt.scope = Some("a".to_owned());
     let before = prompt.tokens.len();
     engine.engine.generate(prompt, &|| false, &mut |_| {}).expect("it is answered");
@@ -261,7 +261,7 @@ fn no_grammar_lets_a_control_token_in() {
 
 /// A prompt whose answer repeats it, so that drafts are many.
 fn repeating(temperature: f32) -> GenerateRequest {
-    let say = |role, content: &str| Message { role, content: content.to_owned() };
+    let say = |role, content: &str| Message::new(role, content);
     let json = r#"[{"name": "Anna", "age": 42}, {"name": "Bert", "age": 43}, {"name": "Cleo", "age": 44}]"#;
     let mut asked = request("Write three people as JSON.", temperature);
     asked.messages.push(say(Role::Assistant, json));

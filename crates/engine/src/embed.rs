@@ -159,10 +159,10 @@ impl Engine {
             }
             let too_long = |tokens: usize| EngineError::TextTooLong { index, tokens: tokens as u64, most };
             // What cannot fit however it is divided is not worth dividing.
-            let fewest = self.tokenizer.fewest_tokens(text);
+            let fewest = self.prompter.tokenizer.fewest_tokens(text);
             let text = match (fewest > most as usize, truncate) {
                 (true, false) => return Err(too_long(fewest)),
-                (true, true) => self.tokenizer.beginning(text, most as usize),
+                (true, true) => self.prompter.tokenizer.beginning(text, most as usize),
                 (false, _) => text,
             };
             let mut tokens = vocab.tokenize(text.as_bytes(), true, false);
@@ -260,7 +260,7 @@ impl Engine {
 
     /// Whether a token's vector depends only on what stands before it, so that a text can be computed in parts.
     pub(crate) fn is_causal(&self) -> bool {
-        self.has_memory && self.fact("attention.causal").as_deref() != Some("false")
+        self.prompter.is_causal
     }
 }
 

@@ -60,7 +60,7 @@ fn near_texts_have_near_vectors_and_company_changes_none() {
 fn embeddings_leave_answers_as_they_are() {
     let mut engine = TestEngine::load();
     let request = greedy("hello");
-    let prompt = engine.engine.prepare(&request).expect("it fits");
+    let prompt = engine.engine.prompter().prepare(&request).expect("it fits");
     let crate::Begin::Begun(slot) = engine.engine.begin(prompt).expect("begins") else {
         panic!("a slot is free")
     };
@@ -127,7 +127,7 @@ fn a_model_that_only_embeds_says_how_and_refuses_to_write() {
         &mut engine,
         &["a b c", "hello world", "x", "the bee is on the flower and the flower is in the bee"],
     );
-    let written = engine.engine.prepare(&greedy("hello"));
+    let written = engine.engine.prompter().prepare(&greedy("hello"));
     assert!(matches!(&written, Err(EngineError::BadRequest { .. })), "{written:?}");
     let long = ["ab ".repeat(200)];
     let refused = engine.engine.prepare_texts(&long, false);

@@ -4,7 +4,6 @@ use std::cell::Cell;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::SystemTime;
 
 use llama_cpp_2::LlamaModelLoadError;
 use llama_cpp_2::context::LlamaContext;
@@ -12,10 +11,10 @@ use llama_cpp_2::context::session::SeqState;
 use llama_cpp_2::llama_batch::LlamaBatch;
 use llama_cpp_2::model::params::LlamaModelParams;
 use llama_cpp_2::model::{LlamaLoraAdapter, LlamaModel};
-use llama_cpp_2::token::LlamaToken;
 
 use crate::cells::Cells;
-use crate::constraint::{Constraint, Constraints};
+use crate::chat::Chat;
+use crate::constraint::Constraints;
 use crate::context::{self, Shape};
 use crate::embed::Embedder;
 use crate::error::EngineError;
@@ -25,12 +24,13 @@ use crate::memory::{self, HollowModel, Memory};
 use crate::model_info::ModelInfo;
 use crate::offload::{self, Offload};
 use crate::pace::Pace;
-use crate::request::{GenerateEvent, GenerateRequest, Generated, Sampling};
+use crate::prompter::{Prompt, Prompter};
+use crate::renderer::Renderer;
+use crate::request::{GenerateEvent, Generated};
 use crate::room::{self, Needs, Room};
 use crate::saved::SavedStates;
 use crate::slots::{Begin, Slot};
 use crate::tokenizer::PromptTokenizer;
-use crate::truncate::LeftOut;
 use crate::turns::Turns;
 
 /// llama.cpp's limit.
@@ -103,7 +103,7 @@ pub struct Engine {
     pub(crate) adapter: Option<LoadedAdapter>,
     pub(crate) model: Arc<LlamaModel>,
     pub(crate) llama: Arc<Llama>,
-    pub(crate) tokenizer: PromptTokenizer,
+    pub(crate) prompter: Arc<Prompter>,
     info: ModelInfo,
     pub(crate) threads: usize,
     /// Tokens of a prompt that are computed at once.
@@ -119,39 +119,13 @@ pub struct Engine {
     pub(crate) next_order: u64,
     /// Whether a sequence can be cut back to a part of its tokens.
     pub(crate) can_cut: bool,
-    /// Whether the context keeps what it computed of a sequence; models that only make embeddings do without.
-    pub(crate) has_memory: bool,
-}
-
-/// A request that was found to fit, ready to be answered by the engine that prepared it.
-#[derive(Debug)]
-pub struct Prompt {
-    pub(crate) tokens: Vec<LlamaToken>,
-    pub(crate) scope: Option<String>,
-    pub(crate) sampling: Sampling,
-    pub(crate) max_tokens: Option<u32>,
-    pub(crate) stop: Vec<String>,
-    pub(crate) logprobs: Option<u32>,
-    pub(crate) constraint: Option<Constraint>,
-    pub(crate) left_out: Option<LeftOut>,
-}
-
-impl Prompt {
-    /// The prompt's tokens, with those that the chat template adds.
-    pub fn token_count(&self) -> u32 {
-        self.tokens.len() as u32
-    }
-
-    /// What was left out because it did not fit, where the request allowed that.
-    pub fn left_out(&self) -> Option<LeftOut> {
-        self.left_out
-    }
 }
 
 /// A model that can be loaded, and what it will take.
 pub struct Plan {
     // Dropped before `llama`, like those of the engine.
     tokenizer: PromptTokenizer,
+    chat: Chat,
     llama: Llama,
     path: PathBuf,
     adapter: Option<Adapter>,
@@ -165,7 +139,8 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// Looks at the GGUF file at `path` and at the machine's memory. No weight is read.
+    /// Looks at the GGUF file at `path` and at the machine's memory. No weight is read. The model's chat
+    /// template runs in processes of `renderer`.
     ///
     /// # Errors
     /// - [`EngineError::NotFound`], [`EngineError::Io`] and [`EngineError::BadModel`] for the file
@@ -173,7 +148,7 @@ impl Plan {
     /// - [`EngineError::BadRequest`] for options that are not allowed
     /// - [`EngineError::DoesNotFit`] when the memory does not suffice
     /// - [`EngineError::Internal`] when this process has another engine
-    pub fn new(path: &Path, options: &LoadOptions) -> Result<Self, EngineError> {
+    pub fn new(path: &Path, options: &LoadOptions, renderer: Arc<Renderer>) -> Result<Self, EngineError> {
         options.validate()?;
         let mut weights_bytes = gguf::check(path)?;
         if let Some(adapter) = &options.adapter {
@@ -185,7 +160,7 @@ impl Plan {
             let reason = "models with an encoder and a decoder are not supported".to_owned();
             return Err(EngineError::BadModel { path: path.to_owned(), reason });
         }
-        let tokenizer = PromptTokenizer::new(&hollow.model)?;
+        let tokenizer = PromptTokenizer::new(&hollow.model.vocab())?;
         let threads = options.threads;
         let prefill_chunk = prefill_chunk(&hollow.model, threads);
 
@@ -205,6 +180,8 @@ impl Plan {
         let train_context_length = hollow.model.n_ctx_train();
         let room =
             Room::choose(options, Needs { train_context_length, fixed_bytes, bytes_per_token }, free_bytes);
+
+        let chat = tokenizer.chat(&hollow.model, renderer, room.context_length)?;
 
         let sizes = hollow.context_sizes(&llama, &Shape::new(&room, prefill_chunk), threads)?;
         let (context_bytes, buffers_bytes) = (sizes.memory_bytes, sizes.compute_bytes);
@@ -229,6 +206,7 @@ impl Plan {
         let (adapter, has_memory) = (options.adapter.clone(), context_bytes > 0);
         Ok(Self {
             tokenizer,
+            chat,
             llama,
             path,
             adapter,
@@ -275,8 +253,18 @@ impl Plan {
         // is no reference to `model` itself, which may therefore move. The model outlives the
         // context, for `Engine` drops its fields in order, and neither leaves it.
         let context = unsafe { std::mem::transmute::<LlamaContext<'_>, LlamaContext<'static>>(context) };
+        let info = ModelInfo::read(&model, &self.path, &self.room, self.memory);
+        let (model, llama) = (Arc::new(model), Arc::new(self.llama));
+        let prompter = Prompter::new(
+            self.chat,
+            self.tokenizer,
+            (Arc::clone(&model), Arc::clone(&llama)),
+            info.context_length,
+            self.has_memory,
+        );
         Ok(Engine {
-            info: ModelInfo::read(&model, &self.path, &self.room, self.memory),
+            prompter: Arc::new(prompter),
+            info,
             batch: LlamaBatch::new(shape.batch_tokens, 1),
             slots: (0..self.room.slots).map(|_| Slot::default()).collect(),
             cells: Cells::new(self.room.cells),
@@ -285,13 +273,11 @@ impl Plan {
             pace: Pace::new(self.prefill_chunk),
             next_order: 0,
             can_cut: !model.is_recurrent() && !model.is_hybrid(),
-            has_memory: self.has_memory,
             adapter,
             embedder: None,
             context,
-            model: Arc::new(model),
-            llama: Arc::new(self.llama),
-            tokenizer: self.tokenizer,
+            model,
+            llama,
             threads: self.threads,
             prefill_chunk: self.prefill_chunk,
         })
@@ -306,9 +292,10 @@ impl Engine {
     pub fn load(
         path: &Path,
         options: &LoadOptions,
+        renderer: Arc<Renderer>,
         on_progress: impl FnMut(f32) -> bool + 'static,
     ) -> Result<Self, EngineError> {
-        Plan::new(path, options)?.load(on_progress)
+        Plan::new(path, options, renderer)?.load(on_progress)
     }
 
     /// What the model is.
@@ -321,64 +308,9 @@ impl Engine {
         Constraints::new(Arc::clone(&self.model), Arc::clone(&self.llama))
     }
 
-    /// Checks a request and turns it into the tokens of a prompt. Nothing is computed.
-    ///
-    /// # Errors
-    /// - [`EngineError::BadRequest`] for values that are not allowed, and messages that the
-    ///   model's chat template refuses
-    /// - [`EngineError::ContextFull`] when the prompt leaves no room for an answer
-    /// - [`EngineError::Template`] when the chat template fails, or the model has none
-    pub fn prepare(&self, request: &GenerateRequest) -> Result<Prompt, EngineError> {
-        if !self.is_causal() {
-            return Err(EngineError::bad_request("the model makes embeddings of texts, and writes none"));
-        }
-        request.validate()?;
-        let vocabulary = self.model.vocab().n_tokens();
-        if let Some((token, _)) =
-            request.sampling.logit_bias.iter().find(|(token, _)| i64::from(*token) >= i64::from(vocabulary))
-        {
-            return Err(EngineError::bad_request(format!(
-                "logit_bias names token {token}, but the model has tokens 0 to {}",
-                vocabulary - 1
-            )));
-        }
-        let (tokens, left_out) = match self.tokenize(request, self.info.context_length - 1) {
-            Err(EngineError::ContextFull { .. }) if request.truncate => self.shorten(request)?,
-            tokens => (tokens?, None),
-        };
-        Ok(Prompt {
-            tokens,
-            scope: request.scope.clone(),
-            sampling: request.sampling.clone(),
-            max_tokens: request.max_tokens,
-            stop: request.stop.clone(),
-            logprobs: request.logprobs,
-            constraint: request.constraint.clone(),
-            left_out,
-        })
-    }
-
-    /// The tokens of a request's prompt, if they are at most `most`.
-    pub(crate) fn tokenize(
-        &self,
-        request: &GenerateRequest,
-        most: u32,
-    ) -> Result<Vec<LlamaToken>, EngineError> {
-        let context_length = self.info.context_length;
-        let tokens =
-            self.tokenizer.tokenize(&self.model.vocab(), request, SystemTime::now(), context_length)?;
-        if tokens.is_empty() {
-            return Err(EngineError::Template {
-                reason: "it makes an empty prompt of the messages".to_owned(),
-            });
-        }
-        if tokens.len() > most as usize {
-            return Err(EngineError::ContextFull {
-                prompt_tokens: u32::try_from(tokens.len()).unwrap_or(u32::MAX),
-                context_length,
-            });
-        }
-        Ok(tokens)
+    /// What makes prompts for this engine.
+    pub fn prompter(&self) -> &Arc<Prompter> {
+        &self.prompter
     }
 
     /// Answers a prompt alone: begins it and steps until it has ended. `cancelled` is asked before

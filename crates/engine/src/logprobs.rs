@@ -95,10 +95,10 @@ mod tests {
 
     /// The pieces of an answer with their logprobs.
     fn pieces(engine: &mut TestEngine, request: &GenerateRequest) -> Vec<(String, Vec<TokenLogprobs>)> {
-        let prompt = engine.engine.prepare(request).expect("it fits");
+        let prompt = engine.engine.prompter().prepare(request).expect("it fits");
         let mut pieces = Vec::new();
         let generated = engine.engine.generate(prompt, &|| false, &mut |event| {
-            if let GenerateEvent::Token { text, logprobs } = event {
+            if let GenerateEvent::Token { text, logprobs, .. } = event {
                 pieces.push((text.to_owned(), logprobs.to_vec()));
             }
         });

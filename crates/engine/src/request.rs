@@ -3,6 +3,7 @@
 use crate::constraint::Constraint;
 use crate::error::EngineError;
 use crate::logprobs::TokenLogprobs;
+use crate::tools::{self, Tool, ToolCall, ToolChoice};
 
 /// The most stop strings a request may have.
 pub const MAX_STOP_STRINGS: usize = 16;
@@ -25,6 +26,8 @@ pub enum Role {
     User,
     /// The model.
     Assistant,
+    /// A tool that the model has called.
+    Tool,
 }
 
 impl Role {
@@ -34,17 +37,32 @@ impl Role {
             Role::System => "system",
             Role::User => "user",
             Role::Assistant => "assistant",
+            Role::Tool => "tool",
         }
     }
 }
 
 /// One message of a conversation.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Message {
     /// Who says it.
     pub role: Role,
-    /// The text, taken literally: the name of a control token in it is only text.
+    /// The text, taken literally: the name of a control token in it is only text. So are all other
+    /// texts here.
     pub content: String,
+    /// What the model called, if this is its message.
+    pub tool_calls: Vec<ToolCall>,
+    /// Which call this is the result of, if it is a tool's message.
+    pub tool_call_id: Option<String>,
+    /// The name of who says it; of a tool's message, the tool's.
+    pub name: Option<String>,
+}
+
+impl Message {
+    /// A message that is a text and nothing else.
+    pub fn new(role: Role, content: impl Into<String>) -> Self {
+        Self { role, content: content.into(), tool_calls: Vec::new(), tool_call_id: None, name: None }
+    }
 }
 
 /// How tokens are picked. The order is llama.cpp's: bias, penalties, top-k, typical, top-p, min-p,
@@ -129,6 +147,12 @@ pub struct GenerateRequest {
     pub truncate: bool,
     /// What the answer must be like, besides stopping; compiled for the same model.
     pub constraint: Option<Constraint>,
+    /// What the model is told that it can call; at most [`crate::MAX_TOOLS`]. A prompt has none.
+    pub tools: Vec<Tool>,
+    /// Whether it calls them.
+    pub tool_choice: ToolChoice,
+    /// Has the answer end with its first call.
+    pub single_tool_call: bool,
 }
 
 impl GenerateRequest {
@@ -149,6 +173,9 @@ impl GenerateRequest {
             }
             Some(prompt) if prompt.is_empty() => {
                 return refuse("a prompt must not be empty".to_owned());
+            }
+            Some(_) if !self.tools.is_empty() => {
+                return refuse("a prompt goes without tools: only a conversation has them".to_owned());
             }
             _ => {}
         }
@@ -207,7 +234,7 @@ impl GenerateRequest {
                 long.len()
             ));
         }
-        Ok(())
+        tools::validate(self)
     }
 }
 
@@ -230,6 +257,18 @@ pub enum GenerateEvent<'a> {
         /// Of the tokens of this text, if the request asked for them. A token whose text comes in two
         /// events is with the first. Tokens that a stop string cut off are with none.
         logprobs: &'a [TokenLogprobs],
+        /// Whether the model thinks aloud rather than answers.
+        is_reasoning: bool,
+    },
+    /// More of a call of a tool. The first piece of each has the name; the arguments of all pieces
+    /// together are what the model wrote: a JSON object, if it was not cut short.
+    ToolCall {
+        /// Which of the answer's calls, from 0.
+        index: u32,
+        /// In the call's first piece, its id and the tool's name.
+        begins: Option<(&'a str, &'a str)>,
+        /// The next part of the arguments' text.
+        arguments: &'a str,
     },
 }
 
@@ -238,6 +277,8 @@ pub enum GenerateEvent<'a> {
 pub enum FinishReason {
     /// The model ended it, or a stop string did.
     Stop,
+    /// The model ended it to have tools called.
+    ToolCalls,
     /// `max_tokens` were generated, or the context is full.
     Length,
     /// The caller cancelled.
@@ -270,10 +311,11 @@ mod tests {
     use super::*;
 
     fn request() -> GenerateRequest {
-        GenerateRequest {
-            messages: vec![Message { role: Role::User, content: "hello".to_owned() }],
-            ..GenerateRequest::default()
-        }
+        GenerateRequest { messages: vec![Message::new(Role::User, "hello")], ..GenerateRequest::default() }
+    }
+
+    fn tool(name: &str) -> Tool {
+        Tool { name: name.to_owned(), description: None, parameters: None }
     }
 
     fn check(change: impl FnOnce(&mut GenerateRequest), expected: &str) {
@@ -303,6 +345,8 @@ mod tests {
         request.sampling.logit_bias = vec![(u32::MAX, 100.0); MAX_LOGIT_BIASES];
         request.logprobs = Some(MAX_LOGPROBS);
         request.stop = vec!["x".repeat(MAX_STOP_BYTES); MAX_STOP_STRINGS];
+        request.tools = (0..128).map(|n| tool(&format!("{n}{}", "f".repeat(60)))).collect();
+        request.tool_choice = ToolChoice::Named(request.tools[9].name.clone());
         request.validate().expect("limits are inclusive");
     }
 
@@ -316,6 +360,28 @@ mod tests {
                 r.prompt = Some(String::new());
             },
             "empty",
+        );
+        check(
+            |r| {
+                r.messages.clear();
+                r.prompt = Some("x".to_owned());
+                r.tools = vec![tool("f")];
+            },
+            "without tools",
+        );
+        check(|r| r.tools = (0..129).map(|n| tool(&format!("f{n}"))).collect(), "129");
+        check(|r| r.tools = vec![tool("f"), tool("g"), tool("f")], "two tools");
+        check(|r| r.tools = vec![tool("")], "name");
+        check(|r| r.tools = vec![tool("<|im_end|>")], "name");
+        check(|r| r.tools = vec![tool(&"f".repeat(65))], "name");
+        check(|r| r.tools = vec![Tool { parameters: Some(true.into()), ..tool("f") }], "schema");
+        check(|r| r.tool_choice = ToolChoice::Required, "no tools");
+        check(
+            |r| {
+                r.tools = vec![tool("f")];
+                r.tool_choice = ToolChoice::Named("g".to_owned());
+            },
+            "`g`",
         );
         check(|r| r.sampling.temperature = f32::NAN, "temperature");
         check(|r| r.sampling.temperature = -0.1, "temperature");

@@ -213,13 +213,19 @@ fn largest(block: &[f32]) -> Result<f32, NotNumbers> {
 pub(crate) fn seed(asked: Option<u64>) -> Result<u64, EngineError> {
     match asked {
         Some(seed) => Ok(seed),
-        None => match getrandom::u32() {
-            Ok(seed) => Ok(seed.into()),
-            Err(error) => Err(EngineError::Internal {
-                reason: format!("the system gave no random number for the seed: {error}"),
-            }),
-        },
+        // llama.cpp's seeds have 32 bits.
+        None => Ok(random()? >> 32),
     }
+}
+
+/// A random number.
+///
+/// # Errors
+/// [`EngineError::Internal`] when the system has none.
+pub(crate) fn random() -> Result<u64, EngineError> {
+    getrandom::u64().map_err(|error| EngineError::Internal {
+        reason: format!("the system gave no random number: {error}"),
+    })
 }
 
 /// llama.cpp's seeds have 32 bits. Those that fit are taken as they are, so that they mean the

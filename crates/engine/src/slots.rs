@@ -9,15 +9,18 @@ use std::time::Instant;
 
 use llama_cpp_2::token::LlamaToken;
 
+use crate::answer::{AnswerEvent, AnswerParser};
 use crate::constraint::Constraint;
-use crate::engine::{Engine, Prompt};
+use crate::engine::Engine;
 use crate::error::EngineError;
 use crate::logprobs::{Pending, TokenLogprobs};
 use crate::lookup::Lookup;
+use crate::prompter::Prompt;
 use crate::request::{FinishReason, GenerateEvent, Generated};
 use crate::sampling::{self, Sampler};
 use crate::saved::common_prefix;
 use crate::text::{Flow, TextStream};
+use crate::tools::call_id;
 use crate::turns::Waiting;
 
 mod held;
@@ -79,6 +82,9 @@ struct Answer {
     /// How many of the likeliest tokens are told with each, if any are.
     logprobs: Option<usize>,
     pending: Pending,
+    parser: AnswerParser,
+    /// The number of the first call's id.
+    call_ids: u64,
     lookup: Lookup<LlamaToken>,
     seed: u64,
     /// Tokens that were read for it.
@@ -127,6 +133,8 @@ impl Engine {
             text: TextStream::new(prompt.stop),
             logprobs: prompt.logprobs.map(|count| count as usize),
             pending: Pending::default(),
+            parser: prompt.parser,
+            call_ids: sampling::random()?,
             lookup: Lookup::new(),
             seed,
             read: 0,
@@ -395,7 +403,8 @@ impl Engine {
             }
             answer.completion_tokens += 1;
             slot.tokens.push(token);
-            let bytes = vocab.token_to_piece(token, false, None);
+            let is_sign = answer.parser.knows_signs() && self.prompter.is_marker(token);
+            let bytes = vocab.token_to_piece(token, is_sign, None);
             if let Some(count) = answer.logprobs {
                 let Ok(logprobs) = TokenLogprobs::new(logits, token, count, &vocab) else {
                     break Some(Err(not_numbers()));
@@ -435,6 +444,8 @@ impl Engine {
         let slot = &mut self.slots[index];
         let mut answer = slot.answer.take().expect("only a request ends");
         answer.finish_text(on_event);
+        let has_called = finish_reason == FinishReason::Stop && answer.parser.has_called();
+        let finish_reason = if has_called { FinishReason::ToolCalls } else { finish_reason };
         let ms = |from: Instant, to: Instant| to.duration_since(from).as_secs_f64() * 1e3;
         let now = Instant::now();
         let prefilled = answer.prefilled.unwrap_or(now);
@@ -460,33 +471,64 @@ impl Engine {
 }
 
 impl Answer {
-    /// Takes the bytes of a token, and tells what text is certain by now.
+    /// Takes the bytes of a token, and tells what is certain by now.
     fn push(&mut self, bytes: &[u8], on_event: &mut dyn FnMut(SlotId, GenerateEvent<'_>)) -> Flow {
-        let mut certain = None;
-        let flow = self.text.push(bytes, &mut |text| certain = Some(text.to_owned()));
-        let logprobs = match certain {
-            Some(_) => self.pending.take(self.text.held_bytes()),
-            None => self.pending.take_too_many().unwrap_or_default(),
+        let (mut events, mut is_over) = (Vec::new(), false);
+        let parser = &mut self.parser;
+        let flow = self.text.push(bytes, &mut |text| {
+            is_over = parser.push(text, &mut |event| events.push(event));
+        });
+        let logprobs = match events.is_empty() {
+            false => self.pending.take(self.text.held_bytes()),
+            true => self.pending.take_too_many().unwrap_or_default(),
         };
-        let text = certain.unwrap_or_default();
-        if !text.is_empty() || !logprobs.is_empty() {
-            on_event(self.id, GenerateEvent::Token { text: &text, logprobs: &logprobs });
-        }
-        flow
+        self.tell(events, logprobs, on_event);
+        if is_over { Flow::Stop } else { flow }
     }
 
-    /// Tells what text was held back.
+    /// Tells what was held back.
     fn finish_text(&mut self, on_event: &mut dyn FnMut(SlotId, GenerateEvent<'_>)) {
-        let (id, pending) = (self.id, &mut self.pending);
-        let was_stopped = self.text.is_stopped();
+        let (parser, mut events) = (&mut self.parser, Vec::new());
+        let mut push = |event| events.push(event);
+        // What a stop string cut off is not part of the answer.
+        let cut_bytes = if self.text.is_stopped() { self.text.held_bytes() } else { 0 };
         let finished = std::mem::take(&mut self.text).finish(&mut |text| {
-            let logprobs = pending.take(0);
-            on_event(id, GenerateEvent::Token { text, logprobs: &logprobs });
+            parser.push(text, &mut push);
         });
-        // Of tokens without a text.
-        let rest = pending.take(0);
-        if !rest.is_empty() && finished == Flow::Continue && !was_stopped {
-            on_event(id, GenerateEvent::Token { text: "", logprobs: &rest });
+        parser.finish(&mut push);
+        let is_whole = finished == Flow::Continue && cut_bytes == 0;
+        let logprobs = if is_whole || !events.is_empty() { self.pending.take(cut_bytes) } else { Vec::new() };
+        self.tell(events, logprobs, on_event);
+    }
+
+    /// Tells events, the first text of them with the logprobs.
+    fn tell(
+        &self,
+        events: Vec<AnswerEvent>,
+        logprobs: Vec<TokenLogprobs>,
+        on_event: &mut dyn FnMut(SlotId, GenerateEvent<'_>),
+    ) {
+        if events.is_empty() && !logprobs.is_empty() {
+            let event = GenerateEvent::Token { text: "", logprobs: &logprobs, is_reasoning: false };
+            on_event(self.id, event);
+        }
+        let mut logprobs = logprobs.as_slice();
+        for event in &events {
+            let id;
+            let event = match event {
+                AnswerEvent::Text(text) | AnswerEvent::Reasoning(text) => {
+                    let is_reasoning = matches!(event, AnswerEvent::Reasoning(_));
+                    GenerateEvent::Token { text, logprobs: std::mem::take(&mut logprobs), is_reasoning }
+                }
+                AnswerEvent::Call { index, name } => {
+                    id = call_id(self.call_ids.wrapping_add((*index).into()));
+                    GenerateEvent::ToolCall { index: *index, begins: Some((&id, name)), arguments: "" }
+                }
+                AnswerEvent::Arguments { index, text } => {
+                    GenerateEvent::ToolCall { index: *index, begins: None, arguments: text }
+                }
+            };
+            on_event(self.id, event);
         }
     }
 }

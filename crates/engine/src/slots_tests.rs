@@ -31,7 +31,7 @@ struct Company {
 
 impl Company {
     fn begin(&mut self, engine: &mut TestEngine, request: &GenerateRequest) -> Option<SlotId> {
-        let prompt = engine.engine.prepare(request).expect("the request fits");
+        let prompt = engine.engine.prompter().prepare(request).expect("the request fits");
         match engine.engine.begin(prompt).expect("the system has random numbers") {
             Begin::Begun(slot) => Some(slot),
             Begin::Full(_) => None,
@@ -43,6 +43,7 @@ impl Company {
         let ended = engine.engine.step(&|slot| cancelled.contains(&slot), &mut |slot, event| match event {
             GenerateEvent::Token { text, .. } => texts.entry(slot).or_default().push_str(text),
             GenerateEvent::Prefill { done, .. } => drop(prefilled.insert(slot, done)),
+            GenerateEvent::ToolCall { .. } => unreachable!("there are no tools"),
         });
         for slot in &engine.engine.slots {
             if let Some(answer) = &slot.answer {
@@ -145,7 +146,7 @@ fn in_company_each_gets_the_answer_that_it_gets_alone() {
             }
             let tokens = company.tokens.remove(&slot).unwrap_or_default();
             let common = common_prefix(&tokens, solo_tokens);
-            let prompt = engine.engine.prepare(&request(text, padding)).expect("it fits");
+            let prompt = engine.engine.prompter().prepare(&request(text, padding)).expect("it fits");
             let margin = margin(&mut engine, prompt, &solo_tokens[..common]);
             assert!(
                 margin <= EPSILON,
@@ -164,7 +165,7 @@ fn a_second_turn_reads_only_what_is_new() {
     let mut request = of("a", short(24, greedy(&format!("{} What is a bee?", long_text(60)))));
     let (first, pieces) = engine.run(&request);
     assert_eq!(first.cached_tokens, 0);
-    let say = |role, content: String| Message { role, content };
+    let say = |role, content: String| Message::new(role, content);
     request.messages.push(say(Role::Assistant, pieces.concat()));
     request.messages.push(say(Role::User, "And a wasp?".to_owned()));
     let next = GenerateRequest { messages: request.messages.clone(), ..request.clone() };
@@ -219,7 +220,7 @@ fn a_common_beginning_is_computed_once() {
     let system = long_text(200);
     let ask = |question: &str| {
         let mut request = of("a", short(8, greedy(question)));
-        request.messages.insert(0, Message { role: Role::System, content: system.clone() });
+        request.messages.insert(0, Message::new(Role::System, system.clone()));
         request
     };
     let questions = ["What is a bee?", "Name a colour.", "Count to three.", "Say hello."];
@@ -311,7 +312,7 @@ fn answers_that_outgrow_the_context_together_are_all_finished() {
 
 /// An answer that repeats what stands in the prompt.
 fn repetition() -> GenerateRequest {
-    let say = |role, content: &str| Message { role, content: content.to_owned() };
+    let say = |role, content: &str| Message::new(role, content);
     let list = "1. The bee makes honey.\n2. The ant carries leaves.\n3. The wasp builds paper.\n4. The moth flies at \
                 night.\n5. The fly is quick.";
     let mut ask = short(80, greedy("Write a list of five insects and what each of them does."));
@@ -431,7 +432,7 @@ fn other_kinds_of_models_answer_in_company_as_alone() {
         for ((request, together), alone) in requests.iter().zip(&together).zip(&alone) {
             let common = common_prefix(together, alone);
             if common < alone.len().min(together.len()) {
-                let prompt = engine.engine.prepare(request).expect("it fits");
+                let prompt = engine.engine.prompter().prepare(request).expect("it fits");
                 let margin = margin(&mut engine, prompt, &alone[..common]);
                 assert!(margin <= EPSILON, "{kind}: {together:?} instead of {alone:?}: {margin}");
             }

@@ -1,15 +1,18 @@
 //! Rendering a model's chat template, which is Jinja in Hugging Face's dialect.
+//!
+//! What is here bounds a template's instructions and what it writes. What one instruction takes is bounded
+//! by [`crate::renderer`].
 
 use std::fmt;
 use std::io;
-use std::time::SystemTime;
+use std::time::{Duration, UNIX_EPOCH};
 
 use minijinja::syntax::SyntaxConfig;
 use minijinja::{Environment, Error, ErrorKind, Value, context};
+use serde::{Deserialize, Serialize};
+use serde_json::Value as Json;
 
-use crate::error::EngineError;
 use crate::python;
-use crate::request::Message;
 
 /// Instructions a rendering may take; a message costs some dozens.
 const FUEL: u64 = 10_000_000;
@@ -21,139 +24,125 @@ const MAX_REPETITION: usize = 4;
 
 const NAME: &str = "chat_template";
 
-/// A compiled chat template.
-#[derive(Debug)]
-pub(crate) struct ChatTemplate {
-    environment: Environment<'static>,
-    bos_token: String,
-    eos_token: String,
+/// What is to be rendered.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Rendering {
+    /// The template.
+    pub(crate) source: String,
+    /// The texts of the model's tokens, for templates that write them.
+    pub(crate) bos_token: String,
+    pub(crate) eos_token: String,
+    /// The time, in seconds since 1970.
+    pub(crate) now: u64,
+    /// One rendering for each.
+    pub(crate) conversations: Vec<Conversation>,
 }
 
-/// A part of a rendered prompt, by where it comes from.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Piece<'a> {
-    Template(&'a str),
-    Content(&'a str),
+/// What a template gets to see, as it gets to see it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Conversation {
+    /// A list of objects.
+    pub(crate) messages: Json,
+    /// A list of objects, or null.
+    pub(crate) tools: Json,
 }
 
-impl ChatTemplate {
-    /// `bos_token` and `eos_token` are the texts of the model's tokens, for templates that write
-    /// them.
-    pub(crate) fn compile(source: &str, bos_token: String, eos_token: String) -> Result<Self, EngineError> {
-        if !source.contains("{{") {
-            return Err(EngineError::Template { reason: "it never inserts a message".to_owned() });
-        }
-        let mut environment = Environment::new();
-        let syntax = SyntaxConfig::builder()
-            .trim_blocks(true)
-            .lstrip_blocks(true)
-            .build()
-            .expect("the delimiters are the default ones");
-        environment.set_syntax(syntax);
-        environment.set_fuel(Some(FUEL));
-        environment.set_recursion_limit(RECURSION_LIMIT);
-        environment.set_auto_escape_callback(|_| minijinja::AutoEscape::None);
-        environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
-        environment.add_filter("tojson", python::to_json);
-        environment.add_function("raise_exception", raise_exception);
-        environment
-            .add_template_owned(NAME, without_generation_blocks(source))
-            .map_err(|error| template_error(&error))?;
-        Ok(Self { environment, bos_token, eos_token })
-    }
-
-    /// The prompt for `messages`, up to where the assistant's answer begins.
-    ///
-    /// # Errors
-    /// [`EngineError::BadRequest`] when the template refuses the messages, such as two of the
-    /// user's in a row; [`EngineError::Template`] when it fails.
-    pub(crate) fn render(&self, messages: &[Message], now: SystemTime) -> Result<String, EngineError> {
-        self.render_with(messages, now, |message, _| message.content.clone())
-    }
-
-    /// Divides `rendered`, which is what [`Self::render`] gave for the same `messages` and `now`,
-    /// into what the template wrote and what are the messages' contents.
-    ///
-    /// `None` when the template does more with a content than insert or trim it.
-    pub(crate) fn pieces<'a>(
-        &self,
-        rendered: &'a str,
-        messages: &[Message],
-        now: SystemTime,
-    ) -> Result<Option<Vec<Piece<'a>>>, EngineError> {
-        // Characters of the private use area, numbered until they are not in the prompt itself.
-        let mark = (0..)
-            .map(|n| format!("\u{f8fe}{n}\u{f8fe}"))
-            .find(|mark| !rendered.contains(mark))
-            .expect("a text does not contain every number");
-        let marked = self.render_with(messages, now, |_, index| format!("{mark}{index}\u{f8ff}"))?;
-        Ok(divide(rendered, &marked, &mark, messages, |content| content)
-            .or_else(|| divide(rendered, &marked, &mark, messages, str::trim)))
-    }
-
-    fn render_with(
-        &self,
-        messages: &[Message],
-        now: SystemTime,
-        content: impl Fn(&Message, usize) -> String,
-    ) -> Result<String, EngineError> {
-        let message_bytes: usize = messages.iter().map(|message| message.content.len()).sum();
-        let messages: Vec<Value> = messages
-            .iter()
-            .enumerate()
-            .map(|(index, message)| {
-                context! { role => message.role.as_str(), content => content(message, index) }
-            })
-            .collect();
-        let context = context! {
-            messages,
-            add_generation_prompt => true,
-            bos_token => self.bos_token.as_str(),
-            eos_token => self.eos_token.as_str(),
-            tools => (),
-            documents => (),
-            strftime_now => Value::from_function(move |format: &str| python::strftime(format, now)),
-        };
-        let mut output =
-            Bounded { bytes: Vec::new(), limit: MAX_ADDED_BYTES + MAX_REPETITION * message_bytes };
-        let template = self.environment.get_template(NAME).expect("compiled when the engine was loaded");
-        match template.render_captured_to(context, &mut output) {
-            Ok(_) => Ok(String::from_utf8(output.bytes).expect("templates write text")),
-            Err(error) => Err(match refusal(&error) {
-                Some(refusal) => EngineError::bad_request(format!(
-                    "the model's chat template refuses the messages: {refusal}"
-                )),
-                None => template_error(&error),
-            }),
-        }
-    }
+/// What became of one rendering.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) enum Outcome {
+    /// The prompt, up to where the assistant's answer begins.
+    Text(String),
+    /// The template refuses the messages, such as two of the user's in a row. It says why.
+    Refused(String),
+    /// It fails; what the template engine said.
+    Failed(String),
 }
 
-/// Cuts `rendered` where `marked` has its marks. `None` unless the pieces are all of it.
-fn divide<'a>(
-    rendered: &'a str,
-    marked: &str,
-    mark: &str,
-    messages: &[Message],
-    as_inserted: impl Fn(&str) -> &str,
-) -> Option<Vec<Piece<'a>>> {
-    let mut pieces = Vec::new();
-    let mut rest = rendered;
-    let mut take = |text: &str| {
-        let after = rest.strip_prefix(text)?;
-        let taken = &rest[..text.len()];
-        rest = after;
-        Some(taken)
+/// Does a [`Rendering`] that was written as JSON. The answer is the JSON of its outcomes, or of what is wrong
+/// with the template itself.
+///
+/// It takes as much memory and time as the template likes.
+pub(crate) fn answer(request: &[u8]) -> Vec<u8> {
+    let outcomes = match serde_json::from_slice(request) {
+        Ok(rendering) => render(&rendering),
+        Err(error) => Err(error.to_string()),
     };
-    let mut parts = marked.split(mark);
-    pieces.push(Piece::Template(take(parts.next()?)?));
-    for part in parts {
-        let (index, template) = part.split_once('\u{f8ff}')?;
-        let message = messages.get(index.parse::<usize>().ok()?)?;
-        pieces.push(Piece::Content(take(as_inserted(&message.content))?));
-        pieces.push(Piece::Template(take(template)?));
+    serde_json::to_vec(&outcomes).expect("texts can be written as JSON")
+}
+
+/// Renders each conversation.
+///
+/// # Errors
+/// What is wrong with the template.
+pub(crate) fn render(rendering: &Rendering) -> Result<Vec<Outcome>, String> {
+    let environment = compile(&rendering.source)?;
+    let outcomes =
+        rendering.conversations.iter().map(|conversation| render_one(&environment, rendering, conversation));
+    Ok(outcomes.collect())
+}
+
+fn compile(source: &str) -> Result<Environment<'static>, String> {
+    if !source.contains("{{") {
+        return Err("it never inserts a message".to_owned());
     }
-    rest.is_empty().then_some(pieces)
+    let mut environment = Environment::new();
+    let syntax = SyntaxConfig::builder()
+        .trim_blocks(true)
+        .lstrip_blocks(true)
+        .build()
+        .expect("the delimiters are the default ones");
+    environment.set_syntax(syntax);
+    environment.set_fuel(Some(FUEL));
+    environment.set_recursion_limit(RECURSION_LIMIT);
+    environment.set_auto_escape_callback(|_| minijinja::AutoEscape::None);
+    environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
+    environment.add_filter("tojson", python::to_json);
+    environment.add_function("raise_exception", raise_exception);
+    let added = environment.add_template_owned(NAME, without_generation_blocks(source));
+    added.map_err(|error| error.to_string())?;
+    Ok(environment)
+}
+
+fn render_one(environment: &Environment<'_>, rendering: &Rendering, conversation: &Conversation) -> Outcome {
+    let Conversation { messages, tools } = conversation;
+    let now = UNIX_EPOCH + Duration::from_secs(rendering.now);
+    let context = context! {
+        messages => value(messages),
+        add_generation_prompt => true,
+        bos_token => rendering.bos_token.as_str(),
+        eos_token => rendering.eos_token.as_str(),
+        tools => value(tools),
+        documents => (),
+        strftime_now => Value::from_function(move |format: &str| python::strftime(format, now)),
+    };
+    let content_bytes = messages.to_string().len() + tools.to_string().len();
+    let mut output = Bounded { bytes: Vec::new(), limit: MAX_ADDED_BYTES + MAX_REPETITION * content_bytes };
+    let template = environment.get_template(NAME).expect("it was compiled");
+    match template.render_captured_to(context, &mut output) {
+        Ok(_) => Outcome::Text(String::from_utf8(output.bytes).expect("templates write text")),
+        Err(error) => match refusal(&error) {
+            Some(refusal) => Outcome::Refused(refusal.to_string()),
+            None => Outcome::Failed(error.to_string()),
+        },
+    }
+}
+
+/// JSON as the template engine has it.
+fn value(json: &Json) -> Value {
+    match json {
+        Json::Null => Value::from(()),
+        Json::Bool(bool) => Value::from(*bool),
+        Json::Number(number) => match (number.as_i64(), number.as_u64()) {
+            (Some(number), _) => Value::from(number),
+            (None, Some(number)) => Value::from(number),
+            (None, None) => Value::from(number.as_f64()),
+        },
+        Json::String(text) => Value::from(text.as_str()),
+        Json::Array(items) => items.iter().map(value).collect(),
+        Json::Object(fields) => {
+            Value::from_pairs(fields.iter().map(|(name, field)| (name.as_str(), value(field))))
+        }
+    }
 }
 
 /// Hugging Face's `{% generation %}` marks the assistant's text for training; here it means
@@ -205,10 +194,6 @@ fn refusal(error: &Error) -> Option<&Refusal> {
         source = error.source();
     }
     None
-}
-
-fn template_error(error: &Error) -> EngineError {
-    EngineError::Template { reason: error.to_string() }
 }
 
 /// Output that ends in an error where a template writes without end.

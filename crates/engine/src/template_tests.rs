@@ -1,41 +1,36 @@
-use std::time::{Duration, UNIX_EPOCH};
+use serde_json::json;
 
 use super::*;
-use crate::request::Role;
 
 const SMOLLM2: &str = "{% for message in messages %}{% if loop.first and messages[0]['role'] != 'system' %}{{ '<|im_start|>system\nYou are a helpful AI assistant named SmolLM, trained by Hugging Face<|im_end|>\n' }}{% endif %}{{'<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n'}}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}";
 
-fn compile(source: &str) -> ChatTemplate {
-    ChatTemplate::compile(source, "<s>".to_owned(), "</s>".to_owned()).expect("it compiles")
+fn rendering(source: &str, content: &str) -> Rendering {
+    Rendering {
+        source: source.to_owned(),
+        bos_token: "<s>".to_owned(),
+        eos_token: "</s>".to_owned(),
+        now: 951_782_400,
+        conversations: vec![Conversation {
+            messages: json!([{"role": "user", "content": content}]),
+            tools: Json::Null,
+        }],
+    }
 }
 
-fn user(content: &str) -> Vec<Message> {
-    vec![Message { role: Role::User, content: content.to_owned() }]
-}
-
-fn now() -> SystemTime {
-    UNIX_EPOCH + Duration::from_secs(951_782_400)
+fn outcome(source: &str, content: &str) -> Outcome {
+    let outcomes = render(&rendering(source, content));
+    outcomes.map_or_else(Outcome::Failed, |mut outcomes| outcomes.remove(0))
 }
 
 fn check(source: &str, content: &str, expected: &str) {
-    let rendered = compile(source).render(&user(content), now());
-    assert_eq!(rendered.expect("it renders"), expected);
+    assert_eq!(outcome(source, content), Outcome::Text(expected.to_owned()));
 }
 
 fn check_error(source: &str, expected: &str) {
-    let error = match ChatTemplate::compile(source, String::new(), String::new()) {
-        Ok(template) => template.render(&user("hi"), now()).expect_err("it does not render"),
-        Err(error) => error,
-    };
-    assert!(matches!(error, EngineError::Template { .. }), "{error:?} is not Template");
-    assert!(error.to_string().contains(expected), "`{error}` does not say `{expected}`");
-}
-
-fn pieces<'a>(source: &str, content: &str, rendered: &'a mut String) -> Option<Vec<Piece<'a>>> {
-    let template = compile(source);
-    let messages = user(content);
-    *rendered = template.render(&messages, now()).expect("it renders");
-    template.pieces(rendered, &messages, now()).expect("it renders")
+    match outcome(source, "hi") {
+        Outcome::Failed(reason) => assert!(reason.contains(expected), "`{reason}` does not say `{expected}`"),
+        other => panic!("{other:?}"),
+    }
 }
 
 #[test]
@@ -92,11 +87,8 @@ fn text_is_not_escaped_as_html() {
 
 #[test]
 fn a_refusal_is_the_requests_fault() {
-    let error = compile("{{ raise_exception('no system messages') }}")
-        .render(&user("hi"), now())
-        .expect_err("it refuses");
-    assert!(matches!(error, EngineError::BadRequest { .. }));
-    assert!(error.to_string().ends_with("no system messages"));
+    let refused = outcome("{{ raise_exception('no system messages') }}", "hi");
+    assert_eq!(refused, Outcome::Refused("no system messages".to_owned()));
 }
 
 #[test]
@@ -115,33 +107,4 @@ fn a_bomb_is_an_error() {
     check_error("{% for a in range(100000) %}{{ 'x' * 10000 }}{% endfor %}", "");
     check_error("{% macro m(x) %}{{ m(x) }}{% endmacro %}{{ m(1) }}", "recursion");
     check_error(&format!("{{{{ {}1{} }}}}", "(".repeat(5000), ")".repeat(5000)), "recursion");
-}
-
-#[test]
-fn pieces_tell_template_from_content() {
-    let mut rendered = String::new();
-    let pieces = pieces("<a>{{ messages[0].content }}</a>", "<a>", &mut rendered);
-    assert_eq!(pieces, Some(vec![Piece::Template("<a>"), Piece::Content("<a>"), Piece::Template("</a>"),]));
-}
-
-#[test]
-fn pieces_follow_a_template_that_trims() {
-    let mut rendered = String::new();
-    let pieces = pieces("[{{ messages[0].content | trim }}]", " <a>\n", &mut rendered);
-    assert_eq!(pieces, Some(vec![Piece::Template("["), Piece::Content("<a>"), Piece::Template("]"),]));
-}
-
-#[test]
-fn pieces_are_unknown_where_the_template_changes_content() {
-    let mut rendered = String::new();
-    assert_eq!(pieces("{{ messages[0].content | upper }}", "a", &mut rendered), None);
-    assert_eq!(pieces("{{ messages[0].content | length }}", "a", &mut rendered), None);
-}
-
-#[test]
-fn a_content_that_looks_like_a_mark_is_only_content() {
-    let content = "\u{f8fe}0\u{f8fe}0\u{f8ff}";
-    let mut rendered = String::new();
-    let pieces = pieces("{{ messages[0].content }}.", content, &mut rendered);
-    assert_eq!(pieces, Some(vec![Piece::Template(""), Piece::Content(content), Piece::Template("."),]));
 }

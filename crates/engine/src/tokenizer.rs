@@ -1,9 +1,6 @@
-//! From a conversation, or a text to go on with, to the tokens of a prompt.
-//!
-//! Control tokens come from the template alone. A message may contain the text of one, and there
-//! it is text; otherwise a user could speak as the system.
+//! From a rendered prompt to its tokens.
 
-use std::time::SystemTime;
+use std::sync::Arc;
 
 use aho_corasick::{AhoCorasick, MatchKind};
 use llama_cpp_2::model::LlamaModel;
@@ -11,16 +8,14 @@ use llama_cpp_2::token::LlamaToken;
 use llama_cpp_2::token_type::LlamaTokenAttr;
 use llama_cpp_2::vocab::LlamaVocab;
 
+use crate::chat::{Chat, ControlTexts, Length, Piece, Rendered, refuse};
 use crate::error::EngineError;
-use crate::request::{GenerateRequest, Message};
-use crate::template::{ChatTemplate, Piece};
+use crate::renderer::Renderer;
 
-/// A model's chat template with what is needed to tokenise what it renders.
+/// What is needed to tokenise a prompt.
 pub(crate) struct PromptTokenizer {
-    /// `None` for a model that is not made for chats, which still goes on with a text.
-    template: Option<ChatTemplate>,
-    /// Finds the texts of `control`, the pattern's number being the index.
-    control_texts: AhoCorasick,
+    /// In the order of `control`.
+    control_texts: ControlTexts,
     control: Vec<ControlToken>,
     /// The token to begin every prompt with, if the model wants one.
     pub(crate) bos: Option<LlamaToken>,
@@ -29,28 +24,14 @@ pub(crate) struct PromptTokenizer {
 
 struct ControlToken {
     token: LlamaToken,
-    text: String,
     /// Whether spaces before, or after, the token belong to it.
     strips_before: bool,
     strips_after: bool,
 }
 
 impl PromptTokenizer {
-    pub(crate) fn new(model: &LlamaModel) -> Result<Self, EngineError> {
-        let vocab = model.vocab();
-        let text = |token: LlamaToken| {
-            let text = (token.0 >= 0).then(|| vocab.text(token)).flatten();
-            text.map(|text| text.to_string_lossy().into_owned()).unwrap_or_default()
-        };
-        let template = match model.chat_template(None) {
-            Ok(source) => {
-                let source = source.as_c_str().to_string_lossy();
-                Some(ChatTemplate::compile(&source, text(vocab.bos()), text(vocab.eos()))?)
-            }
-            Err(_) => None,
-        };
-
-        let mut control = Vec::new();
+    pub(crate) fn new(vocab: &LlamaVocab<'_>) -> Result<Self, EngineError> {
+        let (mut control, mut texts) = (Vec::new(), Vec::new());
         let mut longest_token_bytes = 1;
         for token in vocab.tokens() {
             longest_token_bytes =
@@ -60,45 +41,72 @@ impl PromptTokenizer {
             if !attributes.intersects(special) && !vocab.is_eog(token) {
                 continue;
             }
-            let text = text(token);
+            let text = text(vocab, token);
             if !text.is_empty() {
+                texts.push(text);
                 control.push(ControlToken {
                     token,
-                    text,
                     strips_before: attributes.contains(LlamaTokenAttr::LStrip),
                     strips_after: attributes.contains(LlamaTokenAttr::RStrip),
                 });
             }
         }
-        let control_texts = AhoCorasick::builder()
-            .match_kind(MatchKind::LeftmostLongest)
-            .build(control.iter().map(|control| &control.text))
-            .map_err(|error| EngineError::Internal {
-                reason: format!("the vocabulary has too many control tokens: {error}"),
+        let finder =
+            AhoCorasick::builder().match_kind(MatchKind::LeftmostLongest).build(&texts).map_err(|error| {
+                EngineError::Internal {
+                    reason: format!("the vocabulary has too many control tokens: {error}"),
+                }
             })?;
         let bos = (vocab.should_add_bos() && vocab.bos().0 >= 0).then(|| vocab.bos());
-        Ok(Self { template, control_texts, control, bos, longest_token_bytes })
+        let control_texts = ControlTexts { finder, texts: texts.into() };
+        Ok(Self { control_texts, control, bos, longest_token_bytes })
     }
 
-    /// Tokenises what is to be decoded before the answer: the rendered messages or the prompt.
+    /// How the model holds a conversation.
     ///
     /// # Errors
-    /// [`EngineError::ContextFull`] for a text too long to be worth counting its tokens, and the
-    /// template's errors. [`EngineError::BadRequest`] for a message with a control token's text
-    /// that the template changes, so that the text cannot be told from the template's own.
+    /// [`EngineError::Template`] when it has a chat template that is not usable.
+    pub(crate) fn chat(
+        &self,
+        model: &LlamaModel,
+        renderer: Arc<Renderer>,
+        context_length: u32,
+    ) -> Result<Chat, EngineError> {
+        let control = self.control_texts.clone();
+        let length = self.length(context_length);
+        let Ok(source) = model.chat_template(None) else {
+            return Ok(Chat::without_template(renderer, control, length));
+        };
+        let source = source.as_c_str().to_string_lossy().into_owned();
+        let vocab = model.vocab();
+        let (bos, eos) = (text(&vocab, vocab.bos()), text(&vocab, vocab.eos()));
+        Chat::with_template(renderer, control, length, source, bos, eos)
+    }
+
+    /// The control tokens that have one of these texts.
+    pub(crate) fn control_tokens(&self, texts: &[&str]) -> Vec<LlamaToken> {
+        let all = self.control_texts.texts.iter().zip(&self.control);
+        all.filter(|(text, _)| texts.contains(&text.as_str())).map(|(_, control)| control.token).collect()
+    }
+
+    /// Tokenises what is to be decoded before the answer.
+    ///
+    /// # Errors
+    /// [`EngineError::ContextFull`] for a text too long to be worth counting its tokens, and
+    /// [`EngineError::BadRequest`] for a control token that the vocabulary finds even in plain text.
     pub(crate) fn tokenize(
         &self,
         vocab: &LlamaVocab<'_>,
-        request: &GenerateRequest,
-        now: SystemTime,
+        rendered: &Rendered,
         context_length: u32,
     ) -> Result<Vec<LlamaToken>, EngineError> {
-        let mut tokens = match &request.prompt {
-            Some(text) => {
-                self.check_length(text, context_length)?;
-                self.tokenize_pieces(vocab, &[Piece::Content(text)])?
-            }
-            None => self.tokenize_messages(vocab, &request.messages, now, context_length)?,
+        let bytes = rendered.pieces.iter().map(|piece| match piece {
+            Piece::Template(text) | Piece::Content(text) => text.len(),
+        });
+        self.length(context_length).check(bytes.sum())?;
+        let mut tokens = match rendered.pieces.as_slice() {
+            [Piece::Template(text)] => vocab.tokenize(text.as_bytes(), false, true),
+            pieces => self.tokenize_pieces(vocab, pieces)?,
         };
         if let Some(bos) = self.bos
             && tokens.first() != Some(&bos)
@@ -108,39 +116,8 @@ impl PromptTokenizer {
         Ok(tokens)
     }
 
-    fn tokenize_messages(
-        &self,
-        vocab: &LlamaVocab<'_>,
-        messages: &[Message],
-        now: SystemTime,
-        context_length: u32,
-    ) -> Result<Vec<LlamaToken>, EngineError> {
-        let Some(template) = &self.template else {
-            return Err(EngineError::Template {
-                reason: "the model has none, so it is not made for chats".to_owned(),
-            });
-        };
-        let rendered = template.render(messages, now)?;
-        self.check_length(&rendered, context_length)?;
-        let suspicious = messages.iter().find_map(|message| self.control_texts.find(&message.content));
-        let Some(found) = suspicious else {
-            return Ok(vocab.tokenize(rendered.as_bytes(), false, true));
-        };
-        match template.pieces(&rendered, messages, now)? {
-            Some(pieces) => self.tokenize_pieces(vocab, &pieces),
-            None => Err(refuse(&self.control[found.pattern().as_usize()].text)),
-        }
-    }
-
-    fn check_length(&self, text: &str, context_length: u32) -> Result<(), EngineError> {
-        let fewest_tokens = self.fewest_tokens(text);
-        if fewest_tokens > context_length as usize {
-            return Err(EngineError::ContextFull {
-                prompt_tokens: u32::try_from(fewest_tokens).unwrap_or(u32::MAX),
-                context_length,
-            });
-        }
-        Ok(())
+    fn length(&self, context_length: u32) -> Length {
+        Length { longest_token_bytes: self.longest_token_bytes, context_length }
     }
 
     /// As many tokens a text has at least.
@@ -159,11 +136,11 @@ impl PromptTokenizer {
     pub(crate) fn tokenize_pieces(
         &self,
         vocab: &LlamaVocab<'_>,
-        pieces: &[Piece<'_>],
+        pieces: &[Piece],
     ) -> Result<Vec<LlamaToken>, EngineError> {
         let mut prompt = DividedPrompt { vocab, tokens: Vec::new(), text: String::new(), strip_start: false };
         for piece in pieces {
-            let template = match *piece {
+            let template = match piece {
                 Piece::Content(content) => {
                     prompt.text.push_str(content);
                     continue;
@@ -171,7 +148,7 @@ impl PromptTokenizer {
                 Piece::Template(template) => template,
             };
             let mut at = 0;
-            for found in self.control_texts.find_iter(template) {
+            for found in self.control_texts.finder.find_iter(template) {
                 prompt.text.push_str(&template[at..found.start()]);
                 prompt.control_token(&self.control[found.pattern().as_usize()])?;
                 at = found.end();
@@ -221,9 +198,8 @@ impl DividedPrompt<'_> {
     }
 }
 
-fn refuse(control: &str) -> EngineError {
-    EngineError::bad_request(format!(
-        "the request contains `{control}`, which is a control token of this model: leave it out or \
-         write it differently"
-    ))
+/// The text that the vocabulary has for a token; empty for none.
+fn text(vocab: &LlamaVocab<'_>, token: LlamaToken) -> String {
+    let text = (token.0 >= 0).then(|| vocab.text(token)).flatten();
+    text.map(|text| text.to_string_lossy().into_owned()).unwrap_or_default()
 }

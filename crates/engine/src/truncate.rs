@@ -2,8 +2,8 @@
 
 use llama_cpp_2::token::LlamaToken;
 
-use crate::engine::Engine;
 use crate::error::EngineError;
+use crate::prompter::{Prompter, Tokenized};
 use crate::request::{GenerateRequest, Message, Role};
 
 /// What a prompt has lost.
@@ -15,13 +15,13 @@ pub enum LeftOut {
     Characters(usize),
 }
 
-impl Engine {
+impl Prompter {
     /// The tokens of as much of a prompt as fits, where the whole does not.
     pub(crate) fn shorten(
         &self,
         request: &GenerateRequest,
-    ) -> Result<(Vec<LlamaToken>, Option<LeftOut>), EngineError> {
-        let context = self.info().context_length;
+    ) -> Result<(Tokenized, Option<LeftOut>), EngineError> {
+        let context = self.context_length;
         let room = request.max_tokens.unwrap_or(context / 4).min(context / 2).max(1);
         let most = context.saturating_sub(room).max(1);
         match &request.prompt {
@@ -34,7 +34,7 @@ impl Engine {
         &self,
         request: &GenerateRequest,
         most: u32,
-    ) -> Result<(Vec<LlamaToken>, Option<LeftOut>), EngineError> {
+    ) -> Result<(Tokenized, Option<LeftOut>), EngineError> {
         // Templates expect a user's message first, behind the system's.
         let users = request.messages.iter().enumerate().filter(|(_, message)| message.role == Role::User);
         let cuts: Vec<usize> = users.map(|(index, _)| index).collect();
@@ -42,7 +42,7 @@ impl Engine {
         let mut tokenize = |cut: usize, most: u32| {
             attempt.messages = after(&request.messages, cut);
             match self.tokenize(&attempt, most) {
-                Ok(tokens) => Ok(Ok((tokens, request.messages.len() - attempt.messages.len()))),
+                Ok(tokenized) => Ok(Ok((tokenized, request.messages.len() - attempt.messages.len()))),
                 Err(full @ EngineError::ContextFull { .. }) => Ok(Err(full)),
                 Err(error) => Err(error),
             }
@@ -59,10 +59,10 @@ impl Engine {
         if found.is_none() {
             // Without room for a long answer, if need be.
             let last = cuts.last().copied().unwrap_or(0);
-            found = Some(tokenize(last, self.info().context_length - 1)??);
+            found = Some(tokenize(last, self.context_length - 1)??);
         }
-        let (tokens, messages) = found.expect("set right before");
-        Ok((tokens, Some(LeftOut::Messages(messages))))
+        let (tokenized, messages) = found.expect("set right before");
+        Ok((tokenized, Some(LeftOut::Messages(messages))))
     }
 
     fn shorten_text(
@@ -70,11 +70,11 @@ impl Engine {
         request: &GenerateRequest,
         prompt: &str,
         most: u32,
-    ) -> Result<(Vec<LlamaToken>, Option<LeftOut>), EngineError> {
+    ) -> Result<(Tokenized, Option<LeftOut>), EngineError> {
         let most_bytes = most as usize * self.tokenizer.longest_token_bytes;
         let end = &prompt[prompt.ceil_char_boundary(prompt.len().saturating_sub(most_bytes))..];
         let end = GenerateRequest { prompt: Some(end.to_owned()), constraint: None, ..request.clone() };
-        let mut tokens = self.tokenize(&end, u32::MAX)?;
+        let (mut tokens, parser) = self.tokenize(&end, u32::MAX)?;
         let bos = self.tokenizer.bos.filter(|bos| tokens.first() == Some(bos));
         let fixed = usize::from(bos.is_some());
         let vocab = self.model.vocab();
@@ -88,7 +88,7 @@ impl Engine {
         tokens.drain(fixed..cut);
         let kept = vocab.detokenize(&tokens[fixed..], false, false);
         let kept = String::from_utf8_lossy(&kept).chars().count();
-        Ok((tokens, Some(LeftOut::Characters(prompt.chars().count().saturating_sub(kept)))))
+        Ok(((tokens, parser), Some(LeftOut::Characters(prompt.chars().count().saturating_sub(kept)))))
     }
 }
 
@@ -105,12 +105,12 @@ mod tests {
     use crate::engine::tests::{TestEngine, greedy, long_text};
 
     fn chat(messages: &[(Role, &str)]) -> GenerateRequest {
-        let messages = messages.iter().map(|&(role, content)| Message { role, content: content.to_owned() });
+        let messages = messages.iter().map(|&(role, content)| Message::new(role, content));
         GenerateRequest { messages: messages.collect(), truncate: true, max_tokens: Some(100), ..greedy("") }
     }
 
     fn text(engine: &TestEngine, request: &GenerateRequest) -> (String, Option<LeftOut>) {
-        let prompt = engine.engine.prepare(request).expect("it is made to fit");
+        let prompt = engine.engine.prompter().prepare(request).expect("it is made to fit");
         assert!(prompt.tokens.len() < engine.engine.info().context_length as usize);
         let text = engine.engine.model.vocab().detokenize(&prompt.tokens, false, true);
         (String::from_utf8_lossy(&text).into_owned(), prompt.left_out())
@@ -138,7 +138,7 @@ mod tests {
         );
         assert!(!text.contains("First.") && !text.contains("One."), "{text}");
         request.truncate = false;
-        assert!(matches!(engine.engine.prepare(&request), Err(EngineError::ContextFull { .. })));
+        assert!(matches!(engine.engine.prompter().prepare(&request), Err(EngineError::ContextFull { .. })));
     }
 
     #[test]
@@ -149,7 +149,8 @@ mod tests {
         // The last message fits, though not with the room that its answer asks for.
         let messages = [(Role::User, "One."), (Role::Assistant, "Yes."), (Role::User, &long_text(980))];
         assert_eq!(text(&engine, &chat(&messages)).1, Some(LeftOut::Messages(2)));
-        let refused = engine.engine.prepare(&chat(&[(Role::User, "One."), (Role::User, &long_text(1100))]));
+        let refused =
+            engine.engine.prompter().prepare(&chat(&[(Role::User, "One."), (Role::User, &long_text(1100))]));
         assert!(matches!(refused, Err(EngineError::ContextFull { .. })), "{refused:?}");
     }
 

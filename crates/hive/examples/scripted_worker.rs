@@ -54,7 +54,8 @@ impl Service for Scripted {
             unreachable!("tests ask it for nothing else")
         };
         let user = messages.iter().rfind(|message| message.role == Role::User);
-        let script = user.map(|message| &message.content).or(prompt.as_ref()).map_or("", String::as_str);
+        let script =
+            user.and_then(|message| message.content.as_ref()).or(prompt.as_ref()).map_or("", String::as_str);
         let text = match script {
             "escapes" => "\u{1b}[2J\u{1b}[1;1H\u{9b}31m\u{1b}]0;pwned\u{7}\r\u{202e}end".to_owned(),
             "echo" => serde_json::to_string(&messages).expect("messages are plain data"),

@@ -103,6 +103,14 @@ impl Renderer {
                 self.mid_line = !token.text.ends_with('\n');
             }
             JobEvent::Embedding(embedding) => self.line(&embedding.to_string(), out),
+            JobEvent::ToolCall(part) => {
+                if let Some(name) = &part.name {
+                    let before = if self.mid_line { "\n" } else { "" };
+                    out.extend_from_slice(format!("{before}{} ", printable(name)).as_bytes());
+                }
+                out.extend_from_slice(part.arguments.as_bytes());
+                self.mid_line = true;
+            }
             JobEvent::Result { result } => self.line(&format!("{result:#}"), out),
             JobEvent::End(end) => {
                 if self.mid_line {
@@ -130,7 +138,7 @@ impl Renderer {
 
 #[cfg(test)]
 mod tests {
-    use rbee_protocol::{ApiError, End, ErrorCode, Token};
+    use rbee_protocol::{ApiError, End, ErrorCode, Token, ToolCallPart};
 
     use super::*;
 
@@ -155,5 +163,24 @@ mod tests {
             [Frame::encode(1, &token), Frame::encode(2, &JobEvent::End(Box::new(End::stopped(error))))];
         let text = Renderer::new(Form::Text).frames(&frames);
         assert_eq!(String::from_utf8_lossy(&text), "half\nerror: it died\nhint: again\n");
+    }
+
+    #[test]
+    fn the_text_form_gives_each_call_a_line_of_its_own() {
+        let part = |index, name: Option<&str>, arguments: &str| {
+            let (id, name) = name.map(|name| ("call".to_owned(), name.to_owned())).unzip();
+            JobEvent::ToolCall(ToolCallPart { index, id, name, arguments: arguments.to_owned() })
+        };
+        let events = [
+            part(0, Some("weather"), ""),
+            part(0, None, "{\"in\": "),
+            part(0, None, "\"Bern\"}"),
+            part(1, Some("time"), ""),
+            part(1, None, "{}"),
+            JobEvent::End(Box::new(End::succeeded())),
+        ];
+        let frames: Vec<_> = (1..).zip(&events).map(|(seq, event)| Frame::encode(seq, event)).collect();
+        let text = Renderer::new(Form::Text).frames(&frames);
+        assert_eq!(String::from_utf8_lossy(&text), "weather {\"in\": \"Bern\"}\ntime {}\n");
     }
 }

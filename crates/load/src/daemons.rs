@@ -211,7 +211,7 @@ impl Drop for Daemons {
 pub(crate) fn infer(model_index: usize, script: String) -> SubmitRequest {
     SubmitRequest::new(Operation::Infer(InferRequest {
         model: Some(model(model_index)),
-        messages: vec![Message { role: Role::User, content: script }],
+        messages: vec![Message::new(Role::User, script)],
         ..Default::default()
     }))
 }

@@ -29,6 +29,8 @@ pub enum JobEvent {
     Token(Token),
     /// The vector of one text.
     Embedding(Embedding),
+    /// A piece of a call: the model wants a tool called.
+    ToolCall(ToolCallPart),
     /// The answer of a question-like operation.
     Result {
         /// The answer itself: a `QueenReport` for `status`, a `HiveReport` for `hive_status`, an
@@ -47,6 +49,7 @@ impl JobEvent {
             Self::Progress(_) => "progress",
             Self::Token(_) => "token",
             Self::Embedding(_) => "embedding",
+            Self::ToolCall(_) => "tool_call",
             Self::Result { .. } => "result",
             Self::End(_) => "end",
         }
@@ -178,6 +181,24 @@ impl fmt::Display for Embedding {
     }
 }
 
+/// A piece of a call of a tool. The first of each call has its `id` and `name`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ToolCallPart {
+    /// Which of the answer's calls, from 0.
+    pub index: u32,
+    /// By what the tool's result says whose it is: nine letters and digits, which is what the strictest
+    /// models take.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
+    /// The tool's name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// The next part of the arguments' JSON text; empty in a first piece. What all pieces have together is an
+    /// object, unless the answer ended in the middle of it. Whether it is what the tool takes is for the tool
+    /// to check.
+    pub arguments: String,
+}
+
 /// How a job ended.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct End {
@@ -249,6 +270,8 @@ impl From<EndState> for JobState {
 pub enum FinishReason {
     /// The model ended it, or a stop string came up.
     Stop,
+    /// The model ended it with calls of tools, whose results it waits for.
+    ToolCalls,
     /// `max_tokens` or the context's end was reached.
     Length,
     /// The job was cancelled.

@@ -14,12 +14,13 @@ mod operation;
 mod read;
 mod report;
 mod system;
+mod tool;
 
 pub use client::{Client, ClientError, Follow, FollowSystem, Followed, FollowedSystem, Heard};
 pub use error::{ApiError, ErrorBody, ErrorCode, ErrorDraft};
 pub use event::{
     Embedding, End, EndState, Event, FinishReason, JobEvent, Logprob, Phase, Progress, Timings, Token,
-    TokenLogprobs, Unit, Usage,
+    TokenLogprobs, ToolCallPart, Unit, Usage,
 };
 pub use id::{HiveId, InvalidId, JobId, ModelRef, PrincipalId, WorkerId};
 pub use job::{DaemonInfo, Health, JobInfo, JobList, JobState, StopRequest, Submitted};
@@ -32,3 +33,4 @@ pub use report::{
     WorkerState, WorkerWatch,
 };
 pub use system::{JobRef, SystemEvent, SystemEventKind, WorkerRef};
+pub use tool::{Tool, ToolCall, ToolChoice};

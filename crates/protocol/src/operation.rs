@@ -12,6 +12,7 @@ use utoipa::{PartialSchema, ToSchema};
 use crate::error::{ApiError, ErrorCode};
 use crate::id::{HiveId, JobId, ModelRef};
 use crate::read::read;
+use crate::tool::{self, Tool, ToolCall, ToolChoice};
 
 /// A request has so many texts to stop at, each of so many bytes. It bounds what is held back of an answer.
 const STOP_MAX: usize = 16;
@@ -199,6 +200,16 @@ pub struct InferRequest {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(min_length = 1, max_length = 16384)]
     pub grammar: Option<String>,
+    /// What the model can ask for, in a chat; at most 128.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schema(max_items = 128)]
+    pub tools: Vec<Tool>,
+    /// Whether it calls them; `auto` when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tool_choice: Option<ToolChoice>,
+    /// Whether the answer may have several calls; it may when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parallel_tool_calls: Option<bool>,
 }
 
 impl InferRequest {
@@ -264,7 +275,7 @@ impl InferRequest {
             let error = ApiError::new(ErrorCode::BadRequest, "`max_tokens` is 0, which leaves nothing to do");
             return Err(error.hint("ask for one token at least, or leave it out"));
         }
-        Ok(())
+        tool::check(self)
     }
 }
 
@@ -332,13 +343,57 @@ impl EmbedRequest {
 }
 
 /// One message of a chat.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, try_from = "MessageFields")]
 pub struct Message {
     /// Who speaks.
     pub role: Role,
-    /// What they say.
-    pub content: String,
+    /// What they say; the result, if it is a tool's. Only a message with calls may go without.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub content: Option<String>,
+    /// The tools that the model called, if it is the model's.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tool_calls: Vec<ToolCall>,
+    /// The `id` of the call that it is the result of, if it is a tool's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tool_call_id: Option<String>,
+    /// The name of who speaks, for models that know several; of a tool's message, the tool's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+}
+
+/// The fields of a message, before it is known whether they go together.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct MessageFields {
+    role: Role,
+    content: Option<String>,
+    #[serde(default)]
+    tool_calls: Vec<ToolCall>,
+    tool_call_id: Option<String>,
+    name: Option<String>,
+}
+
+impl TryFrom<MessageFields> for Message {
+    type Error = &'static str;
+
+    fn try_from(fields: MessageFields) -> Result<Self, Self::Error> {
+        let MessageFields { role, content, tool_calls, tool_call_id, name } = fields;
+        if content.is_none() && tool_calls.is_empty() {
+            return Err("missing field `content`");
+        }
+        if role != Role::Assistant && !tool_calls.is_empty() {
+            return Err("only messages of the role `assistant` have `tool_calls`");
+        }
+        Ok(Self { role, content, tool_calls, tool_call_id, name })
+    }
+}
+
+impl Message {
+    /// A message that is a text and nothing else.
+    pub fn new(role: Role, content: impl Into<String>) -> Self {
+        Self { role, content: Some(content.into()), tool_calls: Vec::new(), tool_call_id: None, name: None }
+    }
 }
 
 /// Who speaks in a chat.
@@ -351,6 +406,8 @@ pub enum Role {
     User,
     /// The model.
     Assistant,
+    /// A tool that the model has called.
+    Tool,
 }
 
 /// The body of `POST /v1/jobs`: an operation with its fields, and how to run it.
@@ -477,7 +534,7 @@ mod tests {
     fn a_submission_survives_a_round_trip() {
         let request = SubmitRequest {
             operation: Operation::Infer(InferRequest {
-                messages: vec![Message { role: Role::User, content: "hi".into() }],
+                messages: vec![Message::new(Role::User, "hi")],
                 seed: Some(7),
                 ..Default::default()
             }),
@@ -508,6 +565,13 @@ mod tests {
             (r#"{"prompt":""}"#, "prompt"),
             (r#"{"prompt":"x","messages":[{"role":"user","content":"x"}]}"#, "both"),
             (r#"{"messages":[],"stop":["x",""]}"#, "stop"),
+            (r#"{"messages":[],"tools":[{"name":""}]}"#, "tools[0].name"),
+            (r#"{"messages":[],"tools":[{"name":"f"},{"name":"<f>"}]}"#, "tools[1].name"),
+            (r#"{"messages":[],"tools":[{"name":"f"},{"name":"f"}]}"#, "`f`"),
+            (r#"{"messages":[],"tools":[{"name":"f","parameters":[]}]}"#, "parameters"),
+            (r#"{"messages":[],"tool_choice":"required"}"#, "tool_choice"),
+            (r#"{"messages":[],"tools":[{"name":"f"}],"tool_choice":{"name":"g"}}"#, "tool_choice"),
+            (r#"{"prompt":"x","tools":[{"name":"f"}]}"#, "tools"),
             (&format!(r#"{{"messages":[],"stop":["{}"]}}"#, "x".repeat(257)), "stop"),
             (&format!(r#"{{"messages":[],"stop":["x"{}]}}"#, r#","x""#.repeat(16)), "stop"),
             (r#"{"messages":[],"typical_p":0}"#, "typical_p"),
@@ -554,6 +618,18 @@ mod tests {
             (r#"{"operation":"infer","messages":[],"max_tokens":"many"}"#, "`max_tokens`: invalid type"),
             (r#"{"operation":"infer","messages":[{"role":"king"}]}"#, "`messages[0].role`: unknown variant"),
             (r#"{"operation":"infer","messages":[{"role":"user"}]}"#, "`messages[0]`: missing field"),
+            (
+                r#"{"operation":"infer","messages":[{"role":"assistant","tool_calls":[]}]}"#,
+                "`messages[0]`: missing field",
+            ),
+            (
+                r#"{"operation":"infer","messages":[{"role":"tool","tool_calls":[{"id":"1","name":"f","arguments":{}}]}]}"#,
+                "`messages[0]`: only",
+            ),
+            (
+                r#"{"operation":"infer","messages":[{"role":"assistant","tool_calls":[{"id":"1","name":"f","arguments":[]}]}]}"#,
+                "`messages[0].tool_calls[0].arguments`: it is",
+            ),
             (r#"{"operation":"hive_status","hive":7}"#, "`hive`: invalid type"),
             (r#"{"operation":"hive_list","detached":"yes"}"#, "`detached`: invalid type"),
             (r#"{"operation":"hive_list","origin":"../x"}"#, "`origin`: `../x` is not"),

@@ -366,7 +366,7 @@ mod tests {
     async fn what_is_asked_is_in_no_log() {
         let server = Server::start().await;
         let client = Client::tcp(&server.url, &server.operator_key).expect("the HTTP library can be set up");
-        let message = Message { role: Role::User, content: "a secret of whoever asks".to_owned() };
+        let message = Message::new(Role::User, "a secret of whoever asks");
         let infer = InferRequest { messages: vec![message], ..Default::default() };
         let request = SubmitRequest::new(Operation::Infer(infer));
         let job = client.submit(&request).await.expect("there is room").job_id;

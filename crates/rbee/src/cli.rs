@@ -36,7 +36,9 @@ impl Cli {
             let message = "`--narration stdout` needs `--output text`: its lines are no JSON";
             return Err(Self::command().error(ErrorKind::ArgumentConflict, message));
         }
-        if let Command::Infer(Infer { logprobs: Some(_), .. }) = cli.command
+        if let Command::Infer(infer) = &cli.command
+            && infer.logprobs.is_some()
+            && !infer.detach
             && cli.options.output == Output::Text
         {
             let message = "`--logprobs` needs `--output json` or `--output ndjson`";
@@ -147,7 +149,7 @@ pub(crate) enum Command {
     ///
     /// The prompt is what the arguments say, what stdin says when it is a pipe or a file, or both: first the
     /// arguments, then an empty line, then stdin. Ctrl-C cancels the answer.
-    Infer(Infer),
+    Infer(Box<Infer>),
     /// Turn texts into vectors that tell how near they are in meaning
     ///
     /// Each argument is a text, and so is each line of stdin when that is a pipe or a file. Each vector is a line of
@@ -245,6 +247,9 @@ pub(crate) struct Infer {
     /// Go on with the prompt as it stands, without the model's chat template; for models that have none
     #[arg(long, conflicts_with = "system")]
     pub(crate) raw: bool,
+    /// A file with a JSON list of tools that the model may ask for; what it asks for is printed
+    #[arg(long, value_name = "FILE", conflicts_with = "raw")]
+    pub(crate) tools: Option<PathBuf>,
     /// Generate at most so many tokens
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) max_tokens: Option<u32>,

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use rbee_protocol::{
     ApiError, ClientError, Embedding, End, EndState, ErrorCode, FinishReason, Followed, JobEvent, JobId,
-    Timings, TokenLogprobs, Usage,
+    Timings, TokenLogprobs, ToolCallPart, Usage,
 };
 use serde::Serialize;
 use serde_json::Value;
@@ -35,6 +35,7 @@ pub(crate) struct View {
     text: String,
     reasoning: String,
     logprobs: Vec<TokenLogprobs>,
+    calls: Vec<Call>,
     result: Option<Value>,
     embeddings: Vec<Embedding>,
 }
@@ -48,6 +49,15 @@ pub(crate) struct Outcome {
     signal: Option<u8>,
 }
 
+/// A call of a tool, as far as it has come.
+#[derive(Debug, Default, Serialize)]
+struct Call {
+    id: String,
+    name: String,
+    /// The text of a JSON object.
+    arguments: String,
+}
+
 /// What `--output json` prints of an inference.
 #[derive(Serialize)]
 struct Answer<'a> {
@@ -57,6 +67,8 @@ struct Answer<'a> {
     reasoning: &'a str,
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     logprobs: &'a [TokenLogprobs],
+    #[serde(skip_serializing_if = "<[Call]>::is_empty")]
+    tool_calls: &'a [Call],
     state: EndState,
     finish_reason: Option<FinishReason>,
     usage: Option<Usage>,
@@ -223,6 +235,7 @@ impl View {
             text: String::new(),
             reasoning: String::new(),
             logprobs: Vec::new(),
+            calls: Vec::new(),
             result: None,
             embeddings: Vec::new(),
         }
@@ -260,6 +273,21 @@ impl View {
                 }
                 Output::Ndjson => Ok(()),
             },
+            JobEvent::ToolCall(part) => match output {
+                Output::Text => {
+                    if let Some(name) = &part.name {
+                        printer.begin_call(name)?;
+                    }
+                    printer.answer(&part.arguments)
+                }
+                Output::Json | Output::Ndjson => {
+                    printer.end_progress();
+                    if output == Output::Json {
+                        self.add_to_call(part);
+                    }
+                    Ok(())
+                }
+            },
             JobEvent::Result { result } => match output {
                 // What there is to say of vectors is not one of them, and stands in the narration.
                 Output::Text if self.operation == "embed" => Ok(()),
@@ -281,6 +309,15 @@ impl View {
         }
     }
 
+    fn add_to_call(&mut self, part: &ToolCallPart) {
+        if let (Some(id), Some(name)) = (&part.id, &part.name) {
+            self.calls.push(Call { id: id.clone(), name: name.clone(), arguments: String::new() });
+        }
+        if let Some(call) = self.calls.last_mut() {
+            call.arguments.push_str(&part.arguments);
+        }
+    }
+
     fn show_json(&self, end: &End, printer: &mut Printer) -> Result<(), Failure> {
         if self.operation == "infer" {
             let answer = Answer {
@@ -288,6 +325,7 @@ impl View {
                 text: &self.text,
                 reasoning: &self.reasoning,
                 logprobs: &self.logprobs,
+                tool_calls: &self.calls,
                 state: end.state,
                 finish_reason: end.finish_reason,
                 usage: end.usage,
@@ -436,6 +474,37 @@ mod tests {
         let answer: Value = serde_json::from_str(&stdout).expect("JSON");
         assert_eq!(answer["embeddings"][1]["values"], json!([1.0, 0.0]));
         assert_eq!((&answer["dimensions"], &answer["pooling"]), (&json!(2), &json!("mean")));
+    }
+
+    #[test]
+    fn calls_are_lines_or_part_of_the_json() {
+        let part = |index, name: Option<&str>, arguments: &str| {
+            let (id, name) = name.map(|name| (format!("id{index}"), name.to_owned())).unzip();
+            JobEvent::ToolCall(ToolCallPart { index, id, name, arguments: arguments.to_owned() })
+        };
+        let script = vec![
+            token("So:"),
+            part(0, Some("weather"), ""),
+            part(0, None, "{\"in\":"),
+            part(0, None, "\"Bern\"}"),
+            part(1, Some("time"), ""),
+            part(1, None, "{}"),
+            end(),
+        ];
+        let (stdout, _) = shown("infer", "", script.clone());
+        assert_eq!(stdout, "So:\nweather {\"in\":\"Bern\"}\ntime {}");
+        let (stdout, _) = shown("infer", "--output json", script);
+        let answer: Value = serde_json::from_str(&stdout).expect("JSON");
+        assert_eq!(
+            (&answer["text"], &answer["tool_calls"]),
+            (
+                &json!("So:"),
+                &json!([
+                    {"id": "id0", "name": "weather", "arguments": "{\"in\":\"Bern\"}"},
+                    {"id": "id1", "name": "time", "arguments": "{}"},
+                ])
+            )
+        );
     }
 
     #[test]

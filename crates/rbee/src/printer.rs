@@ -71,6 +71,12 @@ impl Printer {
         self.stdout.write(&text).map_err(|error| Failure::stdout(&error))
     }
 
+    /// Begins a line of the answer that tells of a call; its arguments are answers, too.
+    pub(crate) fn begin_call(&mut self, name: &str) -> Result<(), Failure> {
+        let before = if self.stdout.is_midline { "\n" } else { "" };
+        self.answer(&format!("{before}{name} "))
+    }
+
     /// Completes the answer's last line where a person looks at it.
     pub(crate) fn end_answer(&mut self) -> Result<(), Failure> {
         self.indicator.end();

@@ -208,7 +208,7 @@ mod linux {
 
     fn run(confined: bool, operation: Operation, world: &World) -> io::Result<()> {
         if confined {
-            let confinement = confine(std::slice::from_ref(&world.model));
+            let confinement = confine(std::slice::from_ref(&world.model), false);
             if confinement.calls.is_err() {
                 return Err(io::Error::other(confinement.to_string()));
             }

@@ -30,11 +30,12 @@ impl fmt::Display for Confinement {
 }
 
 /// Confines this process for the rest of its life, to the files of its `model` and what the engine needs.
+/// `may_split` leaves it processes like itself, as confined.
 ///
 /// It confines the calling thread and those that it starts: call it before there are others.
 /// What must be open, the log and the socket, is opened before. A kernel that cannot confine is no error.
-pub(crate) fn confine(model: &[PathBuf]) -> Confinement {
-    system::confine(model)
+pub(crate) fn confine(model: &[PathBuf], may_split: bool) -> Confinement {
+    system::confine(model, may_split)
 }
 
 #[cfg(not(target_os = "linux"))]
@@ -43,7 +44,7 @@ mod system {
 
     use super::Confinement;
 
-    pub(super) fn confine(_model: &[PathBuf]) -> Confinement {
+    pub(super) fn confine(_model: &[PathBuf], _may_split: bool) -> Confinement {
         let reason = || "only Linux can".to_owned();
         Confinement { files: Err(reason()), calls: Err(reason()) }
     }
@@ -67,7 +68,7 @@ mod system {
 
     use super::Confinement;
 
-    pub(super) fn confine(model: &[PathBuf]) -> Confinement {
+    pub(super) fn confine(model: &[PathBuf], may_split: bool) -> Confinement {
         // Where rbee runs as root: of that, a worker needs only to read models that belong to others.
         let capabilities = drop_capabilities();
         let files = confine_files(model).map_err(|error| error.to_string()).and_then(|status| {
@@ -79,7 +80,7 @@ mod system {
             };
             Err(reason.to_owned())
         });
-        let calls = capabilities.map_err(|error| error.to_string()).and_then(|()| confine_calls());
+        let calls = capabilities.map_err(|error| error.to_string()).and_then(|()| confine_calls(may_split));
         Confinement { files, calls }
     }
 
@@ -300,22 +301,25 @@ mod system {
     /// kernel's answer, and use what came before.
     const UNSEEN: [i64; 2] = [libc::SYS_clone3, libc::SYS_openat2];
 
-    fn confine_calls() -> Result<(), String> {
-        for filter in filters().map_err(|error| error.to_string())? {
+    fn confine_calls(may_split: bool) -> Result<(), String> {
+        for filter in filters(may_split).map_err(|error| error.to_string())? {
             apply_filter_all_threads(&filter).map_err(|error| error.to_string())?;
         }
         Ok(())
     }
 
     /// Filters of system calls, of which the strictest decides.
-    fn filters() -> Result<Vec<BpfProgram>, seccompiler::Error> {
-        let denied: BTreeMap<i64, Vec<SeccompRule>> =
+    fn filters(may_split: bool) -> Result<Vec<BpfProgram>, seccompiler::Error> {
+        let mut denied: BTreeMap<i64, Vec<SeccompRule>> =
             [&PROCESSES[..], &SOCKETS, &FILES, &VIEWS, &IDENTITY, &MACHINE, &OLD]
                 .concat()
                 .into_iter()
                 .map(|call| (call, Vec::new()))
                 .chain(denied_in_part()?)
                 .collect();
+        if may_split {
+            denied.remove(&libc::SYS_clone);
+        }
         let unseen = UNSEEN.into_iter().map(|call| (call, Vec::new())).collect();
         let mut filters = vec![filter(denied, libc::EPERM)?, filter(unseen, libc::ENOSYS)?];
         if cfg!(target_arch = "x86_64") {

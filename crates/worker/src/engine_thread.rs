@@ -9,14 +9,15 @@ use std::time::{Duration, Instant};
 
 use rbee_engine::{
     Begin, Constraint, Ended, Engine as Model, EngineError, FinishReason as EngineFinish, Form,
-    GenerateEvent, GenerateRequest, Generated, LeftOut, LoadOptions, Memory, ModelInfo, Plan, Prompt, SlotId,
+    GenerateEvent, GenerateRequest, Generated, LeftOut, LoadOptions, Memory, ModelInfo, Plan, Prompt,
+    Prompter, Renderer, SlotId,
 };
 use rbee_jobs::JobWriter;
 use rbee_protocol::{
     ApiError, EmbedRequest, End, EndState, ErrorCode, FinishReason, JobEvent, Logprob, Phase, Progress,
-    Timings, Token, TokenLogprobs, Unit, Usage,
+    Timings, Token, TokenLogprobs, ToolCallPart, Unit, Usage,
 };
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{Semaphore, oneshot, watch};
 
 use crate::constrain::{Compiler, Tasks};
 use crate::embedding::Embeddings;
@@ -33,16 +34,22 @@ const REST_AFTER: Duration = Duration::from_millis(100);
 /// way a part of the processor that would compute the next token.
 const GATHER: Duration = Duration::from_millis(25);
 
+/// So many prompts are prepared at once. Each may take 64 MiB and half a second, should the chat template be
+/// made to; one that does leaves the others a way past it.
+const PREPARATIONS_MAX: usize = 2;
+
 /// llama.cpp splits some models' text with recursive regular expressions.
-const STACK_BYTES: usize = 64 << 20;
+pub(crate) const STACK_BYTES: usize = 64 << 20;
 
 /// How far the loading of the model is.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub(crate) struct Loading {
     /// In percent.
     pub(crate) percent: u64,
     /// What the model will take of the memory, and how much is free, once that is known.
     pub(crate) needs: Option<(Memory, Option<u64>)>,
+    /// What makes the model's prompts, once it is loaded.
+    prompter: Option<Arc<Prompter>>,
     /// How it ended, once it has.
     pub(crate) outcome: Option<Result<ModelInfo, ApiError>>,
 }
@@ -50,21 +57,23 @@ pub(crate) struct Loading {
 /// The one thread that owns the model. llama.cpp computes there and nowhere else.
 pub(crate) struct Engine {
     loading: watch::Receiver<Loading>,
-    work: mpsc::SyncSender<Work>,
+    work: mpsc::SyncSender<(Task, Work)>,
     compiler: Compiler,
+    /// Who may have a prompt prepared.
+    preparing: Arc<Semaphore>,
 }
 
 /// What a job is about.
 #[expect(clippy::large_enum_variant, reason = "nearly all that there are are of the largest")]
 pub(crate) enum Task {
     /// An answer.
-    Generate(GenerateRequest),
+    Generate(Prompt),
     /// The vectors of texts.
     Embed(EmbedRequest),
 }
 
+/// A job that the engine is to end.
 pub(crate) struct Work {
-    task: Task,
     pub(crate) job: JobWriter,
     /// Set when it has a slot, or is past needing one.
     pub(crate) begun: Arc<AtomicBool>,
@@ -73,15 +82,15 @@ pub(crate) struct Work {
 
 impl Engine {
     /// Starts the thread, which begins to load the model at `path`.
-    pub(crate) fn spawn(path: PathBuf, options: LoadOptions) -> std::io::Result<Self> {
+    pub(crate) fn spawn(path: PathBuf, options: LoadOptions, renderer: Renderer) -> std::io::Result<Self> {
         let (loading_sender, loading) = watch::channel(Loading::default());
         let (work, queue) = mpsc::sync_channel(QUEUE_CAPACITY);
         let (compiler, tasks) = Compiler::new();
         std::thread::Builder::new()
             .name("engine".to_owned())
             .stack_size(STACK_BYTES)
-            .spawn(move || own_model(&path, &options, &loading_sender, queue, tasks))?;
-        Ok(Self { loading, work, compiler })
+            .spawn(move || own_model(&path, &options, renderer, &loading_sender, queue, tasks))?;
+        Ok(Self { loading, work, compiler, preparing: Arc::new(Semaphore::new(PREPARATIONS_MAX)) })
     }
 
     /// How far the loading is.
@@ -89,17 +98,37 @@ impl Engine {
         self.loading.clone()
     }
 
+    /// What makes the model's prompts. The model must have been loaded.
+    pub(crate) fn prompter(&self) -> Result<Arc<Prompter>, ApiError> {
+        self.loading.borrow().prompter.clone().ok_or_else(thread_ended)
+    }
+
     /// Compiles what an answer must be like. The model must have been loaded.
     pub(crate) async fn constrain(&self, form: Form) -> Result<Constraint, ApiError> {
         self.compiler.compile(form).await
+    }
+
+    /// Makes a request's prompt beside the engine's thread, because a chat template or a long text may take its
+    /// time. The model must have been loaded.
+    pub(crate) async fn prepare(&self, request: GenerateRequest) -> Result<Prompt, ApiError> {
+        let prompter = self.prompter()?;
+        let turn = Arc::clone(&self.preparing).acquire_owned().await.map_err(|_| thread_ended())?;
+        let prepared = tokio::task::spawn_blocking(move || {
+            let _turn = turn;
+            prompter.prepare(&request)
+        });
+        match prepared.await {
+            Ok(prompt) => prompt.map_err(|error| api_error(&error)),
+            Err(error) => Err(api_error(&EngineError::Internal { reason: error.to_string() })),
+        }
     }
 
     /// Has the model do `task`, and returns when it no longer works on it.
     pub(crate) async fn work(&self, task: Task, job: &JobWriter) -> Result<End, ApiError> {
         let (outcome, answered) = oneshot::channel();
         let begun = Arc::new(AtomicBool::new(false));
-        let work = Work { task, job: job.clone(), begun: begun.clone(), outcome };
-        self.work.try_send(work).map_err(|error| match error {
+        let work = Work { job: job.clone(), begun: begun.clone(), outcome };
+        self.work.try_send((task, work)).map_err(|error| match error {
             TrySendError::Full(_) => {
                 ApiError::new(ErrorCode::Busy, "the worker's queue is full").hint("try again in a moment")
             }
@@ -133,8 +162,9 @@ impl Drop for EndWithThread {
 fn own_model(
     path: &std::path::Path,
     options: &LoadOptions,
+    renderer: Renderer,
     loading: &watch::Sender<Loading>,
-    queue: mpsc::Receiver<Work>,
+    queue: mpsc::Receiver<(Task, Work)>,
     tasks: Tasks,
 ) {
     let _end = EndWithThread;
@@ -144,7 +174,7 @@ fn own_model(
         progress.send_if_modified(|loading| std::mem::replace(&mut loading.percent, percent) != percent);
         true
     };
-    let planned = Plan::new(path, options).and_then(|plan| {
+    let planned = Plan::new(path, options, Arc::new(renderer)).and_then(|plan| {
         loading.send_modify(|loading| loading.needs = Some((plan.memory(), plan.free_bytes())));
         plan.load(on_progress)
     });
@@ -160,7 +190,10 @@ fn own_model(
         loading.send_modify(|loading| loading.outcome = Some(Err(api_error(&error))));
         return;
     }
-    loading.send_modify(|loading| loading.outcome = Some(Ok(model.info().clone())));
+    loading.send_modify(|loading| {
+        loading.prompter = Some(Arc::clone(model.prompter()));
+        loading.outcome = Some(Ok(model.info().clone()));
+    });
     let (held, taken) = (None, HashMap::new());
     Slots { model, queue, held, taken, embedding: Embeddings::default() }.run();
 }
@@ -168,7 +201,7 @@ fn own_model(
 /// The model with the jobs that have its slots.
 struct Slots {
     model: Model,
-    queue: mpsc::Receiver<Work>,
+    queue: mpsc::Receiver<(Task, Work)>,
     /// A job whose prompt has no room beside the others at the moment.
     held: Option<(Work, Prompt)>,
     taken: HashMap<SlotId, Taken>,
@@ -182,7 +215,7 @@ struct Taken {
     /// The number of the next piece of text.
     index: u64,
     /// Text that is not in the job's stream yet, and since when the stream has what was before it.
-    gathered: Vec<Token>,
+    gathered: Vec<JobEvent>,
     sent: Option<Instant>,
 }
 
@@ -228,22 +261,19 @@ impl Slots {
             }
             let idle = self.taken.is_empty() && self.embedding.is_empty();
             let work = if idle { self.wait() } else { self.queue.try_recv().ok() };
-            let Some(work) = work else { return !idle };
-            match &work.task {
+            let Some((task, work)) = work else { return !idle };
+            match task {
                 Task::Embed(request) => match self.model.prepare_texts(&request.input, request.truncate) {
                     Ok(texts) => self.embedding.begin(work, texts, &self.model),
                     Err(error) => work.end(Err(api_error(&error))),
                 },
-                Task::Generate(request) => match self.model.prepare(request) {
-                    Ok(prompt) => self.begin(work, prompt),
-                    Err(error) => work.end(Err(api_error(&error))),
-                },
+                Task::Generate(prompt) => self.begin(work, prompt),
             }
         }
     }
 
     /// Waits for work; `None` when there will be none.
-    fn wait(&mut self) -> Option<Work> {
+    fn wait(&mut self) -> Option<(Task, Work)> {
         match self.queue.recv_timeout(REST_AFTER) {
             Ok(work) => Some(work),
             Err(RecvTimeoutError::Disconnected) => None,
@@ -264,7 +294,7 @@ impl Slots {
         let (total, left_out) = (u64::from(prompt.token_count()), prompt.left_out());
         match self.model.begin(prompt) {
             Ok(Begin::Begun(slot)) => {
-                let Work { job, begun, outcome, .. } = work;
+                let Work { job, begun, outcome } = work;
                 begun.store(true, Ordering::Release);
                 let narrator = job.narrator("worker");
                 match left_out {
@@ -308,10 +338,16 @@ impl Taken {
                 let (done, total) = (u64::from(done), Some(u64::from(total)));
                 self.job.progress(Progress::new(Phase::Prefill, done, total, Unit::Tokens));
             }
-            GenerateEvent::Token { text, logprobs } => {
+            GenerateEvent::Token { text, logprobs, is_reasoning } => {
                 let logprobs = logprobs.iter().map(token_logprobs).collect();
-                self.gathered.push(Token { logprobs, ..Token::new(text, self.index) });
+                let token = Token { logprobs, reasoning: is_reasoning, ..Token::new(text, self.index) };
+                self.gathered.push(JobEvent::Token(token));
                 self.index += 1;
+            }
+            GenerateEvent::ToolCall { index, begins, arguments } => {
+                let (id, name) = begins.map(|(id, name)| (id.to_owned(), name.to_owned())).unzip();
+                let part = ToolCallPart { index, id, name, arguments: arguments.to_owned() };
+                self.gathered.push(JobEvent::ToolCall(part));
             }
         }
     }
@@ -320,9 +356,9 @@ impl Taken {
         if !self.gathered.is_empty() {
             self.sent = Some(Instant::now());
         }
-        for token in self.gathered.drain(..) {
+        for event in self.gathered.drain(..) {
             // A job that has ended, by its quota, is cancelled with that.
-            let _ = self.job.append(&JobEvent::Token(token));
+            let _ = self.job.append(&event);
         }
     }
 
@@ -368,6 +404,7 @@ fn end(generated: &Generated) -> End {
     let per_second = |tokens: u32, ms: f64| if ms > 0.0 { f64::from(tokens) / ms * 1e3 } else { 0.0 };
     let finish_reason = match generated.finish_reason {
         EngineFinish::Stop => FinishReason::Stop,
+        EngineFinish::ToolCalls => FinishReason::ToolCalls,
         EngineFinish::Length => FinishReason::Length,
         EngineFinish::Cancelled => FinishReason::Cancelled,
     };

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use clap::Parser;
-use rbee_engine::{Adapter, LoadOptions, model_files};
+use rbee_engine::{Adapter, LoadOptions, Renderer, model_files};
 use rbee_home::{Announcer, Home, end_with_starter, keep_memory_private};
 use rbee_jobs::{Access, Jobs, Limits, Listener, bind_unix, router, run};
 use rbee_narration::{Level, Log, SystemNarrator};
@@ -23,7 +23,7 @@ use rbee_protocol::{Loaded, WorkerMemory};
 use tokio_util::sync::CancellationToken;
 
 use crate::confine::confine;
-use crate::engine_thread::Engine;
+use crate::engine_thread::{Engine, STACK_BYTES};
 use crate::service::WorkerService;
 
 /// Ended jobs are kept this long; the hive has copied them.
@@ -75,6 +75,9 @@ fn main() -> ExitCode {
 
 fn start_and_serve(args: Args) -> anyhow::Result<()> {
     keep_memory_private().context("this process's memory cannot be protected")?;
+    // Before there is anything open that it would have, too. What this process can be confined to, it can be.
+    let renderer = Renderer::start(|| drop(confine(&[], true)));
+    let renderer = renderer.context("the process for chat templates cannot be started")?;
     let log =
         Log::to_file(&Home::from_env()?.log_file("worker")).context("the worker's log cannot be opened")?;
     let system = SystemNarrator::new("worker", log.clone());
@@ -93,18 +96,20 @@ fn start_and_serve(args: Args) -> anyhow::Result<()> {
     // Threads are confined as the one that starts them, so that here, before the first, is the time.
     let mut files = model_files(&args.model);
     files.extend(options.adapter.iter().map(|adapter| adapter.path.clone()));
-    let confinement = confine(&files);
+    let confinement = confine(&files, false);
     let level =
         if confinement.files.is_err() || confinement.calls.is_err() { Level::Warn } else { Level::Info };
     system.action("confine").level(level).context(&confinement).human("Confined: {}").emit();
 
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(serve(args, options, socket, log, system))
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    let runtime = runtime.enable_all().thread_stack_size(STACK_BYTES).build()?;
+    runtime.block_on(serve(args, options, renderer, socket, log, system))
 }
 
 async fn serve(
     args: Args,
     options: LoadOptions,
+    renderer: Renderer,
     socket: UnixListener,
     log: Log,
     system: SystemNarrator,
@@ -116,7 +121,7 @@ async fn serve(
     end_with_starter();
 
     let threads = options.threads;
-    let engine = Engine::spawn(args.model, options)?;
+    let engine = Engine::spawn(args.model, options, renderer)?;
     let mut loading = engine.loading();
     let jobs =
         Jobs::new("worker", Limits { retention: RETENTION, ..Limits::default() }, log, shutdown.clone());

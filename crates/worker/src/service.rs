@@ -2,13 +2,15 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use rbee_engine::{
-    Constraint, Form, GenerateRequest, Memory, Message as EngineMessage, Role as EngineRole, Sampling,
+    Form, GenerateRequest, Memory, Message as EngineMessage, Prompt, Role as EngineRole, Sampling,
+    Tool as EngineTool, ToolCall as EngineToolCall, ToolChoice as EngineToolChoice,
 };
 use rbee_jobs::{JobWriter, Principal, Service, daemon_info, now_ms};
 use rbee_protocol::{
-    ApiError, DaemonInfo, End, ErrorCode, InferRequest, Operation, Phase, Progress, Role, StopRequest,
-    SubmitRequest, Unit,
+    ApiError, DaemonInfo, End, ErrorCode, InferRequest, Message, Operation, Phase, Progress, Role,
+    StopRequest, SubmitRequest, Tool, ToolCall, ToolChoice, Unit,
 };
+use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
 use crate::engine_thread::{Engine, Task, thread_ended};
@@ -65,12 +67,16 @@ impl WorkerService {
 }
 
 impl WorkerService {
-    /// Has the engine's helper compile what an answer must be like.
-    async fn constrain(&self, form: Form, job: &JobWriter) -> Result<Constraint, ApiError> {
-        tokio::select! {
-            constraint = self.engine.constrain(form) => constraint,
-            () = job.cancelled() => Err(job.cancel_error()),
+    /// Makes a request's prompt, with what its answer must be like.
+    async fn prepare(&self, request: InferRequest, scope: Option<&str>) -> Result<Prompt, ApiError> {
+        let form = form(&request);
+        let mut request = generate_request(request, scope);
+        let call = || self.engine.prompter().map(|prompter| prompter.required_call(&request));
+        let form = if form.is_some() { form } else { call()?.map(Form::JsonSchema) };
+        if let Some(form) = form {
+            request.constraint = Some(self.engine.constrain(form).await?);
         }
+        self.engine.prepare(request).await
     }
 
     fn tell_needs(&self, memory: Memory, free_bytes: Option<u64>, job: &JobWriter) {
@@ -108,14 +114,10 @@ impl Service for WorkerService {
         self.loaded(&job).await?;
         let load_ms = began.elapsed().as_secs_f64() * 1e3;
         let task = match operation {
-            Operation::Infer(request) => {
-                let form = form(&request);
-                let mut request = generate_request(request, job.scope());
-                if let Some(form) = form {
-                    request.constraint = Some(self.constrain(form, &job).await?);
-                }
-                Task::Generate(request)
-            }
+            Operation::Infer(request) => tokio::select! {
+                prompt = self.prepare(request, job.scope()) => Task::Generate(prompt?),
+                () = job.cancelled() => return Err(job.cancel_error()),
+            },
             Operation::Embed(request) => Task::Embed(request),
             _ => unreachable!("refused by `check`"),
         };
@@ -139,16 +141,8 @@ fn form(request: &InferRequest) -> Option<Form> {
 
 fn generate_request(request: InferRequest, scope: Option<&str>) -> GenerateRequest {
     let default = Sampling::default();
-    let messages = request.messages.into_iter().map(|message| EngineMessage {
-        role: match message.role {
-            Role::System => EngineRole::System,
-            Role::User => EngineRole::User,
-            Role::Assistant => EngineRole::Assistant,
-        },
-        content: message.content,
-    });
     GenerateRequest {
-        messages: messages.collect(),
+        messages: request.messages.into_iter().map(message).collect(),
         scope: scope.map(str::to_owned),
         prompt: request.prompt,
         sampling: Sampling {
@@ -169,5 +163,45 @@ fn generate_request(request: InferRequest, scope: Option<&str>) -> GenerateReque
         logprobs: request.logprobs,
         truncate: request.truncate,
         constraint: None,
+        tools: request.tools.into_iter().map(tool).collect(),
+        tool_choice: match request.tool_choice {
+            None | Some(ToolChoice::Auto) => EngineToolChoice::Auto,
+            Some(ToolChoice::None) => EngineToolChoice::None,
+            Some(ToolChoice::Required) => EngineToolChoice::Required,
+            Some(ToolChoice::Name(name)) => EngineToolChoice::Named(name),
+        },
+        single_tool_call: request.parallel_tool_calls == Some(false),
     }
+}
+
+fn message(message: Message) -> EngineMessage {
+    EngineMessage {
+        role: match message.role {
+            Role::System => EngineRole::System,
+            Role::User => EngineRole::User,
+            Role::Assistant => EngineRole::Assistant,
+            Role::Tool => EngineRole::Tool,
+        },
+        content: message.content.unwrap_or_default(),
+        tool_calls: message.tool_calls.into_iter().map(tool_call).collect(),
+        tool_call_id: message.tool_call_id,
+        name: message.name,
+    }
+}
+
+fn tool(tool: Tool) -> EngineTool {
+    let Tool { name, description, parameters } = tool;
+    EngineTool { name, description, parameters }
+}
+
+fn tool_call(call: ToolCall) -> EngineToolCall {
+    let arguments = match call.arguments {
+        // Text is what streams have, and clients send back.
+        Value::String(text) => match serde_json::from_str(&text) {
+            Ok(object @ Value::Object(_)) => object,
+            _ => Value::String(text),
+        },
+        object => object,
+    };
+    EngineToolCall { id: call.id, name: call.name, arguments }
 }

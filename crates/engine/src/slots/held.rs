@@ -4,7 +4,8 @@
 use llama_cpp_2::context::session::LlamaStateSeqFlags;
 use llama_cpp_2::token::LlamaToken;
 
-use crate::engine::{Engine, Prompt};
+use crate::engine::Engine;
+use crate::prompter::Prompt;
 use crate::saved::common_prefix;
 use crate::slots::{ANSWER_ROOM, Slot};
 

@@ -33,7 +33,7 @@ use tokio_util::sync::CancellationToken;
 ///
 /// A script that comes to its end succeeds, unless the job was cancelled.
 pub(crate) fn script(script: &str) -> SubmitRequest {
-    let message = Message { role: Role::User, content: script.to_owned() };
+    let message = Message::new(Role::User, script);
     SubmitRequest::new(Operation::Infer(InferRequest { messages: vec![message], ..Default::default() }))
 }
 
@@ -104,7 +104,7 @@ impl Service for Scripted {
             let _ = job.append(&JobEvent::Result { result });
             return Ok(End::succeeded());
         };
-        for step in request.messages[0].content.lines() {
+        for step in request.messages[0].content.as_deref().unwrap_or_default().lines() {
             self.step(step, &job).await?;
         }
         if job.is_cancelled() { Err(job.cancel_error()) } else { Ok(End::succeeded()) }

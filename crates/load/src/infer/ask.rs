@@ -384,7 +384,7 @@ mod tests {
 
     #[test]
     fn the_same_is_asked_in_the_other_style() {
-        let message = Message { role: Role::User, content: "hi".into() };
+        let message = Message::new(Role::User, "hi");
         let question = |input, seed| Question { input, seed };
         let (path, body) = request("m", &question(Input::Chat(vec![message]), None), 3);
         let body: Value = serde_json::from_str(&body).expect("JSON");

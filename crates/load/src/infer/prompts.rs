@@ -102,7 +102,7 @@ pub(crate) fn conversation(manner: Manner, number: usize, answer: Option<&str>) 
     if let Some(answer) = answer {
         match &mut input {
             Input::Chat(messages) => {
-                messages.push(Message { role: Role::Assistant, content: answer.to_owned() });
+                messages.push(Message::new(Role::Assistant, answer));
                 messages.push(user(NEXT.to_owned()));
             }
             Input::Text(text) => {
@@ -173,11 +173,11 @@ pub(crate) fn long(manner: Manner, number: usize) -> Question {
 }
 
 fn system(content: String) -> Message {
-    Message { role: Role::System, content }
+    Message::new(Role::System, content)
 }
 
 fn user(content: String) -> Message {
-    Message { role: Role::User, content }
+    Message::new(Role::User, content)
 }
 
 #[cfg(test)]
@@ -187,7 +187,8 @@ mod tests {
     fn text(question: Question) -> String {
         match question.input {
             Input::Chat(messages) => {
-                let contents: Vec<String> = messages.into_iter().map(|message| message.content).collect();
+                let contents: Vec<String> =
+                    messages.into_iter().filter_map(|message| message.content).collect();
                 contents.join("\n")
             }
             Input::Text(text) => text,

@@ -4,9 +4,8 @@ use std::path::{Path, absolute};
 
 use anyhow::Result;
 use rbee_protocol::{
-    End, ErrorCode, FinishReason, InferRequest, Message, ModelRef, Operation, Role, SubmitRequest,
+    End, ErrorCode, FinishReason, InferRequest, Message, ModelRef, Operation, Role, SubmitRequest, Tool,
 };
-
 use serde_json::Value;
 
 use crate::cli::{Infer, Output};
@@ -21,12 +20,13 @@ use crate::signals::Signals;
 /// Submits the prompt, and prints the answer as it comes.
 pub(crate) async fn infer(arguments: Infer, signals: &mut Signals, printer: &mut Printer) -> Result<u8> {
     let model = arguments.model.as_deref().map(model).transpose()?;
+    let tools = arguments.tools.as_deref().map(tools).transpose()?.unwrap_or_default();
     let prompt = prompt::read(&arguments.prompt, arguments.no_stdin, printer).await?;
     let max_tokens = arguments.max_tokens;
     let detached = arguments.detach;
     let json_schema = arguments.json_schema.as_deref().map(json_schema).transpose()?;
     let grammar = arguments.grammar.as_deref().map(read).transpose()?;
-    let request = InferRequest { json_schema, grammar, ..request(arguments, model, prompt) };
+    let request = InferRequest { json_schema, grammar, tools, ..request(arguments, model, prompt) };
     let operation = Operation::Infer(request);
 
     let mut connection = Connection::open(printer).await?;
@@ -53,8 +53,8 @@ fn request(arguments: Infer, model: Option<ModelRef>, prompt: String) -> InferRe
     let (messages, prompt) = if arguments.raw {
         (Vec::new(), Some(prompt))
     } else {
-        let system = arguments.system.map(|content| Message { role: Role::System, content });
-        (system.into_iter().chain([Message { role: Role::User, content: prompt }]).collect(), None)
+        let system = arguments.system.map(|content| Message::new(Role::System, content));
+        (system.into_iter().chain([Message::new(Role::User, prompt)]).collect(), None)
     };
     InferRequest {
         model,
@@ -97,6 +97,20 @@ fn read(path: &Path) -> Result<String, Failure> {
         };
         Failure::new(code, format!("{} cannot be read: {error}", path.display()), "check the path")
     })
+}
+
+/// The tools that a file lists, as we write them or with OpenAI's wrapping.
+fn tools(path: &Path) -> Result<Vec<Tool>, Failure> {
+    let hint = "it is a JSON list: [{\"name\": …, \"description\": …, \"parameters\": {a JSON schema}}, …]";
+    let name = path.display();
+    let text = read(path)?;
+    let bad = |error| Failure::new(ErrorCode::BadData, format!("{name} lists no tools: {error}"), hint);
+    let listed: Vec<Value> = serde_json::from_str(&text).map_err(bad)?;
+    let unwrapped = listed.into_iter().map(|mut tool| match tool.get_mut("function") {
+        Some(function) => function.take(),
+        None => tool,
+    });
+    unwrapped.map(serde_json::from_value).collect::<Result<_, _>>().map_err(bad)
 }
 
 /// What `text` names: a path, which is made absolute because the hive works in another folder, or a model in a
@@ -158,13 +172,10 @@ mod tests {
         else {
             panic!("it is infer")
         };
-        let request = request(arguments, Some(ModelRef::new("m")), "hi".to_owned());
+        let request = request(*arguments, Some(ModelRef::new("m")), "hi".to_owned());
         let expected = InferRequest {
             model: Some(ModelRef::new("m")),
-            messages: vec![
-                Message { role: Role::System, content: "sys".into() },
-                Message { role: Role::User, content: "hi".into() },
-            ],
+            messages: vec![Message::new(Role::System, "sys"), Message::new(Role::User, "hi")],
             max_tokens: Some(9),
             temperature: Some(0.5),
             top_k: Some(40),
@@ -191,7 +202,7 @@ mod tests {
             panic!("it is infer")
         };
         let expected = InferRequest { prompt: Some("Once".into()), ..Default::default() };
-        assert_eq!(request(arguments, None, "Once".to_owned()), expected);
+        assert_eq!(request(*arguments, None, "Once".to_owned()), expected);
     }
 
     #[test]
@@ -207,6 +218,25 @@ mod tests {
         assert_eq!(json_schema(path.to_str().expect("UTF-8")).expect("it exists"), serde_json::json!({}));
         assert_eq!(json_schema("{").expect_err("no JSON").exit_code(), 2);
         assert_eq!(json_schema("missing.json").expect_err("no file").exit_code(), 66);
+    }
+
+    #[test]
+    fn tools_are_read_with_and_without_wrapping() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let path = folder.path().join("tools.json");
+        let read = |text: &str| {
+            std::fs::write(&path, text).expect("our own folder");
+            tools(&path)
+        };
+        let plain = read(r#"[{"name":"f","parameters":{"type":"object"}},{"name":"g"}]"#).expect("tools");
+        let wrapped =
+            r#"[{"type":"function","function":{"name":"f","parameters":{"type":"object"}}},{"name":"g"}]"#;
+        assert_eq!(read(wrapped).expect("tools"), plain);
+        assert_eq!(plain[0].parameters.as_ref().expect("it has some")["type"], "object");
+        for bad in ["", "{}", "[1]", "[{}]", r#"[{"name":"f","colour":1}]"#] {
+            assert_eq!(read(bad).expect_err(bad).exit_code(), 65, "{bad}");
+        }
+        assert_eq!(tools(Path::new("/missing")).expect_err("it is not there").exit_code(), 66);
     }
 
     #[test]

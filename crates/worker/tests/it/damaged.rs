@@ -1,8 +1,9 @@
 //! Workers that are given damaged models: each says so, soon, or the damage does not matter.
 
 use std::fs::{self, File};
-use std::io::{Read, Write};
+use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use fastrand::Rng;
 use tempfile::TempDir;
@@ -35,43 +36,172 @@ fn two_hundred_damaged_models_are_refused_and_no_worker_dies() {
     say(&format!("{report:?}"));
 }
 
-/// Templates that would take all of the time or the memory by repeating something.
+/// Templates that would take all of the time or the memory, each in another way.
 #[test]
-fn a_template_that_repeats_without_end_is_refused() {
+fn a_template_that_takes_without_end_is_refused() {
     let model = Model::read(&whole_model());
     // Wherever its header ends then, there is room for the tensors.
-    let len = model.len + (1 << 20);
-    let deep = format!("{{{{ {}1{} }}}}", "(".repeat(50_000), ")".repeat(50_000));
+    let len = model.len + (10 << 20);
+    let grown = |what: &str, grow: &str, use_it: &str| {
+        let steps = format!("{{% for i in range(60) %}}{{% set ns.x = {grow} %}}{{% endfor %}}");
+        format!("{{% set ns = namespace(x={what}) %}}{steps}{{{{ {use_it} }}}}")
+    };
+    let nested =
+        |open: &str, close: &str, times| format!("{}{{{{ 1 }}}}{}", open.repeat(times), close.repeat(times));
     let bombs = [
-        "{% for a in range(99999) %}{% for b in range(99999) %}{{ a }}{% endfor %}{% endfor %}",
-        "{% macro m() %}{{ m() }}{{ m() }}{% endmacro %}{{ m() }}",
-        "{{ 'boom' * 1000000000 }}",
-        "{{ [1] * 1000000000 }}",
-        "{{ range(1000000000) | list }}",
-        "{{ 'boom'.ljust(1000000000) }}",
-        "{{ 'boom'.replace('', 'boom' * 99999) }}",
-        "{{ '%1000000000d' % 1 }}",
-        &deep,
+        // By repeating instructions.
+        "{% for a in range(99999) %}{% for b in range(99999) %}{{ a }}{% endfor %}{% endfor %}".to_owned(),
+        "{% macro m() %}{{ m() }}{{ m() }}{% endmacro %}{{ m() }}".to_owned(),
+        "{% for a in range(99999) %}{{ messages | tojson }}{% endfor %}".to_owned(),
+        "{% for a in range(9999) recursive %}{{ loop(range(9999)) }}{% endfor %}".to_owned(),
+        // By one instruction.
+        "{{ 'boom' * 1000000000 }}".to_owned(),
+        "{{ [1] * 1000000000 }}".to_owned(),
+        "{{ range(1000000000) | list }}".to_owned(),
+        "{{ 'boom'.ljust(1000000000) }}".to_owned(),
+        "{{ 'boom'.zfill(1000000000) }}".to_owned(),
+        "{{ 'boom'.replace('', 'boom' * 99999) }}".to_owned(),
+        "{{ '%1000000000d' % 1 }}".to_owned(),
+        "{{ '%1000000000d' | format(1) }}".to_owned(),
+        "{{ '{:1000000000}'.format(1) }}".to_owned(),
+        "{{ 'boom' | center(1000000000) }}".to_owned(),
+        "{{ 'boom\nboom' | indent(1000000000) }}".to_owned(),
+        "{{ [[1]] | tojson(indent=1000000000) }}".to_owned(),
+        "{{ [1] | batch(1000000000, 'boom') | list }}".to_owned(),
+        "{{ [1] | slice(1000000000) | list }}".to_owned(),
+        "{{ ('boom,' * 10000000).split(',') | sort | join('boom') }}".to_owned(),
+        "{{ ('a' * 9999999).replace('a', 'b' * 99999) | length }}".to_owned(),
+        "{{ ('ab' * 9999999) in ('a' * 99999999) }}{{ (('a' * 99999) ~ 'b') in ('a' * 99999999) }}".to_owned(),
+        // By doubling.
+        grown("'boom'", "ns.x + ns.x", "ns.x"),
+        grown("'boom'", "ns.x ~ ns.x", "ns.x | length"),
+        grown("[1]", "ns.x + ns.x", "ns.x | length"),
+        grown("[1]", "ns.x + ns.x", "2 in ns.x"),
+        grown("[1]", "[ns.x, ns.x]", "ns.x"),
+        grown("[1]", "[ns.x, ns.x]", "(ns.x | string) == 1"),
+        grown("{'a': 1}", "{'a': ns.x, 'b': ns.x}", "ns.x | tojson"),
+        grown("'boom'", "ns.x.replace('o', ns.x)", "ns.x"),
+        grown("'boom'", "[ns.x, ns.x] | join(ns.x)", "ns.x"),
+        grown("'boom'", "'%s%s' % (ns.x, ns.x)", "ns.x"),
+        grown("99", "ns.x * ns.x", "ns.x"),
+        "{% set x %}{{ 'boom' * 99999 }}{% endset %}{% set y %}{% for i in range(99999) %}{{ x }}{% endfor %}{% endset %}{{ y }}".to_owned(),
+        // By nesting.
+        "{% set ns = namespace(x=[]) %}{% for i in range(99999) %}{% set ns.x = [ns.x] %}{% endfor %}{{ ns.x }}".to_owned(),
+        nested("{% if 1 %}", "{% endif %}", 99_999),
+        nested("{% for a in [1] %}", "{% endfor %}", 99_999),
+        format!("{{{{ {}1{} }}}}", "(".repeat(99_999), ")".repeat(99_999)),
+        format!("{{{{ {}1{} }}}}", "[".repeat(99_999), "]".repeat(99_999)),
+        format!("{{{{ {}1 }}}}", "not ".repeat(99_999)),
+        format!("{{{{ 1{} }}}}", " + 1".repeat(999_999)),
+        format!("{{{{ x{} }}}}", "|trim".repeat(999_999)),
+        // By its size.
+        "{{ 1 }}".repeat(1_000_000),
+        "{% block a %}{{ 1 }}{% endblock %}".repeat(99_999),
+        format!("{{{{ '{}' }}}}", "boom".repeat(2 << 20)),
     ];
-    let mut wrong = Vec::new();
-    for bomb in bombs {
+    let (mut wrong, mut most_seconds, mut most_bytes): (_, f64, u64) = (Vec::new(), 0.0, 0);
+    for bomb in &bombs {
         let file = copy(&model.with_template(bomb), len);
         let mut worker = Worker::start(&file.path);
-        match worker.loaded() {
+        let refused = match worker.loaded() {
             Ok(()) => {
-                let (seconds, bytes) = worker.used();
+                let (_, bytes) = worker.used();
+                let began = Instant::now();
                 let answer = worker.infer();
-                let (seconds, bytes) = (worker.used().0 - seconds, worker.used().1 - bytes);
+                let seconds = began.elapsed().as_secs_f64();
+                let bytes = worker.used().1 - bytes;
+                most_seconds = most_seconds.max(seconds);
+                most_bytes = most_bytes.max(bytes);
                 let is_refused = answer.contains(r#""error":{"code":"#) && !answer.contains("internal");
-                if !is_refused || seconds > MOST_SECONDS || bytes > MOST_BYTES {
-                    wrong.push(format!("{bomb:.100}: {answer} ({seconds} s, {} MiB)", bytes >> 20));
+                let is_soon = seconds < MOST_SECONDS && bytes < MOST_BYTES;
+                if is_refused && is_soon {
+                    Ok(())
+                } else {
+                    Err(format!("{answer} ({seconds} s, {} MiB)", bytes >> 20))
                 }
             }
-            Err(Failure::Refused { exit_code: BAD_MODEL, .. }) => {}
-            Err(failure) => wrong.push(format!("{bomb:.100}: {failure:?}")),
+            Err(Failure::Refused { exit_code: BAD_MODEL, message }) => {
+                let seconds = worker.used().0;
+                most_seconds = most_seconds.max(seconds);
+                let is_soon = seconds < MOST_SECONDS;
+                if message.contains("template") && is_soon {
+                    Ok(())
+                } else {
+                    Err(format!("{message} ({seconds} s)"))
+                }
+            }
+            Err(failure) => Err(format!("{failure:?}")),
+        };
+        if let Err(how) = refused {
+            wrong.push(format!("{bomb:.120}: {how:.500}"));
         }
     }
+    // Shown with `--no-capture`.
+    say(&format!("{} templates: {most_seconds:.3} s and {} MiB at most", bombs.len(), most_bytes >> 20));
     assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+/// Templates that are harmless until somebody says the word.
+#[test]
+fn a_message_that_sets_off_a_template_harms_nobody_else() {
+    let model = Model::read(&whole_model());
+    let bombs = [
+        "{% set ns = namespace(x=[1]) %}{% for i in range(60) %}{% set ns.x = ns.x + ns.x %}{% endfor %}{{ 2 in ns.x }}",
+        "{% set ns = namespace(x='x') %}{% for i in range(60) %}{% set ns.x = ns.x + ns.x %}{% endfor %}{{ ns.x }}",
+    ];
+    for bomb in bombs {
+        let template = format!(
+            "{{% for m in messages %}}{{% if m.content == 'boom' %}}{bomb}{{% endif %}}<|im_start|>{{{{ m.role }}}}\n\
+             {{{{ m.content }}}}<|im_end|>\n{{% endfor %}}<|im_start|>assistant\n"
+        );
+        let file = whole_copy(&model.with_template(&template), &model);
+        let mut worker = Worker::start(&file.path);
+        assert_eq!(worker.loaded(), Ok(()), "{}", worker.log());
+        let (_, bytes) = worker.used();
+        let ask = |content: &str, max_tokens: usize| {
+            let message = format!(r#"[{{"role":"user","content":"{content}"}}]"#);
+            let job = format!(r#"{{"operation":"infer","messages":{message},"max_tokens":{max_tokens}}}"#);
+            let began = Instant::now();
+            (worker.submit(job.as_bytes()), began.elapsed().as_secs_f64())
+        };
+        std::thread::scope(|scope| {
+            let story = scope.spawn(|| ask("Tell me a story.", 200).0);
+            for _ in 0..5 {
+                let (answer, seconds) = ask("boom", 2);
+                assert!(answer.contains(r#""code":"bad_model""#), "{answer}");
+                // Its processor has a stream and other tests to serve besides.
+                assert!(seconds < 3.0 * MOST_SECONDS, "{seconds} s");
+            }
+            let story = story.join().expect("a stream that ends");
+            assert!(story.contains(r#""state":"succeeded""#), "{story}");
+        });
+        assert!(ask("hello", 2).0.contains(r#""state":"succeeded""#));
+        assert!(worker.used().1 - bytes < MOST_BYTES, "{} MiB", (worker.used().1 - bytes) >> 20);
+    }
+}
+
+/// What renders templates has little memory, whatever it is made to do.
+#[test]
+#[cfg(target_os = "linux")]
+fn templates_are_rendered_where_there_is_little_memory() {
+    let mut worker = Worker::start(&whole_model());
+    assert_eq!(worker.loaded(), Ok(()), "{}", worker.log());
+    let children = fs::read_to_string(format!("/proc/{0}/task/{0}/children", worker.pid())).expect("it runs");
+    let [renderer] = children.split_whitespace().collect::<Vec<_>>()[..] else { panic!("{children}") };
+    let limits = fs::read_to_string(format!("/proc/{renderer}/limits")).expect("it runs");
+    let data = limits.lines().find_map(|line| line.strip_prefix("Max data size")).expect("a limit");
+    let bytes: u64 =
+        data.split_whitespace().next().and_then(|soft| soft.parse().ok()).expect("it is limited");
+    assert!(bytes <= MOST_BYTES, "{bytes}");
+    let status = fs::read_to_string(format!("/proc/{renderer}/status")).expect("it runs");
+    assert!(status.contains("Seccomp:\t2") && status.contains("NoNewPrivs:\t1"), "{status}");
+    drop(worker);
+    let is_gone = || !Path::new(&format!("/proc/{renderer}")).exists();
+    let began = Instant::now();
+    while !is_gone() && began.elapsed().as_secs() < 10 {
+        std::thread::yield_now();
+    }
+    assert!(is_gone(), "it ends with its worker");
 }
 
 #[derive(Debug, Default)]
@@ -235,6 +365,21 @@ fn copy(header: &[u8], len: u64) -> Damaged {
     let mut file = File::create(&path).expect("a file in the test's folder");
     file.write_all(header).and_then(|()| file.set_len(len)).expect("room for a header");
     Damaged { path, len, _folder: folder }
+}
+
+/// A copy that answers like the model itself.
+fn whole_copy(header: &[u8], model: &Model) -> Damaged {
+    let mut file = File::open(whole_model()).expect("the test model");
+    let mut tensors = Vec::new();
+    // They begin where the header ends, aligned.
+    let aligned = |at: usize| at.next_multiple_of(32);
+    file.seek(SeekFrom::Start(aligned(model.header.len()) as u64)).expect("it is long enough");
+    file.read_to_end(&mut tensors).expect("the test model can be read");
+    let mut whole = header.to_vec();
+    whole.resize(aligned(header.len()), 0);
+    whole.extend_from_slice(&tensors);
+    let len = whole.len() as u64;
+    copy(&whole, len)
 }
 
 fn flip(header: &mut [u8], field: &Field, rng: &mut Rng) -> String {

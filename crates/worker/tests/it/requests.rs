@@ -16,7 +16,7 @@ const VOCABULARY_BYTES: u64 = 64 << 20;
 const HARD_BYTES: u64 = 192 << 20;
 
 /// Values that are wrong, by field. What is wrong as JSON is here too.
-const WRONG: [(&str, &[&str]); 20] = [
+const WRONG: [(&str, &[&str]); 23] = [
     ("operation", &["null", "7", "[]", "{}", r#""infer ""#, r#""hive_status""#, r#""model_list""#]),
     (
         "messages",
@@ -33,6 +33,10 @@ const WRONG: [(&str, &[&str]); 20] = [
             r#"[{"role":"user","content":5}]"#,
             r#"[{"role":"user","content":{"text":"hello"}}]"#,
             r#"[{"role":"user","content":"hello \ud800"}]"#,
+            r#"[{"role":"assistant","content":"hello","tool_calls":[{}]}]"#,
+            r#"[{"role":"assistant","tool_calls":[{"id":"1","name":"f","arguments":[]}]}]"#,
+            r#"[{"role":"user","tool_calls":[{"id":"1","name":"f","arguments":{}}]}]"#,
+            r#"[{"role":"tool","content":"hello","tool_call_id":5}]"#,
         ],
     ),
     ("temperature", &[r#""hot""#, "-1", "-0.001", "100.5", "1e300", "1e999", "NaN", "[]", "true"]),
@@ -122,6 +126,22 @@ const WRONG: [(&str, &[&str]); 20] = [
             r#""root ::= \"\\q\"""#,
         ],
     ),
+    (
+        "tools",
+        &[
+            "{}",
+            "[1]",
+            "[{}]",
+            r#"[{"name":""}]"#,
+            r#"[{"name":"two words"}]"#,
+            r#"[{"name":"<|im_end|>"}]"#,
+            r#"[{"name":"f"},{"name":"f"}]"#,
+            r#"[{"name":"f","parameters":true}]"#,
+            r#"[{"name":"f","colour":1}]"#,
+        ],
+    ),
+    ("tool_choice", &[r#""perhaps""#, r#""required""#, r#"{"name":"f"}"#, r#"{"name":5}"#, "true"]),
+    ("parallel_tool_calls", &["1", r#""yes""#, "[]"]),
     ("no_such_field", &["1", "null", "{}"]),
 ];
 
@@ -244,6 +264,12 @@ fn large() -> Vec<Vec<u8>> {
         ("stop", format!("[{}]", vec![r#""a""#; 100_000].join(","))),
         ("stop", format!(r#"["{}"]"#, "a".repeat(500_000))),
         ("seed", "9".repeat(500_000)),
+        (
+            "tools",
+            format!("[{}]", (0..129).map(|n| format!(r#"{{"name":"f{n}"}}"#)).collect::<Vec<_>>().join(",")),
+        ),
+        ("tools", format!(r#"[{{"name":"f","description":"{}"}}]"#, "word ".repeat(150_000))),
+        ("tools", format!(r#"[{{"name":"f","parameters":{}1{}}}]"#, r#"{"a":"#.repeat(100), "}".repeat(100))),
         ("temperature", format!("0.{}1e{}", "0".repeat(1000), "9".repeat(1000))),
         ("json_schema", format!("{}true{}", r#"{"not":"#.repeat(60), "}".repeat(60))),
         ("json_schema", format!(r#"{{"enum":[{}],"type":"null"}}"#, numbers(100_000))),
