@@ -344,5 +344,11 @@ fn hostile() -> Vec<Form> {
         gbnf("root ::= \"a\" root"),
         gbnf(&format!("root ::= {}\"a\"{}", "(".repeat(20_000), ")".repeat(20_000))),
         gbnf("root ::= <[5]>"),
+        // Large sets, each of which meets all others.
+        gbnf(&format!(
+            "root ::= \"z\" | x\na ::= [{}]\nr ::= root\nx ::= {}",
+            (0..2000).filter_map(|n| char::from_u32(0x4e00 + 2 * n)).collect::<String>(),
+            "a? r ".repeat(1900)
+        )),
     ]
 }

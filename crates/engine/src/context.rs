@@ -7,6 +7,7 @@ use llama_cpp_2::context::params::LlamaContextParams;
 use llama_cpp_2::model::LlamaModel;
 use llama_cpp_sys_2::{LLAMA_FLASH_ATTN_TYPE_AUTO, llama_context_params};
 
+use crate::abort::Abort;
 use crate::error::EngineError;
 use crate::llama::Llama;
 use crate::room::Room;
@@ -39,6 +40,7 @@ pub(crate) fn create<'model>(
     model: &'model LlamaModel,
     shape: &Shape,
     threads: usize,
+    abort: Option<&Abort>,
 ) -> Result<LlamaContext<'model>, EngineError> {
     let Shape { cells, slots, batch_tokens, outputs } = *shape;
     let params = LlamaContextParams::default()
@@ -55,18 +57,25 @@ pub(crate) fn create<'model>(
         .with_n_threads(threads as i32)
         .with_n_threads_batch(threads as i32);
     model
-        .new_context(&llama.backend, with_outputs(params, outputs as u32))
+        .new_context(&llama.backend, with_more(params, outputs as u32, abort))
         .map_err(|_| llama.internal(format_args!("a context of {cells} tokens could not be created")))
 }
 
-/// Has room for so many rows of logits, and not for one behind each token of a batch: a large vocabulary's rows are
-/// megabytes. The binding has no setting for it.
-pub(crate) fn with_outputs(mut params: LlamaContextParams, outputs: u32) -> LlamaContextParams {
+/// Sets what the binding has no setting for. There is room for so many rows of logits, and not for one behind each token
+/// of a batch: a large vocabulary's rows are megabytes.
+fn with_more(mut params: LlamaContextParams, outputs: u32, abort: Option<&Abort>) -> LlamaContextParams {
     const { assert!(size_of::<LlamaContextParams>() == size_of::<llama_context_params>()) };
     const { assert!(align_of::<LlamaContextParams>() == align_of::<llama_context_params>()) };
     let inner = (&raw mut params).cast::<llama_context_params>();
     // SAFETY: the binding's type has llama.cpp's as its only field, which as the sizes show begins where it does.
     // The binding's version is pinned.
-    unsafe { (*inner).n_outputs_max = outputs };
+    unsafe {
+        (*inner).n_outputs_max = outputs;
+        if let Some(abort) = abort {
+            let (callback, data) = abort.callback();
+            (*inner).abort_callback = Some(callback);
+            (*inner).abort_callback_data = data;
+        }
+    }
     params
 }

@@ -16,6 +16,8 @@ use llama_cpp_sys_2::LLAMA_FLASH_ATTN_TYPE_AUTO;
 use crate::engine::Engine;
 use crate::error::EngineError;
 use crate::llama::Llama;
+use crate::memory;
+use crate::tokenizer::check_runs;
 
 /// More texts than this are several requests.
 pub const MAX_TEXTS: usize = 1024;
@@ -134,7 +136,7 @@ impl Engine {
             }
         };
         let dimensions = u32::try_from(self.model.n_embd_out()).unwrap_or(0);
-        Ok(EmbeddingInfo { dimensions, pooling, is_declared, max_tokens: self.info().context_length })
+        Ok(EmbeddingInfo { dimensions, pooling, is_declared, max_tokens: self.text_tokens_max })
     }
 
     /// Turns texts into tokens, for [`Engine::embed_step`]. Nothing is computed. With `truncate`, what does not
@@ -165,6 +167,7 @@ impl Engine {
                 (true, true) => self.prompter.tokenizer.beginning(text, most as usize),
                 (false, _) => text,
             };
+            check_runs(text)?;
             let mut tokens = vocab.tokenize(text.as_bytes(), true, false);
             if tokens.len() > most as usize && !truncate {
                 return Err(too_long(tokens.len()));
@@ -200,6 +203,9 @@ impl Engine {
             other => {
                 // Before the next is made, for the memory.
                 drop(other);
+                if !is_whole {
+                    self.check_room(longest)?;
+                }
                 let mut embedder = Embedder::new(&self.llama, &self.model, longest, is_whole, self.threads)?;
                 if let Some(adapter) = &mut self.adapter {
                     adapter.add_to(&self.llama, &mut embedder.context)?;
@@ -213,7 +219,9 @@ impl Engine {
             embedder.holds = Some(request);
         }
         let rows = texts.fill(&mut embedder.batch, most, is_whole);
+        let seen = self.spin.begin();
         let decoded = embedder.context.decode(&mut embedder.batch);
+        self.spin.end(&seen);
         decoded.map_err(|error| self.llama.internal(error))?;
         for (row, (slot, is_last)) in rows.into_iter().enumerate() {
             let vector =
@@ -251,6 +259,24 @@ impl Engine {
     /// Gives the memory for embeddings back. What was not complete begins anew with the next step.
     pub fn rest_embedding(&mut self) {
         self.embedder = None;
+    }
+
+    /// A model that writes answers has its vectors computed in a second context, while there is room for it.
+    fn check_room(&self, longest: usize) -> Result<(), EngineError> {
+        let rows = STEP_TOKENS as u64 * row_bytes(&self.model);
+        let needed_bytes = Embedder::cells(longest) as u64 * self.bytes_per_token + rows;
+        match memory::free_bytes().filter(|&free| needed_bytes > free) {
+            None => Ok(()),
+            Some(free_bytes) => {
+                let context_length = Embedder::cells(longest) as u32;
+                Err(EngineError::DoesNotFit {
+                    path: self.path.clone(),
+                    needed_bytes,
+                    free_bytes,
+                    context_length,
+                })
+            }
+        }
     }
 
     /// What the model's file says under this key of its family.
@@ -317,31 +343,64 @@ impl Embedder {
         is_whole: bool,
         threads: usize,
     ) -> Result<Self, EngineError> {
-        let cells = (longest + STEP_TOKENS).next_multiple_of(CELLS_STEP);
+        let cells = Self::cells(longest);
         let batch_tokens = if is_whole { cells } else { STEP_TOKENS };
-        let params = LlamaContextParams::default()
-            .with_n_ctx(NonZeroU32::new(cells as u32))
-            .with_n_seq_max(SEQUENCES as u32)
-            .with_kv_unified(true)
-            .with_swa_full(true)
-            .with_flash_attention_policy(LLAMA_FLASH_ATTN_TYPE_AUTO)
-            .with_embeddings(true)
-            .with_pooling_type(LlamaPoolingType::None)
-            .with_n_batch(batch_tokens as u32)
-            .with_n_ubatch(batch_tokens as u32)
-            .with_n_threads(threads as i32)
-            .with_n_threads_batch(threads as i32);
-        let context = model.new_context(&llama.backend, params);
-        let context = context.map_err(|_| llama.internal("a context for embeddings could not be created"))?;
+        let context = create_context(llama, model, cells, batch_tokens, threads)?;
         // SAFETY: as that of the engine's own context: it points to the C++ model, which the engine drops after it.
         let context = unsafe { std::mem::transmute::<LlamaContext<'_>, LlamaContext<'static>>(context) };
         Ok(Self { context, batch: LlamaBatch::new(batch_tokens, 1), cells, holds: None })
+    }
+
+    /// Of a context for texts up to this length.
+    fn cells(longest: usize) -> usize {
+        (longest + STEP_TOKENS).next_multiple_of(CELLS_STEP)
     }
 
     /// Whether texts up to this length have room, without a waste of it.
     fn fits(&self, longest: usize) -> bool {
         (longest + STEP_TOKENS..=longest + STEP_TOKENS + 8 * CELLS_STEP).contains(&self.cells)
     }
+}
+
+fn create_context<'model>(
+    llama: &Llama,
+    model: &'model LlamaModel,
+    cells: usize,
+    batch_tokens: usize,
+    threads: usize,
+) -> Result<LlamaContext<'model>, EngineError> {
+    let params = LlamaContextParams::default()
+        .with_n_ctx(NonZeroU32::new(cells as u32))
+        .with_n_seq_max(SEQUENCES as u32)
+        .with_kv_unified(true)
+        .with_swa_full(true)
+        .with_flash_attention_policy(LLAMA_FLASH_ATTN_TYPE_AUTO)
+        .with_embeddings(true)
+        .with_pooling_type(LlamaPoolingType::None)
+        .with_n_batch(batch_tokens as u32)
+        .with_n_ubatch(batch_tokens as u32)
+        .with_n_threads(threads as i32)
+        .with_n_threads_batch(threads as i32);
+    let context = model.new_context(&llama.backend, params);
+    context.map_err(|_| llama.internal("a context for embeddings could not be created"))
+}
+
+/// What comes out for each token: llama.cpp makes room for its logits even where nobody computes them.
+pub(crate) fn row_bytes(model: &LlamaModel) -> u64 {
+    4 * (u64::from(model.n_vocab().unsigned_abs()) + u64::from(model.n_embd().unsigned_abs()))
+}
+
+/// What a context takes in which a text of so many tokens is computed as a whole.
+pub(crate) fn whole_text_bytes(
+    llama: &Llama,
+    model: &LlamaModel,
+    tokens: u32,
+    threads: usize,
+) -> Result<u64, EngineError> {
+    let cells = Embedder::cells(tokens as usize);
+    let (context, sizes) = llama.sizes_of(|| create_context(llama, model, cells, cells, threads));
+    drop(context?);
+    Ok(sizes.memory_bytes + sizes.compute_bytes + cells as u64 * row_bytes(model))
 }
 
 /// Takes a text back to `most` tokens, of which the one that ends it stays where there is one.

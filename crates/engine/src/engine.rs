@@ -12,14 +12,15 @@ use llama_cpp_2::llama_batch::LlamaBatch;
 use llama_cpp_2::model::params::LlamaModelParams;
 use llama_cpp_2::model::{LlamaLoraAdapter, LlamaModel};
 
+use crate::abort::Abort;
 use crate::cells::Cells;
 use crate::chat::Chat;
 use crate::constraint::Constraints;
 use crate::context::{self, Shape};
-use crate::embed::Embedder;
+use crate::embed::{self, Embedder};
 use crate::error::EngineError;
-use crate::gguf;
-use crate::llama::Llama;
+use crate::gguf::{self, MIN_CONTEXT_LENGTH};
+use crate::llama::{ContextSizes, Llama};
 use crate::memory::{self, HollowModel, Memory};
 use crate::model_info::ModelInfo;
 use crate::offload::{self, Offload};
@@ -30,6 +31,7 @@ use crate::request::{GenerateEvent, Generated};
 use crate::room::{self, Needs, Room};
 use crate::saved::SavedStates;
 use crate::slots::{Begin, Slot};
+use crate::spin::Spin;
 use crate::tokenizer::PromptTokenizer;
 use crate::turns::Turns;
 
@@ -39,6 +41,9 @@ const MAX_THREADS: usize = 512;
 /// Far more than a machine of this kind is quick with; llama.cpp's own limit is 256.
 const MAX_SLOTS: u32 = 64;
 
+/// Tokens of a prompt that graphics cards compute at once.
+const CARD_PREFILL_CHUNK: usize = 512;
+
 /// What a context takes is a part that it always takes and one for each of its cells; these two tell them apart.
 const FEW_CELLS: u32 = 1024;
 const MANY_CELLS: u32 = 8192;
@@ -46,7 +51,7 @@ const MANY_CELLS: u32 = 8192;
 /// How a model is loaded.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LoadOptions {
-    /// Tokens that prompt and answer may have together. More than the model was trained with is
+    /// Tokens that prompt and answer may have together, at least 8. More than the model was trained with is
     /// reduced to that. `None` takes what the model was trained with, up to 8192 and to what half of
     /// the free memory holds.
     pub context_length: Option<u32>,
@@ -81,8 +86,8 @@ impl LoadOptions {
         if !(1..=MAX_THREADS).contains(&threads) {
             return refuse(format!("threads must be between 1 and {MAX_THREADS}, not {threads}"));
         }
-        if self.context_length == Some(0) {
-            return refuse("the context length must be at least 1".to_owned());
+        if self.context_length.is_some_and(|length| length < MIN_CONTEXT_LENGTH) {
+            return refuse(format!("the context length must be at least {MIN_CONTEXT_LENGTH}"));
         }
         if let Some(slots) = self.slots.filter(|slots| !(1..=MAX_SLOTS).contains(slots)) {
             return refuse(format!("slots must be between 1 and {MAX_SLOTS}, not {slots}"));
@@ -99,6 +104,7 @@ pub struct Engine {
     // Fields are dropped in this order, which llama.cpp relies on.
     pub(crate) embedder: Option<Embedder>,
     pub(crate) context: LlamaContext<'static>,
+    pub(crate) abort: Abort,
     /// Its memory is the model's.
     pub(crate) adapter: Option<LoadedAdapter>,
     pub(crate) model: Arc<LlamaModel>,
@@ -108,6 +114,12 @@ pub struct Engine {
     pub(crate) threads: usize,
     /// Tokens of a prompt that are computed at once.
     pub(crate) prefill_chunk: usize,
+    /// The most tokens of a text that becomes a vector.
+    pub(crate) text_tokens_max: u32,
+    /// What a token takes in a context.
+    pub(crate) bytes_per_token: u64,
+    /// The model's file.
+    pub(crate) path: PathBuf,
     pub(crate) batch: LlamaBatch<'static>,
     /// The index is the number of the sequence in the context.
     pub(crate) slots: Vec<Slot>,
@@ -115,6 +127,7 @@ pub struct Engine {
     pub(crate) saved: SavedStates<SeqState>,
     pub(crate) turns: Turns,
     pub(crate) pace: Pace,
+    pub(crate) spin: Spin,
     /// Rises with each request.
     pub(crate) next_order: u64,
     /// Whether a sequence can be cut back to a part of its tokens.
@@ -134,6 +147,8 @@ pub struct Plan {
     room: Room,
     prefill_chunk: usize,
     has_memory: bool,
+    text_tokens_max: u32,
+    bytes_per_token: u64,
     memory: Memory,
     free_bytes: Option<u64>,
 }
@@ -160,9 +175,9 @@ impl Plan {
             let reason = "models with an encoder and a decoder are not supported".to_owned();
             return Err(EngineError::BadModel { path: path.to_owned(), reason });
         }
-        let tokenizer = PromptTokenizer::new(&hollow.model.vocab())?;
+        let tokenizer = PromptTokenizer::new(&hollow.model)?;
         let threads = options.threads;
-        let prefill_chunk = prefill_chunk(&hollow.model, threads);
+        let mut prefill_chunk = prefill_chunk(&hollow.model, threads);
 
         let free_bytes = memory::free_bytes().map(|free| free.saturating_sub(options.taken_bytes));
         let slots = options.slots.unwrap_or(room::DEFAULT_SLOTS);
@@ -183,11 +198,28 @@ impl Plan {
 
         let chat = tokenizer.chat(&hollow.model, renderer, room.context_length)?;
 
-        let sizes = hollow.context_sizes(&llama, &Shape::new(&room, prefill_chunk), threads)?;
-        let (context_bytes, buffers_bytes) = (sizes.memory_bytes, sizes.compute_bytes);
         let layers = hollow.model.n_layer();
-        let offload =
-            Offload::choose(layers, weights_bytes, context_bytes, buffers_bytes, offload::free_bytes());
+        let on_cards = |sizes: &ContextSizes| {
+            let (context, buffers) = (sizes.memory_bytes, sizes.compute_bytes);
+            Offload::choose(layers, weights_bytes, context, buffers, offload::free_bytes())
+        };
+        let mut sizes = hollow.context_sizes(&llama, &Shape::new(&room, prefill_chunk), threads)?;
+        let mut offload = on_cards(&sizes);
+        if offload.layers > layers {
+            prefill_chunk = CARD_PREFILL_CHUNK;
+            sizes = hollow.context_sizes(&llama, &Shape::new(&room, prefill_chunk), threads)?;
+            offload = on_cards(&sizes);
+        }
+        let (context_bytes, mut buffers_bytes) = (sizes.memory_bytes, sizes.compute_bytes);
+        let has_memory = context_bytes > 0;
+        let mut text_tokens_max = room.context_length;
+        if !has_memory {
+            // Such a model computes a text as a whole.
+            let row_bytes = embed::row_bytes(&hollow.model);
+            let affordable = free_bytes.map_or(u64::MAX, |free| free / 4 / row_bytes);
+            text_tokens_max = text_tokens_max.min(u32::try_from(affordable).unwrap_or(u32::MAX));
+            buffers_bytes += embed::whole_text_bytes(&llama, &hollow.model, text_tokens_max, threads)?;
+        }
         let memory = Memory {
             weights_bytes: weights_bytes - offload.weights_bytes,
             context_bytes: context_bytes - offload.context_bytes,
@@ -203,7 +235,7 @@ impl Plan {
             return Err(EngineError::DoesNotFit { path, needed_bytes, free_bytes, context_length });
         }
         let (path, gpu_layers) = (path.to_owned(), offload.layers);
-        let (adapter, has_memory) = (options.adapter.clone(), context_bytes > 0);
+        let adapter = options.adapter.clone();
         Ok(Self {
             tokenizer,
             chat,
@@ -215,6 +247,8 @@ impl Plan {
             room,
             prefill_chunk,
             has_memory,
+            text_tokens_max,
+            bytes_per_token,
             memory,
             free_bytes,
         })
@@ -245,7 +279,8 @@ impl Plan {
         let mut adapter = self.adapter.as_ref().map(load_adapter).transpose()?;
         memory::give_back_file_pages(&gguf::model_files(&self.path));
         let shape = Shape::new(&self.room, self.prefill_chunk);
-        let mut context = context::create(&self.llama, &model, &shape, self.threads)?;
+        let abort = Abort::new();
+        let mut context = context::create(&self.llama, &model, &shape, self.threads, Some(&abort))?;
         if let Some(adapter) = &mut adapter {
             adapter.add_to(&self.llama, &mut context)?;
         }
@@ -271,15 +306,20 @@ impl Plan {
             saved: SavedStates::new(self.room.saved_bytes),
             turns: Turns::default(),
             pace: Pace::new(self.prefill_chunk),
+            spin: Spin::new(self.threads),
             next_order: 0,
             can_cut: !model.is_recurrent() && !model.is_hybrid(),
             adapter,
             embedder: None,
             context,
+            abort,
             model,
             llama,
             threads: self.threads,
             prefill_chunk: self.prefill_chunk,
+            text_tokens_max: self.text_tokens_max,
+            bytes_per_token: self.bytes_per_token,
+            path: self.path,
         })
     }
 }
@@ -391,14 +431,14 @@ fn load_model(
     }
 }
 
-/// How many tokens of a prompt to decode at a time, for about 200 ms on an ordinary core.
+/// How many tokens of a prompt to decode at a time, for about 400 ms on an ordinary core.
 ///
-/// A decode call cannot be interrupted, so this is how long a cancel may wait. It depends only on
+/// A decode call for several requests is not interrupted, so this is how long a cancel may wait. It depends only on
 /// the model and the threads, not on a measurement, because other chunks may give other roundings
 /// and with them another answer for the same seed. Beside streams that decode, [`Pace`] takes less.
 fn prefill_chunk(model: &LlamaModel, threads: usize) -> usize {
-    /// Parameters times tokens that one thread gets through in 200 ms.
-    const WORK_PER_THREAD: u64 = 4_000_000_000;
+    /// Parameters times tokens that one thread gets through in 400 ms.
+    const WORK_PER_THREAD: u64 = 8_000_000_000;
     /// Larger chunks are hardly faster.
     const MOST: u64 = 128;
     const LEAST: u64 = 8;

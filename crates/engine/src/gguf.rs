@@ -30,6 +30,8 @@ const MAX_KEY_BYTES: u64 = 1024;
 const MAX_TENSOR_NAME_BYTES: u64 = 63;
 const MAX_DIMENSIONS: u32 = 4;
 const DEFAULT_ALIGNMENT: u64 = 32;
+/// Less is no room for any prompt and answer.
+pub(crate) const MIN_CONTEXT_LENGTH: u32 = 8;
 /// The beginning of a text that is kept: names of things are shorter.
 const KEPT_TEXT_BYTES: usize = 64;
 

@@ -9,6 +9,7 @@
 //! unexpected, so what can be checked before is: the file's header, the request, the prompt's
 //! length.
 
+mod abort;
 mod answer;
 mod cells;
 mod chat;
@@ -35,6 +36,7 @@ mod room;
 mod sampling;
 mod saved;
 mod slots;
+mod spin;
 mod template;
 #[cfg(test)]
 mod test_models;

@@ -37,7 +37,8 @@ pub struct Memory {
 }
 
 impl Memory {
-    /// All that the model takes from the first request on.
+    /// All that the model takes from the first prompt or text on. A model that writes answers takes a second context
+    /// while it computes embeddings.
     pub fn total_bytes(&self) -> u64 {
         self.weights_bytes + self.context_bytes + self.buffers_bytes + self.process_bytes
     }
@@ -66,7 +67,7 @@ impl HollowModel {
         shape: &Shape,
         threads: usize,
     ) -> Result<ContextSizes, EngineError> {
-        let (context, sizes) = llama.sizes_of(|| context::create(llama, &self.model, shape, threads));
+        let (context, sizes) = llama.sizes_of(|| context::create(llama, &self.model, shape, threads, None));
         drop(context?);
         // One row of logits for each token that is sampled.
         let outputs = shape.outputs as u64 * u64::try_from(self.model.n_vocab()).unwrap_or(0) * 4;

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 #[derive(Debug)]
 pub(crate) struct Pace {
     prefill_chunk: usize,
-    /// Recent steps' time for a token of a batch with a part of a prompt.
+    /// Recent steps' time for a token, of steps of some tokens.
     ms_per_token: Option<f64>,
     /// How long the last step took.
     last: Duration,
@@ -20,10 +20,10 @@ pub(crate) struct Pace {
 
 impl Pace {
     /// What a step beside streams should take.
-    const STEP_MS: f64 = 150.0;
+    const STEP_MS: f64 = 200.0;
     /// Several answers that begin together are then written together, which takes less for each. It is about as long as
     /// it takes to read a word.
-    const GAP: Duration = Duration::from_millis(300);
+    const GAP: Duration = Duration::from_millis(400);
     /// Smaller parts cost more for each token.
     const LEAST_TOKENS: usize = 16;
 
@@ -80,12 +80,12 @@ mod tests {
         pace.measured(ms(100), 64);
         assert!(pace.streams_can_wait());
         pace.streams_wait = true;
-        pace.served -= ms(101);
+        pace.served -= ms(201);
         assert!(!pace.streams_can_wait(), "two more steps would take longer");
         pace.measured(ms(10), 64);
         assert!(pace.streams_can_wait());
         pace.streams_wait = false;
-        pace.measured(ms(160), 64);
+        pace.measured(ms(210), 64);
         assert!(!pace.streams_can_wait(), "steps are too long for that");
     }
 }

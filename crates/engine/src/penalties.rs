@@ -89,7 +89,9 @@ impl Penalties {
 
     fn apply(&self, logits: &mut [f32]) {
         for (token, &count) in &self.counts {
-            let Some(logit) = logits.get_mut(token.0 as usize) else { continue };
+            // What the model holds to be impossible stays so.
+            let possible = |logit: &&mut f32| **logit != f32::NEG_INFINITY;
+            let Some(logit) = logits.get_mut(token.0 as usize).filter(possible) else { continue };
             let repeated = if *logit <= 0.0 { *logit * self.repetition } else { *logit / self.repetition };
             let penalised = repeated - (count as f32 * self.frequency + self.presence);
             // A penalty near 0 makes numbers that have no bounds.

@@ -24,21 +24,11 @@ impl<S> SavedStates<S> {
         Self { entries: Vec::new(), bytes: 0, bytes_max }
     }
 
-    /// Whether a state of `bytes` can be kept at all.
-    pub(crate) fn takes(&self, bytes: usize) -> bool {
-        bytes <= self.bytes_max
-    }
-
-    /// Whether what `tokens` would save is here already.
-    pub(crate) fn covers(&self, scope: &str, tokens: &[LlamaToken]) -> bool {
-        self.entries.iter().any(|saved| saved.scope == scope && saved.tokens.starts_with(tokens))
-    }
-
-    /// Keeps a state that takes `bytes`, and lets go of those that it replaces and, if need be, of
-    /// those not used for longest.
-    pub(crate) fn insert(&mut self, scope: String, tokens: Vec<LlamaToken>, state: S, bytes: usize) {
-        if !self.takes(bytes) {
-            return;
+    /// Lets go of what a state of `tokens` that takes `bytes` would replace and, if need be, of those not used
+    /// for longest, so that it has room; says whether there is so much at all.
+    pub(crate) fn make_room(&mut self, scope: &str, tokens: &[LlamaToken], bytes: usize) -> bool {
+        if bytes > self.bytes_max {
+            return false;
         }
         self.entries.retain(|saved| {
             let replaced = saved.scope == scope && tokens.starts_with(&saved.tokens);
@@ -48,8 +38,20 @@ impl<S> SavedStates<S> {
         while self.bytes + bytes > self.bytes_max {
             self.bytes -= self.entries.remove(0).bytes;
         }
-        self.bytes += bytes;
-        self.entries.push(Saved { scope, tokens, state, bytes });
+        true
+    }
+
+    /// Whether what `tokens` would save is here already.
+    pub(crate) fn covers(&self, scope: &str, tokens: &[LlamaToken]) -> bool {
+        self.entries.iter().any(|saved| saved.scope == scope && saved.tokens.starts_with(tokens))
+    }
+
+    /// Keeps a state that takes `bytes`, if it can be given room.
+    pub(crate) fn insert(&mut self, scope: String, tokens: Vec<LlamaToken>, state: S, bytes: usize) {
+        if self.make_room(&scope, &tokens, bytes) {
+            self.bytes += bytes;
+            self.entries.push(Saved { scope, tokens, state, bytes });
+        }
     }
 
     /// Of this scope's states the one that has most of `tokens`' beginning, with how many tokens

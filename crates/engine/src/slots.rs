@@ -68,6 +68,9 @@ pub(crate) struct Slot {
     answer: Option<Answer>,
 }
 
+/// Smaller batches than this are over soon enough.
+const ABORT_TOKENS: i32 = 16;
+
 /// The state of a request in its slot.
 struct Answer {
     id: SlotId,
@@ -150,7 +153,7 @@ impl Engine {
     /// Brings all begun requests further with one decode call, if there is anything to decode, and
     /// returns those that ended.
     ///
-    /// `cancelled` is asked for each request before the call, after it, and before each token. Text
+    /// `cancelled` is asked for each request before the call, and before each token. Text
     /// that was held back comes even for those. A request that fails does so alone.
     pub fn step(
         &mut self,
@@ -170,9 +173,10 @@ impl Engine {
             return ended;
         }
         let began = Instant::now();
-        let computed = self.compute(&parts);
+        let computed = self.compute(&parts, cancelled);
         self.pace.measured(began.elapsed(), parts.iter().map(Part::len).sum());
         match computed {
+            Err(_) if self.is_unwanted(&parts, cancelled) => {}
             Ok(()) => self.take_results(&parts, cancelled, on_event, &mut ended),
             Err(error) => self.compute_one_by_one(&parts, error, cancelled, on_event, &mut ended),
         }
@@ -242,8 +246,9 @@ impl Engine {
         while self.cells.free() < decoding.len() + wanted && self.evict_idle() {}
         while decoding.is_empty() && wanted > 0 && self.cells.free() == 0 && self.pause_youngest() {}
 
-        let mut left = wanted.min(self.cells.free() - decoding.len());
-        let mut room = self.cells.free() - decoding.len() - left;
+        let room = self.cells.free().saturating_sub(decoding.len());
+        let mut left = wanted.min(room);
+        let mut room = room - left;
         let most = draft_tokens(decoding.len());
         let mut parts = Vec::new();
         for index in decoding {
@@ -288,8 +293,8 @@ impl Engine {
         answer.lookup.draft(&slot.tokens, most.min(useful))
     }
 
-    /// Decodes the parts. When that fails, all slots are as they were.
-    fn compute(&mut self, parts: &[Part]) -> Result<(), EngineError> {
+    /// Decodes the parts. When that fails, all slots are as they were, or empty where the model cannot take them back.
+    fn compute(&mut self, parts: &[Part], cancelled: &dyn Fn(SlotId) -> bool) -> Result<(), EngineError> {
         self.batch.clear();
         for part in parts {
             let slot = &mut self.slots[part.slot];
@@ -303,13 +308,31 @@ impl Engine {
                 added.expect("the batch has room for a chunk, all slots and the drafts");
             }
         }
-        self.context.decode(&mut self.batch).map_err(|error| {
+        let seen = self.spin.begin();
+        let decoded = if self.batch.n_tokens() < ABORT_TOKENS {
+            self.context.decode(&mut self.batch)
+        } else {
+            let ids: Vec<SlotId> = self.ids(parts).collect();
+            let unwanted = || ids.iter().all(|&id| cancelled(id));
+            self.abort.during(&unwanted, || self.context.decode(&mut self.batch))
+        };
+        self.spin.end(&seen);
+        decoded.map_err(|error| {
             let error = self.llama.internal(error);
             for part in parts {
                 self.cut(part.slot, part.from);
             }
             error
         })
+    }
+
+    fn ids(&self, parts: &[Part]) -> impl Iterator<Item = SlotId> {
+        parts.iter().filter_map(|part| self.slots[part.slot].answer.as_ref()).map(|answer| answer.id)
+    }
+
+    /// Whether all that a call is for has been cancelled.
+    fn is_unwanted(&self, parts: &[Part], cancelled: &dyn Fn(SlotId) -> bool) -> bool {
+        self.ids(parts).all(cancelled)
     }
 
     /// Decodes the parts of a call that failed again, each alone, to find whose fault it was.
@@ -324,7 +347,7 @@ impl Engine {
         for part in parts {
             let as_it_was = self.slots[part.slot].cells.len() == part.from;
             let alone = std::slice::from_ref(part);
-            match if parts.len() > 1 && as_it_was { self.compute(alone) } else { Err(error) } {
+            match if parts.len() > 1 && as_it_was { self.compute(alone, cancelled) } else { Err(error) } {
                 Ok(()) => {
                     self.take_results(alone, cancelled, on_event, ended);
                     error =

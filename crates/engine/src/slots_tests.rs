@@ -1,6 +1,6 @@
 //! Several requests at once, with a real, small model.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::time::Duration;
 
@@ -308,6 +308,64 @@ fn answers_that_outgrow_the_context_together_are_all_finished() {
         let Generated { finish_reason, completion_tokens, .. } = company.ended[&slot];
         assert!(finish_reason == FinishReason::Stop || completion_tokens == 150);
     }
+}
+
+#[test]
+fn a_prompt_that_had_to_give_its_cells_away_reads_on_in_its_scope() {
+    let mut engine = TestEngine::load_with(LoadOptions { slots: Some(3), saved_bytes: Some(0), ..options() });
+    let all = engine.engine.cells.free();
+    let common = long_text(80);
+    let ask = |scope: &str, text: &str, tokens| of(scope, short(tokens, request(text, 1.0)));
+    let first = ask("a", &format!("{common} Tell me a story."), 10);
+    let growing = ask("b", "Tell me a long story.", 60);
+    let second = ask("a", &format!("{common} Tell me a story. {}", long_text(80)), 10);
+    let prompt = engine.engine.prompter().prepare(&second).expect("it fits");
+    let needed = prompt.token_count() as usize + 12;
+    for more in [0, 10, 20, 30] {
+        let mut company = Company::default();
+        for request in [&first, &growing] {
+            company.begin(&mut engine, request).expect("it fits");
+            for _ in 0..3 {
+                company.step(&mut engine, &[]);
+            }
+        }
+        company.begin(&mut engine, &second).expect("it fits");
+        // As if there were just memory enough for it alone.
+        let mut taken = Vec::new();
+        engine.engine.cells.take(all - needed - more, &mut taken);
+        for _ in 0..1000 {
+            company.step(&mut engine, &[]);
+            if engine.engine.busy() == 0 {
+                break;
+            }
+        }
+        assert_eq!(company.ended.len(), 3, "{more}");
+        for generated in company.ended.values() {
+            assert!(generated.cached_tokens < generated.prompt_tokens, "{more}: {generated:?}");
+        }
+        engine.engine.cells.cut(&mut taken, 0);
+        engine.engine.rest();
+        assert_eq!(engine.engine.cells.free(), all, "{more}");
+    }
+}
+
+#[test]
+fn a_prompt_that_nobody_wants_any_more_is_not_read_to_the_end_of_a_step() {
+    let mut engine = TestEngine::load();
+    let prompt = engine.engine.prompter().prepare(&greedy(&long_text(300))).expect("it fits");
+    let Begin::Begun(_) = engine.engine.begin(prompt).expect("the system has random numbers") else {
+        panic!("a slot is free")
+    };
+    // The first two times it is asked before anything is computed.
+    let asked = Cell::new(0);
+    let cancelled = |_| asked.replace(asked.get() + 1) > 20;
+    let mut has_read = false;
+    let ended = engine.engine.step(&cancelled, &mut |_, _| has_read = true);
+    assert!(ended.is_empty() && !has_read && (20..40).contains(&asked.get()), "asked {} times", asked.get());
+    let ended = engine.engine.step(&cancelled, &mut |_, _| has_read = true);
+    assert_eq!(ended[0].outcome.as_ref().expect("it is no error").finish_reason, FinishReason::Cancelled);
+    assert!(!has_read);
+    engine.check_hello();
 }
 
 /// An answer that repeats what stands in the prompt.

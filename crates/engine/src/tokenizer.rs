@@ -12,6 +12,13 @@ use crate::chat::{Chat, ControlTexts, Length, Piece, Rendered, refuse};
 use crate::error::EngineError;
 use crate::renderer::Renderer;
 
+/// Longer texts are not tokenised to see whether they fit, for the time that it takes.
+const SKIPPED_BYTES_MAX: usize = 256 << 10;
+
+/// Of characters of one kind. llama.cpp splits some models' text with regular expressions that recurse with each of
+/// them, and the process ends with the stack.
+const RUN_MAX: usize = 100_000;
+
 /// What is needed to tokenise a prompt.
 pub(crate) struct PromptTokenizer {
     /// In the order of `control`.
@@ -20,6 +27,8 @@ pub(crate) struct PromptTokenizer {
     /// The token to begin every prompt with, if the model wants one.
     pub(crate) bos: Option<LlamaToken>,
     pub(crate) longest_token_bytes: usize,
+    /// White space and what it does not know may take nothing, or one token however long it is.
+    skips: bool,
 }
 
 struct ControlToken {
@@ -30,7 +39,10 @@ struct ControlToken {
 }
 
 impl PromptTokenizer {
-    pub(crate) fn new(vocab: &LlamaVocab<'_>) -> Result<Self, EngineError> {
+    pub(crate) fn new(model: &LlamaModel) -> Result<Self, EngineError> {
+        let vocab = model.vocab();
+        let kind = model.meta_val_str("tokenizer.ggml.model").unwrap_or_default();
+        let skips = matches!(kind.as_str(), "bert" | "t5");
         let (mut control, mut texts) = (Vec::new(), Vec::new());
         let mut longest_token_bytes = 1;
         for token in vocab.tokens() {
@@ -41,7 +53,7 @@ impl PromptTokenizer {
             if !attributes.intersects(special) && !vocab.is_eog(token) {
                 continue;
             }
-            let text = text(vocab, token);
+            let text = text(&vocab, token);
             if !text.is_empty() {
                 texts.push(text);
                 control.push(ControlToken {
@@ -59,7 +71,7 @@ impl PromptTokenizer {
             })?;
         let bos = (vocab.should_add_bos() && vocab.bos().0 >= 0).then(|| vocab.bos());
         let control_texts = ControlTexts { finder, texts: texts.into() };
-        Ok(Self { control_texts, control, bos, longest_token_bytes })
+        Ok(Self { control_texts, control, bos, longest_token_bytes, skips })
     }
 
     /// How the model holds a conversation.
@@ -104,6 +116,10 @@ impl PromptTokenizer {
             Piece::Template(text) | Piece::Content(text) => text.len(),
         });
         self.length(context_length).check(bytes.sum())?;
+        for piece in &rendered.pieces {
+            let (Piece::Template(text) | Piece::Content(text)) = piece;
+            check_runs(text)?;
+        }
         let mut tokens = match rendered.pieces.as_slice() {
             [Piece::Template(text)] => vocab.tokenize(text.as_bytes(), false, true),
             pieces => self.tokenize_pieces(vocab, pieces)?,
@@ -122,7 +138,8 @@ impl PromptTokenizer {
 
     /// As many tokens a text has at least.
     pub(crate) fn fewest_tokens(&self, text: &str) -> usize {
-        text.len() / self.longest_token_bytes
+        let skips = self.skips && text.len() <= SKIPPED_BYTES_MAX;
+        if skips { 0 } else { text.len() / self.longest_token_bytes }
     }
 
     /// So much of a text as has `tokens` tokens at least.
@@ -202,4 +219,24 @@ impl DividedPrompt<'_> {
 fn text(vocab: &LlamaVocab<'_>, token: LlamaToken) -> String {
     let text = (token.0 >= 0).then(|| vocab.text(token)).flatten();
     text.map(|text| text.to_string_lossy().into_owned()).unwrap_or_default()
+}
+
+/// # Errors
+/// [`EngineError::BadRequest`] for a text that the stack would not suffice for.
+pub(crate) fn check_runs(text: &str) -> Result<(), EngineError> {
+    if text.len() <= RUN_MAX {
+        return Ok(());
+    }
+    let (mut run, mut before) = (0, None);
+    for c in text.chars() {
+        let kind = (c.is_whitespace(), c.is_ascii_digit(), c.is_ascii_punctuation());
+        run = if before == Some(kind) { run + 1 } else { 1 };
+        before = Some(kind);
+        if run > RUN_MAX {
+            return Err(EngineError::bad_request(format!(
+                "there are over {RUN_MAX} letters, digits, signs or spaces in a row: divide them"
+            )));
+        }
+    }
+    Ok(())
 }

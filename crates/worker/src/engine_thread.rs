@@ -30,9 +30,10 @@ const QUEUE_CAPACITY: usize = 64;
 /// nobody does.
 const REST_AFTER: Duration = Duration::from_millis(100);
 
-/// Of a stream that is quicker than anybody reads, tokens go out together so often. Each time costs all daemons on the
-/// way a part of the processor that would compute the next token.
+/// Tokens of streams that are quicker than anybody reads go out together, so often, and more rarely where there are
+/// more streams. Each costs all daemons on the way a part of the processor that would compute the next token.
 const GATHER: Duration = Duration::from_millis(25);
+const GATHER_OF_EACH: Duration = Duration::from_millis(10);
 
 /// So many prompts are prepared at once. Each may take 64 MiB and half a second, should the chat template be
 /// made to; one that does leaves the others a way past it.
@@ -195,7 +196,8 @@ fn own_model(
         loading.outcome = Some(Ok(model.info().clone()));
     });
     let (held, taken) = (None, HashMap::new());
-    Slots { model, queue, held, taken, embedding: Embeddings::default() }.run();
+    let (sent, embedding) = (Instant::now(), Embeddings::default());
+    Slots { model, queue, held, taken, sent, embedding }.run();
 }
 
 /// The model with the jobs that have its slots.
@@ -205,6 +207,8 @@ struct Slots {
     /// A job whose prompt has no room beside the others at the moment.
     held: Option<(Work, Prompt)>,
     taken: HashMap<SlotId, Taken>,
+    /// When their tokens went out last.
+    sent: Instant,
     embedding: Embeddings,
 }
 
@@ -214,9 +218,10 @@ struct Taken {
     outcome: oneshot::Sender<Result<End, ApiError>>,
     /// The number of the next piece of text.
     index: u64,
-    /// Text that is not in the job's stream yet, and since when the stream has what was before it.
+    /// Text that is not in the job's stream yet.
     gathered: Vec<JobEvent>,
-    sent: Option<Instant>,
+    /// Whether there is any in it.
+    has_sent: bool,
 }
 
 impl Slots {
@@ -238,12 +243,13 @@ impl Slots {
                 }
             }
             // Not before all of them have their tokens, so that the next daemon comes once for all.
-            let next = Instant::now() + began.elapsed();
-            for taken in self.taken.values_mut() {
-                if taken.sent.is_none_or(|sent| next > sent + GATHER) {
-                    taken.send();
-                }
+            let now = Instant::now();
+            let gather = GATHER.max(GATHER_OF_EACH * self.taken.len() as u32);
+            let is_time = now + began.elapsed() > self.sent + gather;
+            if is_time {
+                self.sent = now;
             }
+            self.taken.values_mut().filter(|taken| is_time || !taken.has_sent).for_each(Taken::send);
         }
     }
 
@@ -313,7 +319,7 @@ impl Slots {
                 narrator.action("prefill").context(total).human("Reading a prompt of {} tokens").emit();
                 // Reading it may take a while, before which the others get what they have.
                 self.taken.values_mut().for_each(Taken::send);
-                let taken = Taken { job, outcome, index: 0, gathered: Vec::new(), sent: None };
+                let taken = Taken { job, outcome, index: 0, gathered: Vec::new(), has_sent: false };
                 self.taken.insert(slot, taken);
             }
             Ok(Begin::Full(prompt)) => self.held = Some((work, prompt)),
@@ -353,9 +359,7 @@ impl Taken {
     }
 
     fn send(&mut self) {
-        if !self.gathered.is_empty() {
-            self.sent = Some(Instant::now());
-        }
+        self.has_sent |= !self.gathered.is_empty();
         for event in self.gathered.drain(..) {
             // A job that has ended, by its quota, is cancelled with that.
             let _ = self.job.append(&event);

@@ -6,7 +6,8 @@ const LAST: u32 = char::MAX as u32;
 
 impl Chars {
     pub(super) fn new(mut ranges: Vec<(u32, u32)>) -> Self {
-        ranges.sort_unstable();
+        // Two sets, one behind the other, are sorted in one go.
+        ranges.sort();
         let mut joined: Vec<(u32, u32)> = Vec::with_capacity(ranges.len());
         for (from, to) in ranges {
             match joined.last_mut() {
@@ -62,10 +63,12 @@ impl Chars {
 
     /// Adds another set; says whether that was anything new.
     pub(super) fn add(&mut self, other: &Self) -> bool {
-        let missing = |&(from, to): &(u32, u32)| {
-            !self.0.iter().any(|&(own_from, own_to)| own_from <= from && to <= own_to)
+        let mut own = self.0.iter().peekable();
+        let is_there = |&(from, to): &(u32, u32)| {
+            while own.next_if(|(_, own_to)| *own_to < from).is_some() {}
+            own.peek().is_some_and(|(own_from, own_to)| *own_from <= from && to <= *own_to)
         };
-        if !other.0.iter().any(missing) {
+        if other.0.iter().all(is_there) {
             return false;
         }
         *self = Self::new(self.0.iter().chain(&other.0).copied().collect());

@@ -160,11 +160,11 @@ impl Choice<'_> {
             return Ok(clashes);
         }
         let followers = self.followers(rules, terminals, &automata)?;
-        let firsts: Vec<Chars> =
-            automata.iter().map(|automaton| self.union(&automaton.first, automaton)).collect();
+        let firsts = automata.iter().map(|automaton| self.union(&automaton.first, automaton));
+        let firsts: Vec<Chars> = firsts.collect::<Result<_, _>>()?;
         for (other, &terminal) in terminals.iter().enumerate() {
             for one in 0..terminals.len() {
-                self.spend(1)?;
+                self.spend(1 + firsts[one].ranges().len() + firsts[other].ranges().len())?;
                 if firsts[one].meets(&firsts[other])
                     && self.clash(&automata[one], &followers[one], &automata[other])?
                 {
@@ -205,14 +205,16 @@ impl Choice<'_> {
         Ok(false)
     }
 
-    fn union(&self, positions: &[usize], automaton: &Automaton) -> Chars {
+    fn union(&mut self, positions: &[usize], automaton: &Automaton) -> Result<Chars, Wrong> {
+        let grammar = self.grammar;
         let mut union = Chars::default();
         for &position in positions {
-            if let Node::Chars(chars) = &self.grammar.nodes[automaton.chars[position]] {
+            if let Node::Chars(chars) = &grammar.nodes[automaton.chars[position]] {
+                self.spend(union.ranges().len() + chars.ranges().len())?;
                 union.add(chars);
             }
         }
-        union
+        Ok(union)
     }
 
     /// Which characters may follow each terminal.
@@ -225,7 +227,7 @@ impl Choice<'_> {
         let count = self.grammar.nodes.len();
         let (mut first, mut can_be_empty) = (vec![Chars::default(); count], vec![false; count]);
         for (&terminal, automaton) in terminals.iter().zip(automata) {
-            first[terminal] = self.union(&automaton.first, automaton);
+            first[terminal] = self.union(&automaton.first, automaton)?;
             can_be_empty[terminal] = automaton.can_be_empty;
         }
         let mut changed = true;
@@ -236,6 +238,7 @@ impl Choice<'_> {
                 let in_order = matches!(self.grammar.nodes[rule], Node::Sequence(_));
                 let mut own = std::mem::take(&mut first[rule]);
                 for &part in &parts {
+                    self.spend(own.ranges().len() + first[part].ranges().len())?;
                     changed |= part != rule && own.add(&first[part]);
                     if in_order && !can_be_empty[part] {
                         break;
@@ -261,6 +264,9 @@ impl Choice<'_> {
                 match &self.grammar.nodes[rule] {
                     Node::Sequence(_) => {
                         for &part in parts.iter().rev() {
+                            let ranges =
+                                [&then, &follow[part], &first[part]].map(|chars| chars.ranges().len());
+                            self.spend(ranges.iter().sum())?;
                             changed |= follow[part].add(&then);
                             if !can_be_empty[part] {
                                 then = Chars::default();
@@ -275,6 +281,7 @@ impl Choice<'_> {
                     _ => {}
                 }
                 for &part in &parts {
+                    self.spend(then.ranges().len() + follow[part].ranges().len())?;
                     changed |= follow[part].add(&then);
                 }
             }

@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 
-use super::{DEFAULT_ALIGNMENT, Problem, TYPE_F32, TYPE_I32, TYPE_STRING, bad};
+use super::{DEFAULT_ALIGNMENT, MIN_CONTEXT_LENGTH, Problem, TYPE_F32, TYPE_I32, TYPE_STRING, bad};
 
 /// llama.cpp's limits.
 pub(super) const MAX_LAYERS: u32 = 512;
@@ -117,7 +117,12 @@ impl Metadata {
             return bad("it is only the part of a model that sees or hears");
         }
         let layers = self.number(&architecture, "block_count", MAX_LAYERS)?;
-        self.number(&architecture, "context_length", MAX_CONTEXT_LENGTH)?;
+        let context_length = self.number(&architecture, "context_length", MAX_CONTEXT_LENGTH)?;
+        if context_length < MIN_CONTEXT_LENGTH {
+            return bad(format!(
+                "`{architecture}.context_length` is {context_length}, where {MIN_CONTEXT_LENGTH} at least was expected"
+            ));
+        }
         let embedding = self.number(&architecture, "embedding_length", MAX_EMBEDDING_LENGTH)?;
         self.check_attention(&architecture, embedding)?;
         self.check_experts(&architecture)?;
@@ -195,6 +200,10 @@ impl Metadata {
         // What such a vocabulary has no token for is made of tokens for bytes, which llama.cpp expects to be there.
         if kind == b"llama" && *bytes < 256 {
             return bad(format!("its vocabulary has tokens for only {bytes} of the 256 bytes"));
+        }
+        // llama.cpp puts a token before each text, and has none of its own for these.
+        if matches!(kind, b"t5" | b"gemma4") && self.get("tokenizer.ggml.bos_token_id").is_none() {
+            return bad("it does not say which token begins a text");
         }
         for (key, element_types) in [
             ("tokenizer.ggml.scores", [TYPE_F32, TYPE_I32]),

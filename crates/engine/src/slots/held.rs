@@ -7,7 +7,7 @@ use llama_cpp_2::token::LlamaToken;
 use crate::engine::Engine;
 use crate::prompter::Prompt;
 use crate::saved::common_prefix;
-use crate::slots::{ANSWER_ROOM, Slot};
+use crate::slots::{ANSWER_ROOM, Answer, Slot};
 
 /// Shorter beginnings than this are neither waited for nor saved: computing them is as quick.
 const WORTH_TOKENS: usize = 16;
@@ -20,10 +20,9 @@ impl Engine {
     /// how many tokens that is.
     pub(super) fn recall(&mut self, index: usize, prompt: &Prompt) -> usize {
         let scope = prompt.scope.as_deref();
-        let mut common = self.reusable(index, scope, &prompt.tokens);
+        let common = self.reusable(index, scope, &prompt.tokens);
         if common * 2 <= self.slots[index].cells.len() {
             self.save(index);
-            common = 0;
         }
         self.cut(index, common);
         let elsewhere = (0..self.slots.len()).map(|other| self.reusable(other, scope, &prompt.tokens));
@@ -60,9 +59,8 @@ impl Engine {
         let mut blocked = Vec::new();
         for index in 0..self.slots.len() {
             let slot = &self.slots[index];
-            let Some(answer) = slot.answer.as_ref().filter(|answer| answer.prefilled.is_none()) else {
-                continue;
-            };
+            let reads = |answer: &&Answer| answer.prefilled.is_none() && !answer.paused;
+            let Some(answer) = slot.answer.as_ref().filter(reads) else { continue };
             let (order, scope, have) = (answer.id.0, slot.scope.as_deref(), slot.cells.len());
             let others = (0..self.slots.len()).filter(|&other| other != index);
             let computed = others.clone().map(|other| (self.reusable(other, scope, &slot.tokens), other));
@@ -148,6 +146,10 @@ impl Engine {
         self.cut_cells(youngest, 0);
         if let Some(answer) = &mut self.slots[youngest].answer {
             answer.paused = true;
+            if answer.prefilled.is_none() {
+                // What it will be given when it goes on counts anew.
+                answer.cached_tokens = 0;
+            }
         }
         true
     }
@@ -196,15 +198,16 @@ impl Engine {
         let whole = self.context.kv_cache_seq_pos_min(index as i32) == 0;
         let flags = LlamaStateSeqFlags::empty();
         let bytes = self.context.state_seq_get_size_ext(index as i32, flags);
+        // Before the state is there as well.
         if whole
-            && self.saved.takes(bytes)
+            && self.saved.make_room(scope, tokens, bytes)
             && let Ok(state) = self.context.state_seq_get(index as i32, flags)
         {
             self.saved.insert(scope.clone(), tokens.to_vec(), state, bytes);
         }
     }
 
-    /// Takes an idle slot back to its first `len` computed tokens.
+    /// Takes a slot back to its first `len` computed tokens.
     pub(super) fn cut(&mut self, index: usize, len: usize) {
         self.cut_cells(index, len);
         let slot = &mut self.slots[index];
