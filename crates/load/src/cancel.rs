@@ -1,8 +1,7 @@
 //! Answers of a real model that are cancelled: how long it takes until they have ended, and their
 //! commands with them.
 
-use std::env;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
@@ -16,14 +15,12 @@ use tokio::time::timeout;
 use crate::api;
 use crate::daemons::{Daemons, Settings, infer};
 use crate::http::{Connection, Request};
+use crate::infer::Model;
 use crate::printer::say;
 use crate::report::Report;
 use crate::stats::Samples;
 use crate::stream::{Next, Opened, Stream};
 
-/// The variable with the path of the model, and where `cargo xtask test` puts it.
-const MODEL_VARIABLE: &str = "RBEE_TEST_MODEL";
-const MODEL: &str = "../models/SmolLM2-135M-Instruct.Q4_1.gguf";
 /// llama.cpp's threads wait for one another by spinning, which queen and reader would have to wait for.
 const SETTINGS: Settings<'static> = &[("RBEE_THREADS", "1"), ("RBEE_SLOTS", "1")];
 /// Nothing that is waited for takes longer.
@@ -74,7 +71,8 @@ struct Cancelled {
 /// Cancels answers in every phase, and reports.
 pub(crate) async fn run(programs: &Path, short: bool) -> Result<Report> {
     let size = if short { &SHORT } else { &FULL };
-    let daemons = Daemons::start_real(programs, &model(programs)?, LOADS_MAX + 1, SETTINGS).await?;
+    let daemons =
+        Daemons::start_real(programs, &Model::Smollm2.file(programs)?, LOADS_MAX + 1, SETTINGS).await?;
     let mut report = Report::new("cancel");
 
     // With all models but the last, which is left for what follows.
@@ -132,18 +130,6 @@ fn phase(report: &mut Report, name: &'static str, cancelled: &Cancelled, size: &
     report.figure(name, ms);
     let is_met = !size.is_timed || ms <= PHASE_MAX_MS;
     report.require(is_met, || format!("{name} is {ms:.1} instead of {PHASE_MAX_MS}"));
-}
-
-/// The model that is run.
-fn model(programs: &Path) -> Result<PathBuf> {
-    let path = env::var_os(MODEL_VARIABLE).map_or_else(|| programs.join(MODEL), PathBuf::from);
-    if !path.is_file() {
-        bail!(
-            "there is no {}: `cargo xtask test` fetches it, or say where it is in {MODEL_VARIABLE}",
-            path.display()
-        );
-    }
-    Ok(path)
 }
 
 fn answer(model_index: usize, prompt: &str) -> SubmitRequest {

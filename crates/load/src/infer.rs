@@ -10,6 +10,7 @@ mod summary;
 pub(crate) use peer::PeerAt;
 pub(crate) use scenario::Scenario;
 
+use std::env;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -27,7 +28,10 @@ use crate::infer::scenario::Contestant;
 use crate::infer::summary::{COLUMNS, Comparison};
 use crate::printer::say;
 use crate::report::{Failures, Report};
-use crate::stats::Usage;
+use crate::stats;
+
+/// The variable with the path of the model that tests run.
+const TEST_MODEL_VARIABLE: &str = "RBEE_TEST_MODEL";
 
 /// The peer answers so many requests at once.
 const SLOTS: usize = 8;
@@ -73,15 +77,19 @@ impl Model {
         }
     }
 
-    /// Its file, which `cargo xtask bench infer` fetches.
+    /// Its file, which `cargo xtask` puts among the models; that of the one that tests run may lie elsewhere.
     pub(crate) fn file(self, programs: &Path) -> Result<PathBuf> {
-        let name = match self {
-            Self::Smollm2 => "SmolLM2-135M-Instruct.Q4_1.gguf",
-            Self::Gemma => "gemma-3-270m-q4_k_m.gguf",
+        let models = programs.join("../models");
+        let (path, hint) = match self {
+            Self::Smollm2 => {
+                let named = env::var_os(TEST_MODEL_VARIABLE).map(PathBuf::from);
+                let path = named.unwrap_or_else(|| models.join("SmolLM2-135M-Instruct.Q4_1.gguf"));
+                (path, "`cargo xtask test` fetches it, or say where it is in RBEE_TEST_MODEL")
+            }
+            Self::Gemma => (models.join("gemma-3-270m-q4_k_m.gguf"), "`cargo xtask bench infer` fetches it"),
         };
-        let path = programs.join("../models").join(name);
         if !path.is_file() {
-            bail!("there is no {}: `cargo xtask bench infer` fetches it", path.display());
+            bail!("there is no {}: {hint}", path.display());
         }
         Ok(path)
     }
@@ -186,7 +194,7 @@ async fn rbee(daemons: &Daemons) -> Result<Contestant> {
 }
 
 fn cpu(processes: &[Pid]) -> Result<Duration> {
-    processes.iter().map(|pid| Ok(Usage::of(*pid)?.cpu)).sum()
+    processes.iter().map(|pid| stats::cpu(*pid)).sum()
 }
 
 /// Waits until none of these processes computes.

@@ -23,7 +23,7 @@ use crate::http::Connection;
 use crate::printer::say;
 use crate::reading;
 use crate::report::{Failures, Report};
-use crate::stats::{Usage, mib};
+use crate::stats::{mib, rss_bytes};
 
 /// How often the person who waits hears how far it is.
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(5);
@@ -177,7 +177,7 @@ pub(crate) async fn run(programs: &Path, short: bool, seed: u64) -> Result<Repor
     while let Some(joined) = hostile.join_next().await {
         joined.context("a hostile client's task panicked")?;
     }
-    let usage = Usage::of(daemons.queen()?)?;
+    let queen_rss_bytes = rss_bytes(daemons.queen()?)?;
     daemons.stop().await?;
 
     let checks = field.checks.load(Ordering::Relaxed);
@@ -192,7 +192,7 @@ pub(crate) async fn run(programs: &Path, short: bool, seed: u64) -> Result<Repor
     report.figure("elapsed_s", elapsed.as_secs_f64());
     #[expect(clippy::cast_precision_loss, reason = "for people")]
     report.figure("checks_per_s", checks as f64 / elapsed.as_secs_f64());
-    report.figure("queen_rss_mib", mib(usage.rss_bytes));
+    report.figure("queen_rss_mib", mib(queen_rss_bytes));
     report.failed(&field.failures);
     report.require(checks >= size.checks, || {
         format!("{checks} token events were checked instead of {}", size.checks)

@@ -13,7 +13,7 @@ use crate::daemons::{Daemons, Settings, infer};
 use crate::http::{Connection, Request};
 use crate::printer::say;
 use crate::report::Report;
-use crate::stats::{Samples, Usage, mib};
+use crate::stats::{Samples, mib, rss_bytes};
 
 /// Room for all that the journal holds, however many that is.
 const RETENTION: Settings<'static> = &[("RBEE_RETENTION_JOBS", "100000"), ("RBEE_JOBS_PER_KEY", "100000")];
@@ -108,7 +108,7 @@ async fn restart(daemons: &mut Daemons, jobs: usize) -> Result<Restarts> {
         }
         restarts.ready_ms.add(ready.as_secs_f64() * 1e3);
         restarts.listed_ms.add(listed.as_secs_f64() * 1e3);
-        restarts.rss_bytes = restarts.rss_bytes.max(Usage::of(daemons.queen()?)?.rss_bytes);
+        restarts.rss_bytes = restarts.rss_bytes.max(rss_bytes(daemons.queen()?)?);
         daemons.kill_queen().await?;
     }
     Ok(restarts)

@@ -19,7 +19,7 @@ use crate::daemons::{Daemons, infer};
 use crate::http::Connection;
 use crate::printer::say;
 use crate::report::{Failures, Report};
-use crate::stats::{Samples, Usage, mib, now_us};
+use crate::stats::{self, Samples, mib, now_us};
 use crate::stream::{Event, Kind, Next, Opened, Stream};
 
 /// A slow reader takes an event so seldom while the others read.
@@ -179,7 +179,7 @@ async fn round(field: &Arc<Field>, daemons: &Daemons, slow_readers: usize) -> Re
     }
     let mut latency_ms = Samples::default();
     let mut rss_max_bytes = 0;
-    let (began, cpu) = (Instant::now(), Usage::of(daemons.queen()?)?.cpu);
+    let (began, cpu) = (Instant::now(), stats::cpu(daemons.queen()?)?);
     let mut ticks = tokio::time::interval(SAMPLE_INTERVAL);
     loop {
         tokio::select! {
@@ -188,17 +188,17 @@ async fn round(field: &Arc<Field>, daemons: &Daemons, slow_readers: usize) -> Re
                 None => break,
             },
             _ = ticks.tick() => {
-                rss_max_bytes = rss_max_bytes.max(Usage::of(daemons.queen()?)?.rss_bytes);
+                rss_max_bytes = rss_max_bytes.max(stats::rss_bytes(daemons.queen()?)?);
             }
         }
     }
-    let cpu = Usage::of(daemons.queen()?)?.cpu.saturating_sub(cpu);
+    let cpu = stats::cpu(daemons.queen()?)?.saturating_sub(cpu);
     let queen_cores = cpu.as_secs_f64() / began.elapsed().as_secs_f64();
     hurry.send_replace(true);
     while let Some(joined) = slow_tasks.join_next().await {
         joined.context("a slow reader's task panicked")?;
     }
-    rss_max_bytes = rss_max_bytes.max(Usage::of(daemons.queen()?)?.rss_bytes);
+    rss_max_bytes = rss_max_bytes.max(stats::rss_bytes(daemons.queen()?)?);
     Ok(Round { latency_ms, rss_max_bytes, queen_cores })
 }
 

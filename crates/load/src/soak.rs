@@ -18,7 +18,7 @@ use crate::daemons::{Daemons, Settings, infer};
 use crate::http::Connection;
 use crate::printer::say;
 use crate::report::{Failures, Report};
-use crate::stats::{Samples, Usage, mib};
+use crate::stats::{Descriptors, Samples, Usage, mib, rss_bytes};
 use crate::stream::{Kind, Next, Opened, Stream};
 
 const SAMPLE_INTERVAL: Duration = Duration::from_secs(1);
@@ -100,8 +100,8 @@ pub(crate) async fn run(programs: &Path, short: bool, seed: u64) -> Result<Repor
     let field = field(size.duration);
     let rss = load(&field, queen, &mut rng).await?;
     let elapsed = began.elapsed();
-    let queen_after = settled(queen, Some(queen_before.sockets)).await?;
-    let hive_after = settled(hive, Some(hive_before.sockets)).await?;
+    let queen_after = settled(queen, queen_before.descriptors).await?;
+    let hive_after = settled(hive, hive_before.descriptors).await?;
     daemons.stop().await?;
 
     let jobs = field.jobs.load(Ordering::Relaxed);
@@ -109,22 +109,14 @@ pub(crate) async fn run(programs: &Path, short: bool, seed: u64) -> Result<Repor
     report.figure("seed", seed);
     report.figure("elapsed_s", elapsed.as_secs_f64());
     report.figure("jobs", jobs);
-    report.figure("queen_rss_begin_mib", mib(queen_before.rss_bytes));
-    report.figure("queen_rss_end_mib", mib(queen_after.rss_bytes));
+    report.figure("queen_rss_begin_mib", mib(queen_before.usage.rss_bytes));
+    report.figure("queen_rss_end_mib", mib(queen_after.usage.rss_bytes));
     report.figure("queen_rss_max_mib", mib(rss.iter().copied().max().unwrap_or_default()));
-    report.figure("hive_rss_begin_mib", mib(hive_before.rss_bytes));
-    report.figure("hive_rss_end_mib", mib(hive_after.rss_bytes));
-    let cpu = queen_after.cpu.saturating_sub(queen_before.cpu);
+    report.figure("hive_rss_begin_mib", mib(hive_before.usage.rss_bytes));
+    report.figure("hive_rss_end_mib", mib(hive_after.usage.rss_bytes));
+    let cpu = queen_after.usage.cpu.saturating_sub(queen_before.usage.cpu);
     #[expect(clippy::cast_precision_loss, reason = "for people")]
     report.figure("queen_cpu_us_per_job", cpu.as_secs_f64() * 1e6 / jobs.max(1) as f64);
-    report.figure("queen_sockets_begin", queen_before.sockets);
-    report.figure("queen_sockets_end", queen_after.sockets);
-    report.figure("queen_files_begin", queen_before.files);
-    report.figure("queen_files_end", queen_after.files);
-    report.figure("hive_sockets_begin", hive_before.sockets);
-    report.figure("hive_sockets_end", hive_after.sockets);
-    report.figure("hive_files_begin", hive_before.files);
-    report.figure("hive_files_end", hive_after.files);
     if let Some((over, most)) = size.growth {
         let growth = growth(&rss, over);
         report.figure("queen_rss_growth_mib", growth / f64::from(1 << 20));
@@ -136,6 +128,19 @@ pub(crate) async fn run(programs: &Path, short: bool, seed: u64) -> Result<Repor
     report.failed(&field.failures);
     report.require(jobs >= size.jobs, || format!("{jobs} jobs were run instead of {}", size.jobs));
     for (who, before, after) in [("queen", queen_before, queen_after), ("hive", hive_before, hive_after)] {
+        let Some((before, after)) = before.descriptors.zip(after.descriptors) else {
+            say(&format!("soak: skipped the {who}'s descriptors, which it shows to root alone"));
+            report.figure(format!("{who}_descriptors"), "skipped, they are for root to see");
+            continue;
+        };
+        for (what, count) in [
+            ("sockets_begin", before.sockets),
+            ("sockets_end", after.sockets),
+            ("files_begin", before.files),
+            ("files_end", after.files),
+        ] {
+            report.figure(format!("{who}_{what}"), count);
+        }
         report.require(after.sockets <= before.sockets, || {
             format!("the {who} had {} sockets and has {}", before.sockets, after.sockets)
         });
@@ -225,14 +230,13 @@ async fn sample(field: &Field, queen: Pid) -> Result<Vec<u64>> {
     let mut samples = Vec::new();
     while Instant::now() < field.until {
         ticks.tick().await;
-        let usage = Usage::of(queen)?;
-        samples.push(usage.rss_bytes);
+        let rss_bytes = rss_bytes(queen)?;
+        samples.push(rss_bytes);
         if samples.len().is_multiple_of(SAMPLES_PER_LINE) {
             say(&format!(
-                "soak: {} jobs, queen at {:.1} MiB and {} descriptors, {} s left, {} failures",
+                "soak: {} jobs, queen at {:.1} MiB, {} s left, {} failures",
                 field.jobs.load(Ordering::Relaxed),
-                mib(usage.rss_bytes),
-                usage.sockets + usage.files,
+                mib(rss_bytes),
                 field.until.saturating_duration_since(Instant::now()).as_secs(),
                 field.failures.count(),
             ));
@@ -255,19 +259,42 @@ fn growth(samples: &[u64], over: Duration) -> f64 {
     middle(&last[last.len() - part..]) - middle(&last[..part])
 }
 
-/// What a process uses once its sockets are down to `sockets`, or else after a while; without a number,
-/// once their number stays the same.
-async fn settled(pid: Pid, sockets: Option<usize>) -> Result<Usage> {
+/// What a process uses once it is at rest.
+#[derive(Clone, Copy)]
+struct AtRest {
+    usage: Usage,
+    /// `None` where it does not show them.
+    descriptors: Option<Descriptors>,
+}
+
+impl AtRest {
+    fn of(pid: Pid) -> Result<Self> {
+        Ok(Self { usage: Usage::of(pid)?, descriptors: Descriptors::of(pid)? })
+    }
+
+    /// Whether it has as many sockets as before; where it does not show them, whether it has not computed.
+    fn is_as(&self, before: &Self) -> bool {
+        match self.descriptors.zip(before.descriptors) {
+            Some((now, before)) => now.sockets == before.sockets,
+            None => self.usage.cpu == before.usage.cpu,
+        }
+    }
+}
+
+/// What a process uses once its sockets are down to those that it `had`, or else after a while; where that is
+/// not known, once it stays as it is.
+async fn settled(pid: Pid, had: Option<Descriptors>) -> Result<AtRest> {
     let deadline = Instant::now() + SETTLE_LIMIT;
-    let mut last = Usage::of(pid)?;
+    let mut last = AtRest::of(pid)?;
     let mut unchanged = 0;
     loop {
         // Nothing tells when another process closes a socket.
         tokio::time::sleep(Duration::from_millis(50)).await;
-        let usage = Usage::of(pid)?;
-        unchanged = if usage.sockets == last.sockets { unchanged + 1 } else { 0 };
-        last = usage;
-        let settled = sockets.map_or(unchanged >= 20, |wanted| usage.sockets <= wanted);
+        let now = AtRest::of(pid)?;
+        unchanged = if now.is_as(&last) { unchanged + 1 } else { 0 };
+        last = now;
+        let settled =
+            now.descriptors.zip(had).map_or(unchanged >= 20, |(now, had)| now.sockets <= had.sockets);
         if settled || Instant::now() > deadline {
             return Ok(last);
         }

@@ -1,6 +1,7 @@
 //! Percentiles, and what the system says of a process.
 
 use std::fs;
+use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -59,38 +60,57 @@ pub(crate) struct Usage {
     pub(crate) rss_bytes: u64,
     /// Time on a processor so far, the system's on its behalf included.
     pub(crate) cpu: Duration,
-    /// Open descriptors that are sockets, and those that are not.
-    pub(crate) sockets: usize,
-    pub(crate) files: usize,
 }
 
 impl Usage {
     pub(crate) fn of(pid: Pid) -> Result<Self> {
-        let folder = format!("/proc/{}", pid.as_raw_nonzero());
-        let read = |name: &str| {
-            let path = format!("{folder}/{name}");
-            fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))
+        Ok(Self { rss_bytes: rss_bytes(pid)?, cpu: cpu(pid)? })
+    }
+}
+
+/// The open descriptors of a process.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Descriptors {
+    pub(crate) sockets: usize,
+    /// Those that are no sockets.
+    pub(crate) files: usize,
+}
+
+impl Descriptors {
+    /// Counts them. `None` where the process keeps them to itself, as daemons do from all but root.
+    pub(crate) fn of(pid: Pid) -> Result<Option<Self>> {
+        let folder = format!("/proc/{}/fd", pid.as_raw_nonzero());
+        let entries = match fs::read_dir(&folder) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == ErrorKind::PermissionDenied => return Ok(None),
+            Err(error) => return Err(error).with_context(|| format!("cannot read {folder}")),
         };
-        let stat = read("stat")?;
-        // The program's name, in parentheses, may hold anything; after it come single words.
-        let words: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
-        let ticks = |place: usize| words.get(place).and_then(|word| word.parse::<u32>().ok());
-        let (user, system) = ticks(11).zip(ticks(12)).context("a process without a clock")?;
-        let descriptors =
-            fs::read_dir(format!("{folder}/fd")).with_context(|| format!("cannot read {folder}/fd"))?;
         // One that is closed while it is looked at is gone.
-        let targets = descriptors.flatten().filter_map(|entry| fs::read_link(entry.path()).ok());
+        let targets = entries.flatten().filter_map(|entry| fs::read_link(entry.path()).ok());
         let is_socket = |target: &PathBuf| target.to_string_lossy().starts_with("socket:");
         let (sockets, files): (Vec<_>, Vec<_>) = targets.partition(is_socket);
-        let cpu = Duration::from_secs_f64(f64::from(user + system) / TICKS_PER_SECOND);
-        Ok(Self { rss_bytes: rss_bytes(pid)?, cpu, sockets: sockets.len(), files: files.len() })
+        Ok(Some(Self { sockets: sockets.len(), files: files.len() }))
     }
+}
+
+/// How long a process was on a processor so far. Also what keeps itself private tells this.
+pub(crate) fn cpu(pid: Pid) -> Result<Duration> {
+    let stat = read(pid, "stat")?;
+    // The program's name, in parentheses, may hold anything; after it come single words.
+    let words: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
+    let ticks = |place: usize| words.get(place).and_then(|word| word.parse::<u32>().ok());
+    let (user, system) = ticks(11).zip(ticks(12)).context("a process without a clock")?;
+    Ok(Duration::from_secs_f64(f64::from(user + system) / TICKS_PER_SECOND))
+}
+
+fn read(pid: Pid, name: &str) -> Result<String> {
+    let path = format!("/proc/{}/{name}", pid.as_raw_nonzero());
+    fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))
 }
 
 /// What a process has of the machine's memory. Also what keeps itself private tells this.
 pub(crate) fn rss_bytes(pid: Pid) -> Result<u64> {
-    let path = format!("/proc/{}/status", pid.as_raw_nonzero());
-    let status = fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
+    let status = read(pid, "status")?;
     let rss = status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.trim().strip_suffix(" kB"));
     let rss_kb: u64 = rss.and_then(|kb| kb.parse().ok()).context("a process without memory")?;
     Ok(rss_kb << 10)
@@ -134,7 +154,9 @@ mod tests {
 
     #[test]
     fn this_process_has_memory_and_descriptors() {
-        let usage = Usage::of(rustix::process::getpid()).expect("this process runs");
-        assert!(usage.rss_bytes > 0 && usage.files > 2, "{usage:?}");
+        let pid = rustix::process::getpid();
+        assert!(Usage::of(pid).expect("this process runs").rss_bytes > 0);
+        let descriptors = Descriptors::of(pid).expect("this process runs").expect("it is ours");
+        assert!(descriptors.files > 2, "{descriptors:?}");
     }
 }

@@ -8,14 +8,13 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use rbee_protocol::{Client, JobEvent, JobId};
-use rustix::process::Pid;
 
 use crate::daemons::Daemons;
 use crate::infer::Model;
 use crate::infer::ask::Server;
 use crate::infer::prompts;
 use crate::report::Report;
-use crate::stats::{Samples, Usage};
+use crate::stats::{self, Samples};
 
 const TOKENS: u32 = 256;
 /// The readers further down join late and are sent the first tokens at once.
@@ -110,10 +109,7 @@ fn delays(below: &Arrivals, above: &Arrivals, delays_us: &mut Samples) {
 #[expect(clippy::cast_precision_loss, reason = "some thousand tokens")]
 async fn cpu_us_per_token(daemons: &Daemons, model: Model, streams: usize) -> Result<[f64; 2]> {
     let processes = [daemons.queen()?, daemons.hive()];
-    let now = || -> Result<[Duration; 2]> {
-        let cpu = |pid: Pid| anyhow::Ok(Usage::of(pid)?.cpu);
-        Ok([cpu(processes[0])?, cpu(processes[1])?])
-    };
+    let now = || -> Result<[Duration; 2]> { Ok([stats::cpu(processes[0])?, stats::cpu(processes[1])?]) };
     let (before, mut tokens) = (now()?, 0);
     for stream in 0..streams {
         let question = prompts::story(model.manner(), 9500 + stream);

@@ -319,13 +319,14 @@ impl Publisher {
 async fn open_loop(plan: &Plan, publisher: &mut Publisher) -> Result<()> {
     let interval = Duration::from_secs_f64(1.0 / plan.messages_per_s);
     let (begin, begin_us) = (Instant::now(), now_us());
-    let (ticking, mut ticks) = mpsc::unbounded_channel();
+    // One tick that waits is enough: whoever takes it looks at the clock and publishes all that is due.
+    let (ticking, mut ticks) = mpsc::channel(1);
     // The runtime's timers are late by up to a millisecond, and to look at the clock all the time would take the
     // core from what delivers.
     let clock = std::thread::spawn(move || {
         for tick in 1.. {
             std::thread::sleep((interval * tick).saturating_sub(begin.elapsed()));
-            if ticking.send(()).is_err() {
+            if ticking.blocking_send(()).is_err() {
                 return;
             }
         }
