@@ -98,7 +98,11 @@ impl Model {
 /// Measures both servers with each model in each scenario, and reports.
 pub(crate) async fn run(programs: &Path, plan: &Plan) -> Result<Report> {
     let chosen = |all: &[Scenario]| if plan.only.is_empty() { all.to_vec() } else { plan.only.clone() };
-    let scenarios = chosen(Scenario::value_variants());
+    let mut scenarios = chosen(Scenario::value_variants());
+    if matches!(plan.peer, PeerAt::Running(_)) {
+        // Whether one that runs drafts was for others to say.
+        scenarios.retain(|scenario| *scenario != Scenario::EditDrafting);
+    }
     let models = if plan.models.is_empty() { Model::value_variants() } else { &plan.models };
     if models.len() > 1 && matches!(plan.peer, PeerAt::Running(_)) {
         bail!("a server that runs already has one model: say which with `--models`");
@@ -132,7 +136,7 @@ async fn measure_model(
     rbee_processes.extend(daemons.workers().await?.into_iter().map(|(_, pid)| pid));
 
     // Which of the peers is measured depends on how much context a slot needs.
-    let rooms = [Room::Divided, Room::Shared];
+    let rooms = [Room::Divided, Room::Shared, Room::Drafting];
     let mut peers = Vec::new();
     for room in rooms
         .into_iter()

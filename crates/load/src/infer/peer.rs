@@ -47,13 +47,15 @@ impl FromStr for PeerAt {
     }
 }
 
-/// How llama.cpp's server divides its context.
+/// How llama.cpp's server divides its context, and whether it drafts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Room {
     /// Each slot has its part.
     Divided,
     /// All slots share it, so that one may take nearly all of it.
     Shared,
+    /// Likewise, and what followed the same tokens before is drafted, which is off unless asked for.
+    Drafting,
 }
 
 /// A server that runs, until this goes if it was started here.
@@ -120,8 +122,11 @@ fn command(program: &Path, model: &Path, room: Room, threads: usize, port: u16) 
     let mut command = Command::new(program);
     command.arg("-m").arg(model).args(["--host", "127.0.0.1", "--port", &port.to_string()]);
     command.args(["-np", &SLOTS.to_string(), "-c", CONTEXT_LENGTH, "-t", &threads.to_string()]);
-    if room == Room::Shared {
+    if room != Room::Divided {
         command.arg("--kv-unified");
+    }
+    if room == Room::Drafting {
+        command.args(["--spec-type", "ngram-simple"]);
     }
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     // Ctrl-C is for this program, which then stops the others.

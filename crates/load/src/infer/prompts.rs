@@ -118,7 +118,7 @@ pub(crate) fn edit(manner: Manner, number: usize) -> Question {
     let name = format!("total_{number}");
     greedy(match manner {
         Manner::Chat => Input::Chat(vec![user(format!(
-            "Here is a file:\n\n```python\n{FILE}```\n\nReturn this file with `count` renamed to `{name}`. \
+            "Exercise {number}. Here is a file:\n\n```python\n{FILE}```\n\nReturn this file with `count` renamed to `{name}`. \
              Return the whole file and nothing else."
         ))]),
         // A model that only goes on with texts is shown what is meant, on two lines.
@@ -131,16 +131,33 @@ pub(crate) fn edit(manner: Manner, number: usize) -> Question {
     })
 }
 
-/// How much of an answer to [`edit`] is the file: the part of its lines that are the file's, with whichever
-/// name.
+/// How much of the edited file an answer to [`edit`] has, from 0 to 1: the part of the file's different lines that
+/// come in it in their order, and with the new name. So neither a line said again and again nor a copy without the
+/// edit counts as the file.
 #[expect(clippy::cast_precision_loss, reason = "some dozens of lines")]
 pub(crate) fn part_of_file(number: usize, answer: &str) -> f64 {
-    let name = format!("total_{number}");
-    let renamed = FILE.replace("count", &name);
-    let lines: Vec<&str> = answer.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
-    let is_copied =
-        |line: &&&str| FILE.lines().chain(renamed.lines()).any(|original| original.trim() == **line);
-    lines.iter().filter(is_copied).count() as f64 / lines.len().max(1) as f64
+    let edited = FILE.replace("count", &format!("total_{number}"));
+    let mut wanted: Vec<&str> = Vec::new();
+    for line in lines(&edited) {
+        if !wanted.contains(&line) {
+            wanted.push(line);
+        }
+    }
+    // The longest common subsequence, of the wanted lines so far and the answer's.
+    let mut common = vec![0; wanted.len() + 1];
+    for line in lines(answer) {
+        let mut diagonal = 0;
+        for (index, wanted) in wanted.iter().enumerate() {
+            let above = common[index + 1];
+            common[index + 1] = if line == *wanted { diagonal + 1 } else { above.max(common[index]) };
+            diagonal = above;
+        }
+    }
+    f64::from(common[wanted.len()]) / wanted.len() as f64
+}
+
+fn lines(text: &str) -> impl Iterator<Item = &str> {
+    text.lines().map(str::trim).filter(|line| !line.is_empty())
 }
 
 const FILE: &str = include_str!("inventory.py.txt");
@@ -202,7 +219,8 @@ mod tests {
     #[test]
     fn prompts_of_different_numbers_differ_from_their_first_words_on() {
         for manner in [Manner::Chat, Manner::Text] {
-            for make in [story, endless, long] {
+            let first_turn = |manner, number| conversation(manner, number, None);
+            for make in [story, endless, long, edit, first_turn] {
                 let (one, other) = (text(make(manner, 1)), text(make(manner, 2)));
                 assert!(common_bytes(&one, &other) < 40, "{one}\n{other}");
             }
@@ -233,7 +251,25 @@ mod tests {
     fn a_copy_is_told_from_another_text() {
         let copy = FILE.replace("count", "total_4");
         assert_eq!(part_of_file(4, &copy), 1.0);
+        assert_eq!(part_of_file(4, &format!("Certainly:\n```python\n{copy}```\n")), 1.0);
         assert_eq!(part_of_file(4, "Certainly!\nHere you are."), 0.0);
         assert_eq!(part_of_file(4, ""), 0.0);
+    }
+
+    #[test]
+    fn what_is_less_than_the_edited_file_counts_for_less() {
+        let copy = FILE.replace("count", "total_4");
+        let lines: Vec<&str> = lines(&copy).collect();
+        // A loop: one line, and then a few, again and again.
+        assert!(part_of_file(4, &"import csv\n".repeat(100)) < 0.03);
+        assert!(part_of_file(4, &lines[..4].join("\n").repeat(50)) < 0.1);
+        // An answer that ends early, and one that is not edited.
+        let half = part_of_file(4, &lines[..lines.len() / 2].join("\n"));
+        assert!((0.4..0.6).contains(&half), "{half}");
+        let unedited = part_of_file(4, FILE);
+        assert!((0.5..0.8).contains(&unedited), "{unedited}");
+        // One with all lines, the last first.
+        let backwards: Vec<&str> = lines.iter().rev().copied().collect();
+        assert!(part_of_file(4, &backwards.join("\n")) < 0.1);
     }
 }

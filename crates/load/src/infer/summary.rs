@@ -10,6 +10,8 @@ pub(crate) const COLUMNS: [&str; 8] =
 pub(crate) enum Wanted {
     AtLeast(f64),
     AtMost(f64),
+    /// Whatever it is: it is told for whoever judges the others.
+    Anything,
 }
 
 /// Something that is measured on both servers.
@@ -35,6 +37,7 @@ impl Measure {
         match self.wanted {
             Wanted::AtLeast(least) => ratio >= least,
             Wanted::AtMost(most) => ratio <= most,
+            Wanted::Anything => true,
         }
     }
 
@@ -42,6 +45,7 @@ impl Measure {
         let (sign, bound) = match self.wanted {
             Wanted::AtLeast(least) => ("≥", least),
             Wanted::AtMost(most) => ("≤", most),
+            Wanted::Anything => return "–".to_owned(),
         };
         let aim = self.aim.map_or(String::new(), |aim| format!(", aim {aim}"));
         format!("{sign} {bound}{aim}")
@@ -98,7 +102,12 @@ impl Compared {
             format!("{ratio:.2}"),
             format!("{:.2} – {:.2}", self.ratios.quantile(0.0), self.ratios.quantile(1.0)),
             wanted.clone(),
-            if is_met { "yes" } else { "no" }.to_owned(),
+            match (self.measure.wanted, is_met) {
+                (Wanted::Anything, _) => "–",
+                (_, true) => "yes",
+                (_, false) => "no",
+            }
+            .to_owned(),
         ];
         let failure = format!("{model}, {name}: the ratio is {ratio:.3}, and should be {wanted}");
         (row, (!is_met).then_some(failure))
@@ -130,6 +139,14 @@ mod tests {
     fn the_middle_of_an_even_number_of_pairs_lies_between_two() {
         let pairs = [(10.0, 10.0), (20.0, 10.0)];
         check(Wanted::AtLeast(1.6), &pairs, ["15.0", "10.0", "1.50", "1.00 – 2.00", "≥ 1.6, aim 1.1"], false);
+    }
+
+    #[test]
+    fn what_is_only_told_is_never_missed() {
+        let mut comparison = Comparison::new(vec![Measure::new("part", Wanted::Anything)]);
+        comparison.add(&[1.0], &[4.0]);
+        let (row, failure) = comparison.rows("m").remove(0);
+        assert_eq!((&row[4..], failure), (&["0.25", "0.25 – 0.25", "–", "–"].map(str::to_owned)[..], None));
     }
 
     #[test]
