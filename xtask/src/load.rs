@@ -44,16 +44,27 @@ pub(crate) fn soak(workspace: &Workspace, name: Option<&str>, arguments: &[Strin
 }
 
 /// Runs the benchmark called `name`; that of answers beside `peer`, which says what is built or where it runs.
-pub(crate) fn bench(workspace: &Workspace, name: &str, peer: &str, arguments: &[String]) -> Result<()> {
+pub(crate) fn bench(
+    workspace: &Workspace,
+    name: &str,
+    peer: Option<&str>,
+    arguments: &[String],
+) -> Result<()> {
+    if name != INFER && peer.is_some() {
+        bail!("`--peer` is for `bench {INFER}` alone: `bench {name}` knows what it measures beside");
+    }
     build_all(workspace)?;
     if name != INFER && name != MEMORY {
         return run(workspace, name, arguments);
     }
     prepare_model(workspace)?;
-    peers::gemma(workspace)?;
+    if takes_gemma(arguments) {
+        peers::gemma(workspace)?;
+    }
     if name == MEMORY {
         return run(workspace, name, arguments);
     }
+    let peer = peer.unwrap_or(BUILD);
     let peer = if peer == BUILD {
         let server = peers::llama_server(workspace)?;
         server.into_os_string().into_string().ok().context("the path of the build output is not UTF-8")?
@@ -62,6 +73,20 @@ pub(crate) fn bench(workspace: &Workspace, name: &str, peer: &str, arguments: &[
     };
     let arguments = ["--peer".to_owned(), peer].into_iter().chain(arguments.iter().cloned());
     run(workspace, name, &arguments.collect::<Vec<_>>())
+}
+
+/// Whether the second model is among those that `rbee-load` is told to take: all, unless it is told.
+fn takes_gemma(arguments: &[String]) -> bool {
+    let next = arguments.iter().skip(1).map(Some).chain([None]);
+    let models: Vec<&str> = arguments
+        .iter()
+        .zip(next)
+        .filter_map(|(argument, next)| match argument.strip_prefix("--models")? {
+            "" => next.map(String::as_str),
+            value => value.strip_prefix('='),
+        })
+        .collect();
+    models.is_empty() || models.iter().any(|models| models.split(',').any(|model| model == "gemma"))
 }
 
 fn build_all(workspace: &Workspace) -> Result<()> {
@@ -80,4 +105,24 @@ fn prepare_model(workspace: &Workspace) -> Result<()> {
 
 fn run(workspace: &Workspace, name: &str, arguments: &[String]) -> Result<()> {
     execute(workspace.command(workspace.program(PROGRAM)).arg(name).args(arguments))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_second_model_is_fetched_unless_only_the_first_is_asked_for() {
+        for (line, expected) in [
+            ("", true),
+            ("--pairs 3", true),
+            ("--models smollm2", false),
+            ("--pairs 3 --models=smollm2", false),
+            ("--models gemma", true),
+            ("--models smollm2,gemma --pairs 3", true),
+        ] {
+            let arguments: Vec<String> = line.split_whitespace().map(str::to_owned).collect();
+            assert_eq!(takes_gemma(&arguments), expected, "{line}");
+        }
+    }
 }

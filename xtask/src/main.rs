@@ -59,9 +59,9 @@ enum Command {
         #[arg(value_parser = ["streams", "infer", "memory"])]
         name: String,
         /// Beside what answers are measured: `build` for llama.cpp's own server, which is compiled once, or the
-        /// URL of a server of the OpenAI API's style
-        #[arg(long, value_name = "build|URL", default_value = "build")]
-        peer: String,
+        /// URL of a server of the OpenAI API's style; `build` if absent
+        #[arg(long, value_name = "build|URL")]
+        peer: Option<String>,
         /// Passed on to `rbee-load`, e.g. `--short`, or for answers `--pairs 3 --only decode,company`
         #[arg(last = true)]
         arguments: Vec<String>,
@@ -106,7 +106,9 @@ fn run(command: Command) -> Result<()> {
         Command::Test { nextest } => test::run(&workspace, &nextest),
         Command::Door => door::run(&workspace),
         Command::Soak { name, arguments } => load::soak(&workspace, name.as_deref(), &arguments),
-        Command::Bench { name, peer, arguments } => load::bench(&workspace, &name, &peer, &arguments),
+        Command::Bench { name, peer, arguments } => {
+            load::bench(&workspace, &name, peer.as_deref(), &arguments)
+        }
         Command::Leaks { names } => leaks::run(&workspace, &names),
         Command::Fuzz { seconds } => fuzz::run(&workspace, seconds),
         Command::Tidy => tidy::check(&workspace),
