@@ -15,7 +15,7 @@ use crate::workspace::{Workspace, execute};
 /// The programs that compile without C++.
 const LIGHT_PROGRAMS: [&str; 3] = ["rbee", "rbee-queen", "rbee-hive"];
 /// The program that carries llama.cpp.
-const WORKER: &str = "rbee-worker";
+pub(crate) const WORKER: &str = "rbee-worker";
 
 /// Builds the programs in release mode, and `rbee-worker` too where `with_worker`.
 pub(crate) fn programs(workspace: &Workspace, with_worker: bool) -> Result<()> {

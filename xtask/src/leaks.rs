@@ -2,7 +2,7 @@
 //! there must be a test that fails.
 //!
 //! A leak is a patch in `xtask/leaks`. Its first line says what would leak or be lost, its second which
-//! packages have the tests that catch it. None of them is ever in the product: each is applied to a copy.
+//! packages have the tests that catch it, or which tests do. None of them is ever in the product: each is applied to a copy.
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
@@ -13,10 +13,13 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 
-use crate::printer;
-use crate::workspace::Workspace;
+use crate::workspace::{Workspace, execute};
+use crate::{build, printer, test};
 
 const TESTED_BY: &str = "Tested by: ";
+/// The package whose tests start all programs, and the packages and programs that these are.
+const COMMAND_LINE: &str = "rbee";
+const DAEMONS: [&str; 2] = ["rbee-queen", "rbee-hive"];
 /// How `cargo nextest` says that tests failed; what does not compile has another exit code.
 const TESTS_FAILED: i32 = 100;
 /// So many tests that fail are enough to know.
@@ -37,8 +40,8 @@ pub(crate) fn run(workspace: &Workspace, wanted: &[String]) -> Result<()> {
     }
     let field = Field::prepare(workspace)?;
     printer::say(&format!("testing without a leak, for {} of them", leaks.len()));
-    let packages: BTreeSet<String> = leaks.iter().flat_map(|leak| leak.packages.iter().cloned()).collect();
-    let failing = field.test(packages.iter())?;
+    let tests: BTreeSet<Tests> = leaks.iter().flat_map(|leak| leak.tests.iter().cloned()).collect();
+    let failing = field.test(tests.iter())?;
     if !failing.0.is_empty() {
         printer::say(&format!("fails without any leak, and so counts for nothing: {failing}"));
     }
@@ -81,8 +84,8 @@ struct Leak {
     name: String,
     patch: PathBuf,
     what: String,
-    /// Those with the tests that catch it.
-    packages: Vec<String>,
+    /// Those that catch it.
+    tests: Vec<Tests>,
 }
 
 impl Leak {
@@ -102,20 +105,45 @@ impl Leak {
     fn read(patch: PathBuf) -> Result<Self> {
         let text = fs::read_to_string(&patch).with_context(|| format!("cannot read {}", patch.display()))?;
         let name = patch.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-        let Some((what, packages)) = heading(&text) else {
+        let Some((what, tests)) = heading(&text) else {
             bail!("{name} must begin with what would leak and then `{TESTED_BY}` and packages");
         };
-        Ok(Self { name, what, packages, patch })
+        Ok(Self { name, what, tests, patch })
     }
 }
 
-/// What a patch says of itself: what would leak, and the packages whose tests catch it.
-fn heading(patch: &str) -> Option<(String, Vec<String>)> {
+/// What a patch says of itself: what would leak, and the tests that catch it.
+fn heading(patch: &str) -> Option<(String, Vec<Tests>)> {
     let mut lines = patch.lines();
     let what = lines.next().filter(|line| !line.is_empty() && !line.starts_with("---"))?;
-    let packages = lines.next()?.strip_prefix(TESTED_BY)?;
-    let packages: Vec<String> = packages.split_whitespace().map(str::to_owned).collect();
-    (!packages.is_empty()).then(|| (what.to_owned(), packages))
+    let tests = lines.next()?.strip_prefix(TESTED_BY)?;
+    let tests: Vec<Tests> = tests.split_whitespace().map(Tests::read).collect();
+    (!tests.is_empty()).then(|| (what.to_owned(), tests))
+}
+
+/// All tests of a package, `rbee-jobs`, or one of them, `rbee::its_name`, where all would take long.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Tests {
+    package: String,
+    name: Option<String>,
+}
+
+impl Tests {
+    fn read(word: &str) -> Self {
+        match word.split_once("::") {
+            Some((package, name)) => Self { package: package.to_owned(), name: Some(name.to_owned()) },
+            None => Self { package: word.to_owned(), name: None },
+        }
+    }
+
+    /// In the language in which nextest is told what to run.
+    fn filter(&self) -> String {
+        let Self { package, name } = self;
+        match name {
+            Some(name) => format!("(package({package}) & test({name}))"),
+            None => format!("package({package})"),
+        }
+    }
 }
 
 /// A copy of the sources, into which leaks are planted one at a time, and the build output that they share.
@@ -158,7 +186,7 @@ impl<'w> Field<'w> {
     /// Tests with `leak` in the sources, which are as before afterwards.
     fn plant(&self, leak: &Leak) -> Result<Failures> {
         self.apply(leak, &[])?;
-        let outcome = self.test(leak.packages.iter());
+        let outcome = self.test(leak.tests.iter());
         self.apply(leak, &["--reverse"])?;
         outcome
     }
@@ -175,8 +203,18 @@ impl<'w> Field<'w> {
         Ok(())
     }
 
-    fn test<'p>(&self, packages: impl Iterator<Item = &'p String>) -> Result<Failures> {
+    fn test<'t>(&self, tests: impl Iterator<Item = &'t Tests>) -> Result<Failures> {
+        let tests: Vec<&Tests> = tests.collect();
+        let mut packages: BTreeSet<&str> = tests.iter().map(|tests| tests.package.as_str()).collect();
         let mut nextest = self.workspace.cargo(["nextest", "run", "--profile", "leaks", "--color", "never"]);
+        if packages.contains(COMMAND_LINE) {
+            // The same selection as for the tests, so that little is compiled twice.
+            packages.extend(DAEMONS);
+            self.place_programs(&packages)?;
+            nextest.env(test::TEST_MODEL_VARIABLE, self.test_model()?);
+        }
+        let filters: Vec<String> = tests.iter().map(|tests| tests.filter()).collect();
+        nextest.args(["-E", &filters.join(" | ")]);
         nextest.args([FAILURES_MAX, "--status-level", "fail", "--final-status-level", "none"]);
         nextest.args(["--failure-output", "never", "--no-input-handler"]);
         for package in packages {
@@ -185,6 +223,36 @@ impl<'w> Field<'w> {
         nextest.current_dir(self.tree()).env("CARGO_TARGET_DIR", self.folder.join("target"));
         Failures::of(&mut nextest)
     }
+
+    /// Puts the programs that the command line starts where its tests look for them: the daemons as they are with
+    /// the leak, and the worker as it is without, since to compile that takes longer than all else.
+    fn place_programs(&self, packages: &BTreeSet<&str>) -> Result<()> {
+        let target = self.folder.join("target");
+        let mut build = self.workspace.cargo(["build", "--quiet"]);
+        for package in packages {
+            build.args(["--package", package]);
+        }
+        for daemon in DAEMONS {
+            build.args(["--bin", daemon]);
+        }
+        execute(build.current_dir(self.tree()).env("CARGO_TARGET_DIR", &target))?;
+        let worker = there_is(self.workspace.program(build::WORKER))?;
+        let to = target.join("debug").join(worker.file_name().context("a program has a name")?);
+        // One of an earlier build may be there.
+        let _ = fs::remove_file(&to);
+        test::place(&worker, &to)
+    }
+
+    fn test_model(&self) -> Result<PathBuf> {
+        there_is(self.workspace.target.join("models").join(test::TEST_MODEL))
+    }
+}
+
+fn there_is(path: PathBuf) -> Result<PathBuf> {
+    if !path.is_file() {
+        bail!("there is no {}: `cargo xtask test` makes it", path.display());
+    }
+    Ok(path)
 }
 
 /// The tests that failed.
@@ -250,11 +318,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_patch_says_what_would_leak_and_which_packages_test_for_it() {
-        let packages = ["rbee-jobs".to_owned(), "rbee-queen".to_owned()];
+    fn a_patch_says_what_would_leak_and_which_tests_are_for_it() {
+        let (what, tests) =
+            heading("Keys leak.\nTested by: rbee-jobs rbee::a_test\n\n--- a/x\n").expect("a heading");
+        let filters: Vec<String> = tests.iter().map(Tests::filter).collect();
         assert_eq!(
-            heading("Keys leak.\nTested by: rbee-jobs rbee-queen\n\n--- a/x\n"),
-            Some(("Keys leak.".to_owned(), packages.to_vec()))
+            (what.as_str(), filters.join(" | ").as_str()),
+            ("Keys leak.", "package(rbee-jobs) | (package(rbee) & test(a_test))")
         );
         for bad in ["", "Keys leak.\n\n--- a/x\n", "--- a/x\n+++ b/x\n", "Keys leak.\nTested by: \n"] {
             assert_eq!(heading(bad), None, "{bad}");

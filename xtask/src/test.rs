@@ -15,7 +15,7 @@ use crate::{generated, tidy};
 /// The model that tests run: small, and real.
 pub(crate) const TEST_MODEL: &str = "SmolLM2-135M-Instruct.Q4_1.gguf";
 /// The variable in which tests find its path.
-const TEST_MODEL_VARIABLE: &str = "RBEE_TEST_MODEL";
+pub(crate) const TEST_MODEL_VARIABLE: &str = "RBEE_TEST_MODEL";
 
 /// The variable that says over which store the tests of daemons run, where that is not the memory.
 const TEST_STORE_VARIABLE: &str = "RBEE_TEST_STORE";
