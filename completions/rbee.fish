@@ -57,12 +57,12 @@ complete -c rbee -n "__fish_rbee_using_subcommand infer" -l stop -d 'End the ans
 complete -c rbee -n "__fish_rbee_using_subcommand infer" -l json-schema -d 'Answer with JSON that meets this JSON Schema: a file, or the schema itself; `true` for any JSON' -r
 complete -c rbee -n "__fish_rbee_using_subcommand infer" -l grammar -d 'Answer with a text of the grammar in this file, which is written in GBNF' -r -F
 complete -c rbee -n "__fish_rbee_using_subcommand infer" -l logprobs -d 'Tell how likely each token was, and N others in its place; with `--output json` or `ndjson`' -r
-complete -c rbee -n "__fish_rbee_using_subcommand infer" -l temperature -d 'How freely to choose tokens: 0 always takes the likeliest' -r
-complete -c rbee -n "__fish_rbee_using_subcommand infer" -l top-k -d 'Choose among the N likeliest tokens; 0 for all' -r
-complete -c rbee -n "__fish_rbee_using_subcommand infer" -l top-p -d 'Choose among the likeliest tokens that make up this probability together, 0 to 1' -r
-complete -c rbee -n "__fish_rbee_using_subcommand infer" -l min-p -d 'Choose among tokens at least this likely compared with the likeliest, 0 to 1' -r
-complete -c rbee -n "__fish_rbee_using_subcommand infer" -l typical-p -d 'Choose among the most typical tokens that make up this probability together, above 0 up to 1' -r
-complete -c rbee -n "__fish_rbee_using_subcommand infer" -l repetition-penalty -d 'Make tokens that came lately less likely: above 1, up to 10; 1 for nothing' -r
+complete -c rbee -n "__fish_rbee_using_subcommand infer" -l temperature -d 'How freely to choose tokens: 0 always takes the likeliest; 0.8 if absent' -r
+complete -c rbee -n "__fish_rbee_using_subcommand infer" -l top-k -d 'Choose among the N likeliest tokens; 0 for all, 40 if absent' -r
+complete -c rbee -n "__fish_rbee_using_subcommand infer" -l top-p -d 'Choose among the likeliest tokens that make up this probability together, 0 to 1; 0.95 if absent' -r
+complete -c rbee -n "__fish_rbee_using_subcommand infer" -l min-p -d 'Choose among tokens at least this likely compared with the likeliest, 0 to 1; 0.05 if absent' -r
+complete -c rbee -n "__fish_rbee_using_subcommand infer" -l typical-p -d 'Choose among the most typical tokens that make up this probability together, above 0 up to 1; 1, for all, if absent' -r
+complete -c rbee -n "__fish_rbee_using_subcommand infer" -l repetition-penalty -d 'Make tokens that came lately less likely: above 0 up to 10, where 1 does nothing and less makes them likelier' -r
 complete -c rbee -n "__fish_rbee_using_subcommand infer" -l presence-penalty -d 'Make tokens that came lately less likely by this much, -2 to 2' -r
 complete -c rbee -n "__fish_rbee_using_subcommand infer" -l frequency-penalty -d 'Make tokens that came lately less likely by this much for each time, -2 to 2' -r
 complete -c rbee -n "__fish_rbee_using_subcommand infer" -l seed -d 'Makes the choice of tokens repeatable' -r

@@ -63,16 +63,16 @@ Examples:
   rbee queen stop
 
 Exit codes:
-  0    done (also when stdout was closed early)
-  1    the job was cancelled by somebody else, or interrupted
+  0    done; also when the answer was cut at `--max-tokens` (said on stderr), or stdout was closed early
+  1    cancelled by somebody else, or interrupted
   2    the command line or the request makes no sense
-  65   the model or the data cannot be used, or the prompt does not fit
+  65   not a usable model, not usable data, or the prompt does not fit the context
   66   no such model, job, hive or file
-  69   nobody there to do it
-  70   a worker crashed, or a bug
-  74   reading or writing failed
+  69   nobody there to do it, or too little memory for the model
+  70   a worker crashed or hung, or a bug
+  74   reading or writing failed, or the disk is full
   75   busy: try again
-  77   not allowed
+  77   no key, or not allowed
   130  cancelled with Ctrl-C";
 
 /// The options that every command takes.
@@ -152,8 +152,9 @@ pub(crate) enum Command {
     Infer(Box<Infer>),
     /// Turn texts into vectors that tell how near they are in meaning
     ///
-    /// Each argument is a text, and so is each line of stdin when that is a pipe or a file. Each vector is a line of
-    /// numbers on stdout, in the order of the texts. The cosine of two texts is the sum of the products of their numbers.
+    /// Each argument is a text, and so is each line of stdin when that is a pipe or a file: at most 1,024 together, and
+    /// none of them blank. Each vector is a line of numbers on stdout, in the order of the texts. The cosine of two
+    /// texts is the sum of the products of their numbers.
     Embed(Embed),
     /// Tell about the queen, its hives and their workers
     Status,
@@ -268,22 +269,22 @@ pub(crate) struct Infer {
     /// Tell how likely each token was, and N others in its place; with `--output json` or `ndjson`
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(..=20), help_heading = "Form")]
     pub(crate) logprobs: Option<u32>,
-    /// How freely to choose tokens: 0 always takes the likeliest
+    /// How freely to choose tokens: 0 always takes the likeliest; 0.8 if absent
     #[arg(long, value_name = "X", value_parser = not_negative, allow_negative_numbers = true, help_heading = "Sampling")]
     pub(crate) temperature: Option<f32>,
-    /// Choose among the N likeliest tokens; 0 for all
+    /// Choose among the N likeliest tokens; 0 for all, 40 if absent
     #[arg(long, value_name = "N", help_heading = "Sampling")]
     pub(crate) top_k: Option<u32>,
-    /// Choose among the likeliest tokens that make up this probability together, 0 to 1
+    /// Choose among the likeliest tokens that make up this probability together, 0 to 1; 0.95 if absent
     #[arg(long, value_name = "P", value_parser = not_negative, allow_negative_numbers = true, help_heading = "Sampling")]
     pub(crate) top_p: Option<f32>,
-    /// Choose among tokens at least this likely compared with the likeliest, 0 to 1
+    /// Choose among tokens at least this likely compared with the likeliest, 0 to 1; 0.05 if absent
     #[arg(long, value_name = "P", value_parser = not_negative, allow_negative_numbers = true, help_heading = "Sampling")]
     pub(crate) min_p: Option<f32>,
-    /// Choose among the most typical tokens that make up this probability together, above 0 up to 1
+    /// Choose among the most typical tokens that make up this probability together, above 0 up to 1; 1, for all, if absent
     #[arg(long, value_name = "P", value_parser = not_negative, allow_negative_numbers = true, help_heading = "Sampling")]
     pub(crate) typical_p: Option<f32>,
-    /// Make tokens that came lately less likely: above 1, up to 10; 1 for nothing
+    /// Make tokens that came lately less likely: above 0 up to 10, where 1 does nothing and less makes them likelier
     #[arg(long, value_name = "X", value_parser = not_negative, allow_negative_numbers = true, help_heading = "Sampling")]
     pub(crate) repetition_penalty: Option<f32>,
     /// Make tokens that came lately less likely by this much, -2 to 2
@@ -520,6 +521,18 @@ mod tests {
             ErrorKind::DisplayVersion
         );
         assert_eq!(parse("rbee queen logs --help").expect_err("no command").exit_code(), 0);
+    }
+
+    #[test]
+    fn the_exit_codes_in_the_help_are_those_of_the_readme() {
+        let readme = include_str!("../../../README.md");
+        let table = readme.split_once("| exit code | meaning |\n|---|---|\n").expect("a table").1;
+        let told =
+            table.lines().map_while(|row| row.strip_prefix("| ")?.strip_suffix(" |")?.split_once(" | "));
+        let (_, help) = LONG_EXAMPLES.split_once("Exit codes:\n").expect("a list");
+        let helped = help.lines().filter_map(|line| line.trim_start().split_once(' '));
+        let helped: Vec<_> = helped.map(|(code, meaning)| (code, meaning.trim_start())).collect();
+        assert_eq!(helped, told.collect::<Vec<_>>());
     }
 
     #[test]

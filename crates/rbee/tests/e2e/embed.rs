@@ -1,5 +1,3 @@
-use std::time::{Duration, Instant};
-
 use rustix::process::Signal;
 use serde_json::Value;
 
@@ -37,7 +35,7 @@ fn texts_become_vectors_that_are_near_where_the_texts_are() {
     assert!(ran.stderr.contains("the model says nothing"), "{}", ran.stderr);
 
     // As text each vector is a line, and each line of stdin is a text.
-    let ran = home.run_with_stdin(format!("{}\n\n{}\n", TEXTS[0], TEXTS[2]).as_bytes(), ["embed"]);
+    let ran = home.run_with_stdin(format!("{}\n{}\n", TEXTS[0], TEXTS[2]).as_bytes(), ["embed"]);
     assert_eq!(ran.code, Some(0), "{}", ran.stderr);
     let lines: Vec<Vec<f64>> = ran
         .stdout
@@ -61,6 +59,9 @@ fn texts_that_cannot_be_embedded_are_refused_with_the_numbers() {
     assert_eq!(ran.code, Some(0), "{}", ran.stderr);
     let answer: Value = serde_json::from_str(&ran.stdout).expect("JSON");
     assert_eq!(answer["embeddings"][1]["tokens"], 256);
+    let ran = home.run_with_stdin(b"one\n\ntwo\n", ["embed"]);
+    assert_eq!((ran.code, ran.stdout.as_str()), (Some(65), ""), "{}", ran.stderr);
+    assert!(ran.stderr.contains("line 2 on stdin is blank"), "{}", ran.stderr);
     assert_eq!(home.run(["embed"]).code, Some(2));
     assert_eq!(home.run(["embed", "-m", "missing", "x"]).code, Some(66));
 }
@@ -82,12 +83,12 @@ fn embedding_is_cancelled_at_once_and_lets_answers_pass() {
         ran.stderr
     );
     embedding.signal(Signal::INT);
-    let asked = Instant::now();
     let (status, events, stderr) = embedding.finish();
     assert_eq!(
         (status.code(), &events[events.len() - 1]["state"]),
         (Some(130), &"cancelled".into()),
         "{stderr}"
     );
-    assert!(asked.elapsed() < Duration::from_secs(5), "{:?}", asked.elapsed());
+    let vectors = events.iter().filter(|event| event["kind"] == "embedding").count();
+    assert!(vectors < texts.len(), "all {vectors} texts were embedded all the same");
 }
