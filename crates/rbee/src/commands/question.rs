@@ -5,7 +5,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use anyhow::Result;
 use rbee_protocol::{
     Device, DeviceKind, HiveList, HiveReport, HiveState, HiveSummary, Instructions, Loaded, ModelInfo,
-    ModelList, Operation, QueenReport, SubmitRequest, WorkerInfo, WorkerList, WorkerState,
+    ModelList, Operation, QueenReport, SubmitRequest, WorkerInfo, WorkerList, WorkerMemory, WorkerState,
 };
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -196,13 +196,22 @@ fn own_workers(workers: &[WorkerInfo], look: Look) -> String {
             state(worker),
             jobs(worker),
             loaded(|loaded| loaded.context_length),
-            memory.map(|memory| bytes(memory.total_bytes())).unwrap_or_default(),
+            memory.map(|memory| taken(&memory)).unwrap_or_default(),
             loaded(|loaded| loaded.threads),
             worker.progress_at_ms.map(|at_ms| ago(now_ms(), at_ms)).unwrap_or_default(),
             worker.pid.to_string(),
         ]);
     }
     table.render(look)
+}
+
+/// What a worker takes of the machine's memory, and of its graphics cards' where it uses any.
+fn taken(memory: &WorkerMemory) -> String {
+    let own = bytes(memory.total_bytes());
+    match memory.device_bytes {
+        0 => own,
+        device => format!("{own} + {} on cards", bytes(device)),
+    }
 }
 
 const NO_WORKERS: &str = "no workers: the first `rbee infer` starts one\n";
@@ -286,6 +295,9 @@ mod tests {
             worker-1  tiny   busy     3/4   8192     600.0 MiB  2        5 s ago   9\n\
             worker-2  big    loading  1                                            10\n";
         assert!(text.ends_with(workers), "{text}");
+        report["workers"][0]["loaded"]["memory"]["device_bytes"] = json!(2_u64 << 30);
+        let text = page("hive_status", &report, PIPE);
+        assert!(text.contains("8192     600.0 MiB + 2.0 GiB on cards  2        "), "{text}");
         let text = page("hive_status", &report, Look { width: Some(72), bold: false });
         assert!(text.lines().all(|line| line.chars().count() <= 72), "{text}");
     }
