@@ -99,6 +99,8 @@ fn the_protocols_document_names_every_operation_event_field_and_value() {
             .into_iter()
             .chain(["Usage", "Submitted", "JobInfo", "JobState", "CreateKey", "KeyRole", "Message", "Role"])
             .chain(["SystemEvent", "SystemEventKind", "WorkerRef", "JobRef", "StopRequest"])
+            .chain(["Timings", "EmbedReport", "Pooling", "Embedding", "TokenLogprobs", "Logprob"])
+            .chain(["ToolCallPart", "ToolCall", "Tool", "ToolChoice"])
     {
         assert!(schemas[schema].is_object(), "there is no {schema}");
         collect_names(&schemas[schema], &mut names);

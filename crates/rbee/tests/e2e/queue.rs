@@ -125,10 +125,15 @@ fn a_worker_that_makes_no_progress_is_killed_and_its_jobs_are_told() {
     busy.until(is_token);
     let mut silent = home.follow(&["wait"]);
     silent.until(|event| event["human"].as_str().is_some_and(|human| human.ends_with("runs it")));
-    for _ in 0..50 {
+    let worker = home.worker_pid();
+    // Three times as long as a worker without progress is let be.
+    for _ in 0..150 {
         busy.until(is_token);
     }
-    let worker = home.worker_pid();
+    assert_eq!(home.worker_pid(), worker);
+    let jobs = home.ask(&["job", "list"]);
+    let running = jobs["jobs"].as_array().expect("a list").iter().filter(|job| job["state"] == "running");
+    assert_eq!(running.count(), 2, "{jobs}");
     kill_process(worker, Signal::STOP).expect("the worker runs");
     for following in [busy, silent] {
         let (status, events, stderr) = following.finish();
