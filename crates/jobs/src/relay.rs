@@ -35,7 +35,7 @@ pub enum Child<'a> {
 
 /// Has `client`'s daemon do the work for `job`, and copies every event but the end into the job's
 /// log, each once. When the job is cancelled the cancellation is passed on, and its confirmation waited for as
-/// long as `confirm_within`.
+/// long as `confirm_within`, which counts from then also where the next hop has not even answered that it has the job.
 ///
 /// `gone` returns when the next hop has ended; what it had sent until then is copied all the same.
 pub async fn relay<G>(
@@ -46,6 +46,11 @@ pub async fn relay<G>(
     gone: impl Future<Output = G>,
 ) -> Relayed<G> {
     let mut gone = pin!(gone);
+    let mut overdue = pin!(async {
+        job.cancelled().await;
+        // A deadline, raced against the confirmation.
+        tokio::time::sleep(confirm_within).await;
+    });
     let child = match child {
         Child::Existing(child) => child,
         Child::New(request, noted) => {
@@ -56,6 +61,7 @@ pub async fn relay<G>(
                     Err(error) => return Relayed::Failed(error),
                 },
                 why = &mut gone => return Relayed::Gone(why),
+                () = &mut overdue => return Relayed::Unconfirmed,
             };
             if let Some((hive, slot)) = noted {
                 job.place(Placement { hive: hive.clone(), child: child.clone(), slot: slot.to_owned() });
@@ -69,11 +75,6 @@ pub async fn relay<G>(
         job.cancelled().await;
         // Whether the request arrives shows in the stream's end, or in there being none.
         let _ = tokio::time::timeout(confirm_within, client.cancel(&child)).await;
-    });
-    let mut overdue = pin!(async {
-        job.cancelled().await;
-        // A deadline, raced against the confirmation.
-        tokio::time::sleep(confirm_within).await;
     });
     let mut cancel_sent = false;
     let why = loop {

@@ -138,6 +138,26 @@ async fn a_cancellation_that_is_not_confirmed_in_time_is_reported() {
 }
 
 #[tokio::test]
+async fn a_next_hop_that_does_not_even_take_the_job_is_not_waited_for_either() {
+    let near = Server::start().await;
+    let job = job(&near);
+    // It takes connections, as the system does for a process that is stopped, and never answers.
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("there is a free port");
+    let url = format!("http://{}", listener.local_addr().expect("it is bound"));
+    let client = Client::tcp(&url, "key").expect("the HTTP library can be set up");
+    let relaying =
+        relay(&job, &client, Child::New(Box::new(script("")), None), Duration::ZERO, pending::<()>());
+    let cancelling = async {
+        let (mut connection, _) = listener.accept().await.expect("it listens");
+        read_to(&mut connection, "}").await;
+        near.client("ada").cancel(job.id()).await.expect("the job is known");
+        connection
+    };
+    let (relayed, _connection) = tokio::join!(relaying, cancelling);
+    assert!(matches!(relayed, Relayed::Unconfirmed), "{relayed:?}");
+}
+
+#[tokio::test]
 async fn a_job_over_its_quota_stops_the_next_hop() {
     let near = Server::with(Limits { job_bytes: 20 << 10, ..Limits::default() }).await;
     let far = Server::start().await;
