@@ -54,6 +54,11 @@ impl Kept {
         self.shares.values().map(|share| share.bytes).sum()
     }
 
+    /// The bytes of those that may go.
+    pub(crate) fn bytes_of(&self, may_go: impl Fn(&JobId) -> bool) -> u64 {
+        self.jobs.values().filter(|job| may_go(&job.id)).map(|job| job.bytes).sum()
+    }
+
     /// When the one ended that ended first.
     pub(crate) fn first_ended_at_ms(&self) -> Option<u64> {
         self.jobs.first_key_value().map(|(_, job)| job.ended_at_ms)
@@ -61,34 +66,39 @@ impl Kept {
 
     /// Takes out the one that ended first.
     pub(crate) fn take_first(&mut self) -> Option<JobId> {
-        let principal = self.jobs.first_key_value()?.1.principal.clone();
-        self.take_first_of(&principal)
+        let first = *self.jobs.first_key_value()?.0;
+        self.take(first)
     }
 
-    /// Takes out the one that gives way: of whoever has the most of what is scarce, the one that ended first. So nobody
-    /// loses a job to those that another has kept more of. `others` is how many jobs somebody has beside those that are kept.
+    /// Takes out the one that gives way: of whoever has the most of what is scarce, the one that ended first of those that
+    /// may go. So nobody loses a job to those that another has kept more of. `others` is how many jobs somebody has beside
+    /// those that are kept.
     pub(crate) fn take_for(
         &mut self,
         scarce: Scarce,
         others: impl Fn(&PrincipalId) -> usize,
+        may_go: impl Fn(&JobId) -> bool,
     ) -> Option<JobId> {
-        let most = self.shares.iter().max_by_key(|(principal, share)| {
+        let firsts = self.shares.iter().filter_map(|(principal, share)| {
+            let first = share.ends.iter().find(|end| may_go(&self.jobs[*end].id))?;
             let has = match scarce {
                 Scarce::Jobs => (share.ends.len() + others(principal)) as u64,
                 Scarce::Bytes => share.bytes,
             };
-            (has, Reverse(share.ends.front()))
+            Some((has, Reverse(*first)))
         });
-        let principal = most?.0.clone();
-        self.take_first_of(&principal)
+        let (_, Reverse(first)) = firsts.max()?;
+        self.take(first)
     }
 
-    fn take_first_of(&mut self, principal: &PrincipalId) -> Option<JobId> {
-        let share = self.shares.get_mut(principal)?;
-        let job = self.jobs.remove(&share.ends.pop_front()?)?;
+    fn take(&mut self, end: u64) -> Option<JobId> {
+        let job = self.jobs.remove(&end)?;
+        let share = self.shares.get_mut(&job.principal)?;
+        let place = share.ends.iter().position(|other| *other == end)?;
+        share.ends.remove(place);
         share.bytes -= job.bytes;
         if share.ends.is_empty() {
-            self.shares.remove(principal);
+            self.shares.remove(&job.principal);
         }
         Some(job.id)
     }
@@ -111,7 +121,7 @@ mod tests {
         for (number, name) in ends.chars().enumerate() {
             kept.add(id(number), PrincipalId::new(name), 0, bytes_of(name));
         }
-        let taken = std::iter::from_fn(|| kept.take_for(scarce, |_| 0));
+        let taken = std::iter::from_fn(|| kept.take_for(scarce, |_| 0, |_| true));
         let names: String = taken
             .map(|taken| {
                 ends.chars().enumerate().find(|(number, _)| id(*number) == taken).expect("it was kept").1
@@ -133,6 +143,23 @@ mod tests {
         let bytes = |name| if name == 'b' { 10 } else { 1 };
         check("aaab", bytes, Scarce::Bytes, "baaa");
         check("aaab", bytes, Scarce::Jobs, "aaab");
+    }
+
+    #[test]
+    fn what_must_stay_gives_way_to_what_may_go() {
+        let mut kept = Kept::default();
+        for (number, name) in ["a", "a", "a", "b"].into_iter().enumerate() {
+            kept.add(id(number), PrincipalId::new(name), 0, 1);
+        }
+        let mut take = |may_go: &[usize]| {
+            kept.take_for(Scarce::Bytes, |_| 0, |job| may_go.iter().any(|number| id(*number) == *job))
+        };
+        assert_eq!(take(&[]), None);
+        assert_eq!(take(&[3]), Some(id(3)));
+        assert_eq!(take(&[1, 2]), Some(id(1)));
+        assert_eq!(take(&[0, 2]), Some(id(0)));
+        assert_eq!(take(&[0, 1, 2, 3]), Some(id(2)));
+        assert_eq!(take(&[0, 1, 2, 3]), None);
     }
 
     #[derive(Clone, Debug)]
@@ -181,7 +208,7 @@ mod tests {
                         let place = model.iter().position(|(whose, ..)| Some(share(*whose)) == most);
                         // Somebody called 2 has two jobs that have not ended.
                         let others = |whose: &PrincipalId| whose.as_str().parse().expect("a number");
-                        prop_assert_eq!(kept.take_for(scarce, others), place.map(|place| id(model.remove(place).2)));
+                        prop_assert_eq!(kept.take_for(scarce, others, |_| true), place.map(|place| id(model.remove(place).2)));
                     }
                 }
                 prop_assert_eq!(kept.len(), model.len());

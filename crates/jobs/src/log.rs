@@ -44,6 +44,14 @@ pub(crate) struct Budget {
     pub(crate) window_bytes: u64,
     /// Events that came for a job that had ended.
     pub(crate) dropped: AtomicU64,
+    /// What other jobs can be made to give way by.
+    pub(crate) relief: OnceLock<Weak<dyn Relief>>,
+}
+
+/// Makes room among all jobs' streams.
+pub(crate) trait Relief: Send + Sync {
+    /// Has other jobs give way to so many bytes more of this one, and returns whether they do.
+    fn relieve(&self, log: &JobLog, bytes: u64) -> bool;
 }
 
 impl Budget {
@@ -55,7 +63,13 @@ impl Budget {
             window_used: AtomicU64::new(0),
             window_bytes: limits.window_bytes,
             dropped: AtomicU64::new(0),
+            relief: OnceLock::new(),
         }
+    }
+
+    /// Whether all jobs' streams together may have so many bytes more.
+    pub(crate) fn has_room(&self, bytes: u64) -> bool {
+        self.used.load(Ordering::Relaxed).saturating_add(bytes) <= self.total_bytes
     }
 }
 
@@ -239,27 +253,47 @@ impl JobLog {
     /// Appends an event, which has `child_seq` for its number in the stream of the job's child if it
     /// comes from there.
     fn append(&self, event: &JobEvent, child_seq: Option<u64>) -> Result<(), Closed> {
-        let mut inner = self.lock();
-        if inner.end.is_some() {
-            self.budget.dropped.fetch_add(1, Ordering::Relaxed);
-            return Err(Closed);
-        }
-        let frame = Frame::encode(inner.seq + 1, event);
-        let bytes = frame.len() as u64;
-        let used = self.budget.used.load(Ordering::Relaxed);
-        if !matches!(event, JobEvent::End(_))
-            && (inner.bytes + bytes + END_RESERVE_BYTES > self.budget.job_bytes
-                || used + bytes > self.budget.total_bytes)
-        {
-            let error = over_quota(inner.bytes + bytes, &self.budget);
-            self.end(&mut inner, error.clone());
+        let mut others_give_way = None;
+        loop {
+            let mut inner = self.lock();
+            if inner.end.is_some() {
+                self.budget.dropped.fetch_add(1, Ordering::Relaxed);
+                return Err(Closed);
+            }
+            let frame = Frame::encode(inner.seq + 1, event);
+            let bytes = frame.len() as u64;
+            let is_end = matches!(event, JobEvent::End(_));
+            let has_room = inner.bytes + bytes + END_RESERVE_BYTES <= self.budget.job_bytes;
+            if is_end || has_room && (others_give_way == Some(true) || self.budget.has_room(bytes)) {
+                inner.storing.child_seq = child_seq.unwrap_or(inner.storing.child_seq);
+                self.push(&mut inner, frame, event);
+                return Ok(());
+            }
+            if !has_room || others_give_way.is_some() {
+                self.end_over_quota(inner, bytes);
+                return Err(Closed);
+            }
+            // It takes the locks of others.
             drop(inner);
-            self.stop(error);
-            return Err(Closed);
+            let relief = self.budget.relief.get().and_then(Weak::upgrade);
+            others_give_way = Some(relief.is_some_and(|relief| relief.relieve(self, bytes)));
         }
-        inner.storing.child_seq = child_seq.unwrap_or(inner.storing.child_seq);
-        self.push(&mut inner, frame, event);
-        Ok(())
+    }
+
+    /// Ends the job, if it has not ended, because all jobs' streams together take too much.
+    pub(crate) fn give_way(&self) {
+        let inner = self.lock();
+        if inner.end.is_none() {
+            self.end_over_quota(inner, 0);
+        }
+    }
+
+    /// Ends the job, which so many bytes more would have been too many for.
+    fn end_over_quota(&self, mut inner: MutexGuard<'_, Inner>, bytes: u64) {
+        let error = over_quota(inner.bytes + bytes, &self.budget);
+        self.end(&mut inner, error.clone());
+        drop(inner);
+        self.stop(error);
     }
 
     fn end(&self, inner: &mut Inner, error: ApiError) {

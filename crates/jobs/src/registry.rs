@@ -16,7 +16,7 @@ use crate::committer::Committer;
 use crate::events::SystemLog;
 use crate::kept::{Kept, Scarce};
 use crate::limits::Limits;
-use crate::log::{Budget, JobLog, JobWriter, Shared, Visible};
+use crate::log::{Budget, JobLog, JobWriter, Relief, Shared, Visible};
 use crate::metrics::{Exposition, Observer};
 use crate::reader::{JobReader, cursor_ahead};
 use crate::service::{Service, now_ms};
@@ -130,6 +130,9 @@ impl Jobs {
             tasks: TaskTracker::new(),
             shutdown,
         }));
+        let relief: Weak<Registry> = Arc::downgrade(&jobs.0);
+        let is_first = jobs.0.shared.budget.relief.set(relief).is_ok();
+        assert!(is_first, "the budget was made above");
         tokio::spawn(remove_in_time(Arc::downgrade(&jobs.0), jobs.0.ended.clone()));
         jobs
     }
@@ -385,8 +388,15 @@ impl Registry {
         let used = || self.shared.budget.used.load(Ordering::Relaxed);
         let fits = |used: u64| used.saturating_add(job_bytes) <= total_bytes;
         // Nothing is given up for a job that finds no room even so.
-        if !fits(used()) && !fits(used().saturating_sub(table.ended.bytes())) {
+        if !fits(used()) && !fits(used().saturating_sub(self.evictable_bytes(&table))) {
             return Err(table.full());
+        }
+        // Whoever has the most may have as much as is left then: half of it alone, a third beside another one like that.
+        let unfinished = used().saturating_sub(table.ended.bytes());
+        let left = total_bytes.saturating_sub(unfinished);
+        if unfinished > left && table.active_bytes(principal) + log.bytes() > left {
+            let message = "your jobs that have not ended take more than others have left";
+            return Err(ApiError::new(ErrorCode::Busy, message).hint("try again when one has ended"));
         }
         loop {
             let scarce = if table.jobs.len() >= jobs_max {
@@ -396,17 +406,33 @@ impl Registry {
             } else {
                 break;
             };
-            let Table { ended, active, .. } = &mut *table;
-            // The job that is to come is among its owner's.
-            let others = |whose: &PrincipalId| {
-                active.get(whose).copied().unwrap_or_default() + usize::from(whose == principal)
-            };
-            let ended = ended.take_for(scarce, others).ok_or_else(|| table.full())?;
-            self.drop_job(&mut table, &ended);
+            if !self.evict(&mut table, scarce, Some(principal)) {
+                return Err(table.full());
+            }
         }
         *table.active.entry(principal.clone()).or_default() += 1;
         table.jobs.insert(log.record.id.clone(), log.clone());
         Ok(())
+    }
+
+    /// Removes the ended job that gives way, if there is one, to a job of `to` where that is to come.
+    fn evict(&self, table: &mut Table, scarce: Scarce, to: Option<&PrincipalId>) -> bool {
+        let Table { jobs, ended, active } = &mut *table;
+        let others = |whose: &PrincipalId| {
+            active.get(whose).copied().unwrap_or_default() + usize::from(to == Some(whose))
+        };
+        let may_go = |id: &JobId| matches!(scarce, Scarce::Jobs) || self.gives_room(jobs, id);
+        let given_up = ended.take_for(scarce, others, may_go);
+        given_up.inspect(|id| self.drop_job(table, id)).is_some()
+    }
+
+    /// Whether an ended job takes nothing any more once it is removed. One without a store is whoever's who still reads it.
+    fn gives_room(&self, jobs: &HashMap<JobId, Arc<JobLog>>, id: &JobId) -> bool {
+        self.shared.committer.is_some() || jobs.get(id).is_some_and(|log| Arc::strong_count(log) == 1)
+    }
+
+    fn evictable_bytes(&self, table: &Table) -> u64 {
+        table.ended.bytes_of(|id| self.gives_room(&table.jobs, id))
     }
 
     /// Removes an ended job, here and from the store.
@@ -471,7 +497,59 @@ impl Registry {
     }
 }
 
+impl Relief for Registry {
+    /// Those that have ended give way first, then the largest job of whoever has the most: not whoever happens to be the
+    /// next to append.
+    fn relieve(&self, log: &JobLog, bytes: u64) -> bool {
+        let budget = &self.shared.budget;
+        let largest = {
+            let mut table = self.table();
+            while !budget.has_room(bytes) && self.evict(&mut table, Scarce::Bytes, None) {}
+            if budget.has_room(bytes) {
+                return true;
+            }
+            // What others were made to give up, and is not removed yet.
+            let ended: u64 =
+                table.jobs.values().filter(|log| log.ended_at_ms().is_some()).map(|log| log.bytes()).sum();
+            let given_up = ended.saturating_sub(table.ended.bytes());
+            if budget.used.load(Ordering::Relaxed).saturating_add(bytes) <= budget.total_bytes + given_up {
+                return true;
+            }
+            let Some(most) = table.most_active() else { return false };
+            if most.record.principal == log.record.principal {
+                return false;
+            }
+            most
+        };
+        largest.give_way();
+        true
+    }
+}
+
 impl Table {
+    fn active_jobs(&self) -> impl Iterator<Item = &Arc<JobLog>> {
+        self.jobs.values().filter(|log| log.ended_at_ms().is_none())
+    }
+
+    /// The bytes of the principal's jobs that have not ended.
+    fn active_bytes(&self, principal: &PrincipalId) -> u64 {
+        self.active_jobs().filter(|log| log.record.principal == *principal).map(|log| log.bytes()).sum()
+    }
+
+    /// The largest job of the principal whose jobs that have not ended take the most bytes.
+    fn most_active(&self) -> Option<Arc<JobLog>> {
+        let mut held: HashMap<&PrincipalId, (u64, u64, &Arc<JobLog>)> = HashMap::new();
+        for log in self.active_jobs() {
+            let bytes = log.bytes();
+            let (all, most, largest) = held.entry(&log.record.principal).or_insert((0, 0, log));
+            *all += bytes;
+            if bytes > *most {
+                (*most, *largest) = (bytes, log);
+            }
+        }
+        held.into_values().max_by_key(|(all, ..)| *all).map(|(.., largest)| largest.clone())
+    }
+
     /// Notes that the job has ended.
     fn keep(&mut self, log: &JobLog, ended_at_ms: u64) {
         let JobRecord { id, principal, .. } = &log.record;

@@ -258,6 +258,90 @@ async fn running_jobs_that_fill_the_total_quota_keep_new_ones_out() {
 }
 
 #[tokio::test]
+async fn jobs_that_wait_with_large_requests_leave_room_for_those_of_others() {
+    let limits = Limits { job_bytes: 32 << 10, total_bytes: 256 << 10, ..Limits::default() };
+    let jobs = jobs(limits);
+    let large = InferRequest { prompt: Some("x".repeat(16 << 10)), ..InferRequest::default() };
+    let large = SubmitRequest { detached: true, ..SubmitRequest::new(Operation::Infer(large)) };
+    let most = |name: &str| {
+        let principal = PrincipalId::new(name);
+        let mut taken = Vec::new();
+        let refused = loop {
+            match jobs.create(&principal, &large) {
+                Ok(job) => taken.push(job),
+                Err(error) => break error,
+            }
+        };
+        assert_eq!(refused.code, ErrorCode::Busy);
+        taken
+    };
+    // Each takes as much as it is left, and the next one still gets something.
+    let (ada, bob, eve) = (most("ada"), most("bob"), most("eve"));
+    assert!(ada.len() >= 6 && ada.len() <= 8, "{}", ada.len());
+    assert!(!bob.is_empty() && !eve.is_empty(), "{} {}", bob.len(), eve.len());
+    jobs.create(&PrincipalId::new("zoe"), &detached()).expect("there is room for one who has nothing");
+}
+
+#[tokio::test]
+async fn whoever_has_the_most_gives_way_where_all_streams_together_are_too_large() {
+    let limits = Limits { job_bytes: 40 << 10, total_bytes: 100 << 10, ..Limits::default() };
+    let jobs = jobs(limits);
+    let bobs = jobs.create(&PrincipalId::new("bob"), &detached()).expect("there is room");
+    let adas: Vec<JobWriter> = (0..4).map(|_| create(&jobs)).collect();
+    for (job, kib) in adas.iter().zip([20, 30, 20, 20]) {
+        job.append(&token(kib << 10)).expect("there is room");
+    }
+    for _ in 0..3 {
+        bobs.append(&token(9 << 10)).expect("others have more");
+    }
+    let ended: Vec<bool> = adas.iter().map(JobWriter::is_cancelled).collect();
+    assert_eq!(ended, [false, true, false, false], "the largest, and no more than need be");
+    assert_eq!(adas[1].cancel_error().code, ErrorCode::Quota);
+    assert_eq!(last_event(&jobs, adas[1].id()).await.state, EndState::Failed);
+    assert!(used(&jobs) <= limits.total_bytes + (40 << 10));
+}
+
+#[tokio::test]
+async fn jobs_that_have_ended_give_way_to_those_that_go_on() {
+    let limits = Limits { job_bytes: 40 << 10, total_bytes: 100 << 10, ..Limits::default() };
+    let jobs = jobs(limits);
+    let running = [create(&jobs), create(&jobs)];
+    for _ in 0..2 {
+        let job = create(&jobs);
+        job.append(&token(30 << 10)).expect("there is room");
+        end(&jobs, job).await;
+    }
+    for job in &running {
+        job.append(&token(30 << 10)).expect("what has ended is given up for it");
+    }
+    assert!(used(&jobs) <= limits.total_bytes && jobs.count() == 3);
+}
+
+#[tokio::test]
+async fn ended_jobs_that_are_being_read_are_not_given_up_in_vain() {
+    let limits = Limits { job_bytes: 24 << 10, total_bytes: 64 << 10, ..Limits::default() };
+    let jobs = jobs(limits);
+    let mut readers = Vec::new();
+    let mut ids = Vec::new();
+    for _ in 0..3 {
+        let job = create(&jobs);
+        job.append(&token(14 << 10)).expect("there is room");
+        let reader = jobs.reader(&asking("ada"), job.id(), 0).expect("the job exists");
+        readers.push(reader);
+        ids.push(job.id().clone());
+        end(&jobs, job).await;
+    }
+    let kept = || ids.iter().filter(|id| jobs.info(&asking("ada"), id).is_ok()).count();
+    let refused = jobs.create(&ada(), &read()).err().expect("all is held by those who read");
+    assert_eq!((refused.code, kept()), (ErrorCode::Busy, 3));
+    // Of the second nobody does any more.
+    readers.remove(1);
+    create(&jobs);
+    assert!(jobs.info(&asking("ada"), &ids[1]).is_err());
+    assert_eq!(kept(), 2);
+}
+
+#[tokio::test]
 async fn a_job_over_its_quota_ends_and_its_work_is_told_to_stop() {
     let jobs = jobs(Limits { job_bytes: 32 << 10, ..Limits::default() });
     let job = create(&jobs);
