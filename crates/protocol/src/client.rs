@@ -21,6 +21,8 @@ use crate::system::{SystemEvent, SystemEventKind};
 const SILENCE_LIMIT: Duration = Duration::from_secs(45);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+/// No event of a stream is larger than a whole stream may be, and no other answer either.
+const BYTES_MAX: usize = 64 << 20;
 /// Pauses before each try to resume a cut stream; when they are used up the stream is given up.
 const RESUME_DELAYS_MS: [u64; 7] = [0, 50, 100, 200, 400, 800, 1600];
 
@@ -256,8 +258,19 @@ impl Client {
         }
         let response = request.send().await.map_err(|error| unreachable(&self.peer, &error))?;
         let response = self.accepted(response).await?;
-        let bytes = response.bytes().await.map_err(|error| unreachable(&self.peer, &error))?;
+        let bytes = self.body(response).await?;
         serde_json::from_slice(&bytes).map_err(|error| self.garbled(error.to_string()))
+    }
+
+    async fn body(&self, mut response: reqwest::Response) -> Result<Vec<u8>, ClientError> {
+        let mut body = Vec::new();
+        while let Some(part) = response.chunk().await.map_err(|error| unreachable(&self.peer, &error))? {
+            if body.len() + part.len() > BYTES_MAX {
+                return Err(self.garbled(Broken::TooLong.to_string()));
+            }
+            body.extend_from_slice(&part);
+        }
+        Ok(body)
     }
 
     fn request(&self, method: Method, path: &str) -> reqwest::RequestBuilder {
@@ -274,7 +287,7 @@ impl Client {
         if status.is_success() {
             return Ok(response);
         }
-        let bytes = response.bytes().await.map_err(|error| unreachable(&self.peer, &error))?;
+        let bytes = self.body(response).await?;
         match serde_json::from_slice::<ErrorBody>(&bytes) {
             Ok(body) => Err(body.error.into()),
             Err(_) => Err(self.garbled(format!("status {status} without an error of ours"))),
@@ -399,7 +412,35 @@ impl FollowSystem {
     }
 }
 
-type SseStream = Pin<Box<dyn Stream<Item = Result<SseEvent, EventStreamError<reqwest::Error>>> + Send>>;
+type SseStream = Pin<Box<dyn Stream<Item = Result<SseEvent, EventStreamError<Broken>>> + Send>>;
+
+/// Why a stream's bytes do not go on.
+#[derive(Debug, thiserror::Error)]
+enum Broken {
+    #[error(transparent)]
+    Cut(#[from] reqwest::Error),
+    /// An event is larger than there can be one.
+    #[error("it is too long")]
+    TooLong,
+}
+
+/// The bytes of a stream as long as an empty line comes at least every `most` of them, with which an event ends: what is
+/// between is held in memory until then.
+fn bounded<B: AsRef<[u8]>>(
+    bytes: impl Stream<Item = Result<B, reqwest::Error>>,
+    most: usize,
+) -> impl Stream<Item = Result<B, Broken>> {
+    let (mut unfinished, mut ended_line) = (0, false);
+    bytes.map(move |part| {
+        let part = part?;
+        for byte in part.as_ref() {
+            let ends_line = *byte == b'\n';
+            unfinished = if ends_line && ended_line { 0 } else { unfinished + 1 };
+            ended_line = ends_line;
+        }
+        if unfinished > most { Err(Broken::TooLong) } else { Ok(part) }
+    })
+}
 
 /// What a stream's `data:` line carries.
 enum Data {
@@ -435,6 +476,9 @@ impl Events {
                 Some(Ok(event)) if event.data.is_empty() => {}
                 Some(Ok(event)) if event.data == "[DONE]" => return Ok(Data::Done),
                 Some(Ok(event)) => return Ok(Data::Event(event.data)),
+                Some(Err(EventStreamError::Transport(error @ Broken::TooLong))) => {
+                    return Err(self.client.garbled(error.to_string()));
+                }
                 Some(Err(error)) => self.cut(error.to_string())?,
                 None => self.cut("the stream was cut".to_owned())?,
             }
@@ -468,7 +512,7 @@ impl Events {
         }
         match request.send().await {
             Ok(response) if response.status() == StatusCode::OK => {
-                self.stream = Some(Box::pin(response.bytes_stream().eventsource()));
+                self.stream = Some(Box::pin(bounded(response.bytes_stream(), BYTES_MAX).eventsource()));
                 Ok(())
             }
             Ok(response) => match self.client.accepted(response).await {
@@ -487,5 +531,32 @@ impl Events {
             return Err(ClientError::Unreachable { peer: self.client.peer.clone(), reason });
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::stream;
+
+    use super::*;
+
+    /// How many parts come through before one is refused.
+    async fn check(parts: &[&str], most: usize, through: usize) {
+        let parts: Vec<&str> = parts.to_vec();
+        let count = parts.len();
+        let came = bounded(stream::iter(parts).map(Ok), most).take_while(|part| {
+            let came = part.is_ok();
+            async move { came }
+        });
+        assert_eq!(came.count().await, through.min(count));
+    }
+
+    #[tokio::test]
+    async fn an_event_without_an_end_is_not_gathered_for_ever() {
+        check(&["data: 1\n\n", "data: 2\n\n", ":\n\n"], 10, 3).await;
+        check(&["data", ": 1\n", "\ndata", ": 2\n", "\n"], 10, 5).await;
+        check(&["data: 12345", "678", "9"], 10, 0).await;
+        check(&["data: 1\n\ndata", ": ", "12345"], 10, 2).await;
+        check(&["data: 1\n", "data: 2\n", "data: 3\n"], 10, 1).await;
     }
 }
