@@ -505,10 +505,11 @@ fn add_fields(request: &mut Object, part: RefOr<Schema>) {
             request.description = part.description.or(request.description.take());
         }
         // Of the operations whose fields are a type.
-        RefOr::Ref(of) if of.ref_location.ends_with("/EmbedRequest") => {
-            add_fields(request, EmbedRequest::schema())
-        }
-        RefOr::Ref(_) => add_fields(request, InferRequest::schema()),
+        RefOr::Ref(of) => match of.ref_location.rsplit('/').next() {
+            Some("EmbedRequest") => add_fields(request, EmbedRequest::schema()),
+            Some("InferRequest") => add_fields(request, InferRequest::schema()),
+            _ => unreachable!("no operation has the fields of {}", of.ref_location),
+        },
         RefOr::T(_) => unreachable!("an operation is an object"),
     }
 }
