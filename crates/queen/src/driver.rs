@@ -191,12 +191,13 @@ impl Queen {
     /// Has a worker do `operation`.
     async fn work(&self, operation: Operation, job: &JobWriter, is_new: bool) -> Result<End, ApiError> {
         let model = name_of_model(operation.model().flatten());
+        let need = Need::Worker { model: model.clone(), embeds: matches!(operation, Operation::Embed(_)) };
         let asked = Instant::now();
         let narrator = job.narrator("queen");
         let mut losses = 0;
         loop {
             let is_new = is_new && losses == 0;
-            let placed = self.place(job, Need::Worker { model: model.clone() }, is_new).await?;
+            let placed = self.place(job, need.clone(), is_new).await?;
             let queue_ms = asked.elapsed().as_secs_f64() * 1e3;
             let draft = narrator.action("schedule").target(&placed.hive).context(&placed.hive);
             draft.human("Hive {} runs it").emit();
@@ -423,7 +424,8 @@ impl Service for Queen {
             let hint = "`rbee model list` shows the models that have names";
             return Err(ApiError::new(ErrorCode::Denied, message).hint(hint));
         }
-        self.lock().state.check_room(&by.id, &Need::Worker { model: name_of_model(model) })
+        let embeds = matches!(request.operation, Operation::Embed(_));
+        self.lock().state.check_room(&by.id, &Need::Worker { model: name_of_model(model), embeds })
     }
 
     async fn run(self: Arc<Self>, operation: Operation, job: JobWriter) -> Result<End, ApiError> {

@@ -17,8 +17,8 @@ const DURATIONS_KEPT: usize = 16;
 pub(crate) enum Need {
     /// This hive, in whatever state its workers are.
     Hive(HiveId),
-    /// A free slot of a worker of this model, on whichever hive.
-    Worker { model: String },
+    /// A free slot of a worker of this model, on whichever hive; for an answer, or for embeddings.
+    Worker { model: String, embeds: bool },
     /// This hive, on which a worker of this model has the job already.
     Again { hive: HiveId, model: String },
 }
@@ -27,9 +27,15 @@ impl Need {
     /// The model that the job takes a slot of while it runs.
     fn model(&self) -> Option<&str> {
         match self {
-            Self::Worker { model } | Self::Again { model, .. } => Some(model),
+            Self::Worker { model, .. } | Self::Again { model, .. } => Some(model),
             Self::Hive(_) => None,
         }
+    }
+
+    /// Whether it is known to be for embeddings. A worker computes those one after the other, so that one more of them
+    /// would hold a slot in which an answer could begin.
+    fn embeds(&self) -> bool {
+        matches!(self, Self::Worker { embeds: true, .. })
     }
 }
 
@@ -280,22 +286,22 @@ impl State {
         self.running.values().filter(|running| running.hive == *hive).count()
     }
 
-    /// The hives on which jobs of the model with this key run, once for each.
-    fn running_at<'s>(&'s self, key: &'s str) -> impl Iterator<Item = &'s HiveId> {
+    /// The hives on which jobs of the model with this key run, once for each, and whether they are for embeddings.
+    fn running_at<'s>(&'s self, key: &'s str) -> impl Iterator<Item = (&'s HiveId, bool)> {
         let at = move |running: &&Running| running.need.model().is_some_and(|model| self.key(model) == key);
-        self.running.values().filter(at).map(|running| &running.hive)
+        self.running.values().filter(at).map(|running| (&running.hive, running.need.embeds()))
     }
 
     /// Brings those who wait into the order of their turns. Those whose jobs run already come first.
     fn order(&mut self) {
-        let mut next: HashMap<(&str, &PrincipalId), u64> = HashMap::new();
+        let mut next: HashMap<(&str, bool, &PrincipalId), u64> = HashMap::new();
         let mut rounds = HashMap::new();
         // Each principal's own are in the order in which they came, here and afterwards.
         for Waiting { job, principal, need, .. } in &self.waiting {
-            let Need::Worker { model } = need else { continue };
+            let Need::Worker { model, embeds } = need else { continue };
             let key = self.key(model);
             let first = || self.turns.get(key).map_or(0, |turns| turns.next_round(principal));
-            let round = next.entry((key, principal)).or_insert_with(first);
+            let round = next.entry((key, *embeds, principal)).or_insert_with(first);
             rounds.insert(job.clone(), *round);
             *round += 1;
         }
@@ -304,11 +310,11 @@ impl State {
 
     fn place_waiting(&mut self, now: Instant) -> Vec<Action> {
         let mut actions = Vec::new();
-        // Models without a free slot: most who wait need not be looked at one by one.
-        let mut full: Vec<String> = Vec::new();
+        // Models without a free slot, for answers or for embeddings: most who wait need not be looked at one by one.
+        let mut full: Vec<(String, bool)> = Vec::new();
         for waiting in std::mem::take(&mut self.waiting) {
-            if let Need::Worker { model } = &waiting.need
-                && full.iter().any(|key| key == self.key(model))
+            if let Need::Worker { model, embeds } = &waiting.need
+                && full.iter().any(|(key, of_embeddings)| of_embeddings == embeds && key == self.key(model))
             {
                 self.waiting.push(waiting);
                 continue;
@@ -316,7 +322,7 @@ impl State {
             match self.placement(&waiting.need) {
                 Placement::Here(hive) => {
                     let Waiting { job, principal, need, .. } = waiting;
-                    if let Need::Worker { model } = &need {
+                    if let Need::Worker { model, .. } = &need {
                         let key = self.key(model).to_owned();
                         self.turns.entry(key).or_default().begin(&principal);
                     }
@@ -325,8 +331,8 @@ impl State {
                 }
                 Placement::Never(error) => actions.push(Action::Refuse { job: waiting.job, error }),
                 Placement::Later => {
-                    if let Need::Worker { model } = &waiting.need {
-                        full.push(self.key(model).to_owned());
+                    if let Need::Worker { model, embeds } = &waiting.need {
+                        full.push((self.key(model).to_owned(), *embeds));
                     }
                     self.waiting.push(waiting);
                 }
@@ -338,23 +344,34 @@ impl State {
     /// Tells those who wait for a slot their places, where these have changed.
     fn tell_places(&mut self, actions: &mut Vec<Action>) {
         struct Line {
-            waiting: u64,
-            excess: u64,
+            waiting: usize,
+            excess: usize,
             slots: usize,
         }
-        let mut lines: HashMap<String, Line> = HashMap::new();
+        let mut lines: HashMap<(String, bool), Line> = HashMap::new();
         let mut waiting = std::mem::take(&mut self.waiting);
         for Waiting { job, need, told, .. } in &mut waiting {
             let Some(model) = need.model() else { continue };
             let key = self.key(model);
-            let line = lines.entry(key.to_owned()).or_insert_with(|| {
-                let slots: usize = self.ready_hives().map(|(_, hive)| slots(hive, model)).sum();
-                let running = self.running_at(key).count();
+            let line = lines.entry((key.to_owned(), need.embeds())).or_insert_with(|| {
+                let slots = || self.ready_hives().map(move |(_, hive)| slots(hive, model));
                 // Where there is no slot yet, all go before.
-                let excess = if slots == 0 { running } else { (running + 1).saturating_sub(slots) };
-                Line { waiting: 0, excess: excess as u64, slots }
+                let excess = |running: usize, slots: usize| {
+                    if slots == 0 { running } else { (running + 1).saturating_sub(slots) }
+                };
+                let mut line = Line {
+                    waiting: 0,
+                    excess: excess(self.running_at(key).count(), slots().sum()),
+                    slots: slots().sum(),
+                };
+                if need.embeds() {
+                    line.slots = slots().map(embedding_slots).sum();
+                    let running = self.running_at(key).filter(|(_, embeds)| *embeds).count();
+                    line.excess = line.excess.max(excess(running, line.slots));
+                }
+                line
             });
-            let ahead = line.waiting + line.excess;
+            let ahead = (line.waiting + line.excess) as u64;
             line.waiting += 1;
             if ahead != *told {
                 *told = ahead;
@@ -395,16 +412,20 @@ impl State {
                     HiveState::Down => Placement::Never(unavailable(id, hive)),
                 },
             },
-            Need::Worker { model } => self.place_on_worker(model),
+            Need::Worker { model, embeds } => self.place_on_worker(model, *embeds),
         }
     }
 
     /// The ready hive with a free slot for the model: one that has a worker of it if there is one,
     /// the one with the fewest jobs among those.
-    fn place_on_worker(&self, model: &str) -> Placement {
+    fn place_on_worker(&self, model: &str, embeds: bool) -> Placement {
         let key = self.key(model);
-        let same_on = |id: &HiveId| self.running_at(key).filter(|hive| *hive == id).count();
-        let free = self.ready_hives().filter(|(id, hive)| same_on(id) < slots(hive, model));
+        let free = self.ready_hives().filter(|(id, hive)| {
+            let (slots, on) =
+                (slots(hive, model), || self.running_at(key).filter(move |(hive, _)| hive == id));
+            on().count() < slots
+                && (!embeds || on().filter(|(_, embeds)| *embeds).count() < embedding_slots(slots))
+        });
         let best = free.min_by_key(|(id, hive)| {
             let is_loaded = hive.workers.iter().any(|worker| goes_by(worker, model));
             (!is_loaded, self.jobs_on(id))
@@ -435,6 +456,11 @@ fn slots(hive: &Hive, model: &str) -> usize {
     told.sum::<usize>().max(SLOTS_UNTIL_TOLD)
 }
 
+/// How many of a worker's slots jobs for embeddings may have, so that there is always one for an answer where there are two.
+fn embedding_slots(slots: usize) -> usize {
+    (slots / 2).max(1)
+}
+
 fn unavailable(id: &HiveId, hive: &Hive) -> ApiError {
     let reason = hive.reason.as_deref().unwrap_or("it does not answer");
     ApiError::new(ErrorCode::Unavailable, format!("hive {id} is down: {reason}"))
@@ -451,7 +477,7 @@ mod tests {
 
     /// Plays a script, a step a line, and compares what each step leads to.
     ///
-    /// `submit 1 model [principal]`, `ask 1 hive`, `again 1 model hive`, `finished 1`, `connecting a`,
+    /// `submit 1 model [principal]`, `embed 1 model [principal]`, `ask 1 hive`, `again 1 model hive`, `finished 1`, `connecting a`,
     /// `ready a [model[=name][:slots] …]`, `down a`, `after 5` (seconds)
     /// lead to `1@a` (dispatch), `1+2` (two ahead), `1+2~10` (for about 10 s), `1!code` (refused)
     /// and `1!code~10` (until in about 10 s).
@@ -471,7 +497,9 @@ mod tests {
                     now += Duration::from_secs(words[1].parse().expect("a number of seconds"));
                     continue;
                 }
-                "submit" => submit(Need::Worker { model: words[2].to_owned() }),
+                kind @ ("submit" | "embed") => {
+                    submit(Need::Worker { model: words[2].to_owned(), embeds: kind == "embed" })
+                }
                 "again" => Input::Submit {
                     job: job(),
                     principal: PrincipalId::new("ada"),
@@ -629,6 +657,34 @@ mod tests {
     }
 
     #[test]
+    fn embeddings_leave_slots_to_answers() {
+        check(&[
+            ("ready a m:4", ""),
+            ("embed 1 m ada", "1@a"),
+            ("embed 2 m ada", "2@a"),
+            ("embed 3 m ada", "3+1"),
+            ("embed 4 m ada", "4+2"),
+            ("submit 5 m ada", "5@a"),
+            ("submit 6 m bob", "6@a"),
+            ("submit 7 m bob", "7+1"),
+            ("finished 1", "3@a 4+1"),
+            ("finished 5", "7@a"),
+            ("finished 6", ""),
+            ("finished 2", "4@a"),
+        ]);
+        // Where all slots are taken by answers, those are waited for.
+        check(&[
+            ("ready a m:2", ""),
+            ("submit 1 m", "1@a"),
+            ("submit 2 m", "2@a"),
+            ("embed 3 m", "3+1"),
+            ("finished 1", "3@a"),
+        ]);
+        // Of one slot there is nothing to leave.
+        check(&[("ready a m:1", ""), ("embed 1 m", "1@a"), ("submit 2 m", "2+1"), ("finished 1", "2@a")]);
+    }
+
+    #[test]
     fn a_queue_that_is_full_takes_no_more() {
         check(&[
             ("ready a", ""),
@@ -728,7 +784,7 @@ mod tests {
         state.handle(now, Input::Report { hive, workers: vec![worker("m")] });
         for number in 0..100 {
             let job = JobId::from_bits(number);
-            let need = Need::Worker { model: format!("made-up-{number}") };
+            let need = Need::Worker { model: format!("made-up-{number}"), embeds: false };
             let principal = PrincipalId::new("ada");
             state.handle(now, Input::Submit { job: job.clone(), principal, need, is_new: true });
             state.handle(now, Input::Finished { job });
