@@ -32,13 +32,14 @@ mod linux {
     use std::time::SystemTime;
 
     use nix::mount::MsFlags;
+    use nix::mqueue::{MQ_OFlag, mq_open, mq_unlink};
     use nix::sched::CloneFlags;
     use nix::sys::stat::Mode;
     use nix::sys::uio::{RemoteIoVec, process_vm_readv};
     use nix::unistd::Pid;
     use rustix::process::{
-        DumpableBehavior, PidfdFlags, Resource, Signal, getrlimit, kill_process, pidfd_open, prlimit,
-        set_dumpable_behavior,
+        DumpableBehavior, PidfdFlags, Resource, Signal, getpriority_process, getrlimit, kill_process,
+        pidfd_open, prlimit, set_dumpable_behavior, setpriority_process,
     };
 
     use super::confine::confine;
@@ -70,7 +71,7 @@ mod linux {
     type Operation = fn(&World) -> io::Result<()>;
 
     /// What a worker needs, and so must be able to do.
-    const ALLOWED: [(&str, Operation); 7] = [
+    const ALLOWED: [(&str, Operation); 9] = [
         ("allowed: read the model", |world| fs::read(&world.model).map(drop)),
         ("allowed: read about itself", |_| fs::read("/proc/self/status").map(drop)),
         ("allowed: read about the processors", |_| fs::read("/sys/devices/system/cpu/online").map(drop)),
@@ -83,6 +84,11 @@ mod linux {
         }),
         ("allowed: have a pair of sockets", |_| UnixStream::pair().map(drop)),
         ("allowed: signal itself", |_| Ok(kill_process(rustix::process::getpid(), Signal::CONT)?)),
+        ("allowed: place its threads", |_| {
+            let itself = Pid::from_raw(0);
+            Ok(nix::sched::sched_setaffinity(itself, &nix::sched::sched_getaffinity(itself)?)?)
+        }),
+        ("allowed: put itself last", |_| Ok(setpriority_process(None, getpriority_process(None)?)?)),
     ];
 
     /// What only Landlock denies.
@@ -102,7 +108,7 @@ mod linux {
     ];
 
     /// What is denied on every kernel with seccomp.
-    const CALLS: [(&str, Operation); 32] = [
+    const CALLS: [(&str, Operation); 35] = [
         ("create a file", |world| File::create_new(world.folder.join("new")).map(drop)),
         ("remove the model", |world| fs::remove_file(&world.model)),
         ("rename the model", |world| fs::rename(&world.model, world.folder.join("renamed"))),
@@ -131,6 +137,16 @@ mod linux {
         }),
         ("listen on another socket", |world| UnixListener::bind(world.folder.join("own")).map(drop)),
         ("have sockets that can send anywhere", |_| UnixDatagram::pair().map(drop)),
+        ("have a raw pair", |_| {
+            let (unix, raw) = (rustix::net::AddressFamily::UNIX, rustix::net::SocketType::RAW);
+            Ok(rustix::net::socketpair(unix, raw, rustix::net::SocketFlags::empty(), None).map(drop)?)
+        }),
+        ("have a message queue", |world| {
+            let name = format!("/rbee-{}", world.victim.id());
+            let flags = MQ_OFlag::O_CREAT | MQ_OFlag::O_RDWR;
+            mq_open(name.as_str(), flags, Mode::S_IRWXU, None).map(drop)?;
+            Ok(mq_unlink(name.as_str())?)
+        }),
         ("start a program", |_| Command::new("/bin/true").status().map(drop)),
         ("become a program", |_| Err(Command::new("/bin/true").exec())),
         ("trace another process", |world| Ok(nix::sys::ptrace::attach(world.victim())?)),
@@ -147,6 +163,10 @@ mod linux {
         ("limit another process", |world| {
             let limit = getrlimit(Resource::Nofile);
             Ok(prlimit(Some(world.rustix_victim()), Resource::Nofile, limit).map(drop)?)
+        }),
+        ("put another process last", |world| {
+            let victim = Some(world.rustix_victim());
+            Ok(setpriority_process(victim, getpriority_process(victim)?)?)
         }),
         ("leave its process group", |_| {
             // In a group of its own it would be no change.

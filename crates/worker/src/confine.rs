@@ -14,6 +14,8 @@ pub(crate) struct Confinement {
     pub(crate) files: Result<&'static str, String>,
     /// What it can ask of the kernel: why it is not confined, when it is not.
     pub(crate) calls: Result<(), String>,
+    /// What it may do as root: why it may more than it needs, when it may.
+    pub(crate) capabilities: Result<(), String>,
 }
 
 impl fmt::Display for Confinement {
@@ -23,8 +25,12 @@ impl fmt::Display for Confinement {
             Err(reason) => write!(out, "files not at all ({reason}), ")?,
         }
         match &self.calls {
-            Ok(()) => out.write_str("system calls by seccomp"),
-            Err(reason) => write!(out, "system calls not at all ({reason})"),
+            Ok(()) => out.write_str("system calls by seccomp")?,
+            Err(reason) => write!(out, "system calls not at all ({reason})")?,
+        }
+        match &self.capabilities {
+            Ok(()) => Ok(()),
+            Err(reason) => write!(out, ", with all capabilities that it has ({reason})"),
         }
     }
 }
@@ -46,7 +52,7 @@ mod system {
 
     pub(super) fn confine(_model: &[PathBuf], _may_split: bool) -> Confinement {
         let reason = || "only Linux can".to_owned();
-        Confinement { files: Err(reason()), calls: Err(reason()) }
+        Confinement { files: Err(reason()), calls: Err(reason()), capabilities: Ok(()) }
     }
 }
 
@@ -70,7 +76,7 @@ mod system {
 
     pub(super) fn confine(model: &[PathBuf], may_split: bool) -> Confinement {
         // Where rbee runs as root: of that, a worker needs only to read models that belong to others.
-        let capabilities = drop_capabilities();
+        let capabilities = drop_capabilities().map_err(|error| error.to_string());
         let files = confine_files(model).map_err(|error| error.to_string()).and_then(|status| {
             let reason = match (status.ruleset, status.landlock) {
                 (RulesetStatus::FullyEnforced, _) => return Ok("Landlock"),
@@ -80,8 +86,7 @@ mod system {
             };
             Err(reason.to_owned())
         });
-        let calls = capabilities.map_err(|error| error.to_string()).and_then(|()| confine_calls(may_split));
-        Confinement { files, calls }
+        Confinement { files, calls: confine_calls(may_split), capabilities }
     }
 
     fn drop_capabilities() -> rustix::io::Result<()> {
@@ -186,12 +191,36 @@ mod system {
     ];
     /// Its socket, and the connections that it accepts, are all that a worker has of the network.
     const SOCKETS: [i64; 4] = [libc::SYS_socket, libc::SYS_connect, libc::SYS_bind, libc::SYS_listen];
+    /// Memory, messages and signals between processes that need no file: what is shared so has no owner but the user.
+    const SHARED: [i64; 18] = [
+        libc::SYS_shmget,
+        libc::SYS_shmat,
+        libc::SYS_shmctl,
+        libc::SYS_shmdt,
+        libc::SYS_msgget,
+        libc::SYS_msgsnd,
+        libc::SYS_msgrcv,
+        libc::SYS_msgctl,
+        libc::SYS_semget,
+        libc::SYS_semop,
+        libc::SYS_semtimedop,
+        libc::SYS_semctl,
+        libc::SYS_mq_open,
+        libc::SYS_mq_unlink,
+        libc::SYS_mq_timedsend,
+        libc::SYS_mq_timedreceive,
+        libc::SYS_mq_notify,
+        libc::SYS_mq_getsetattr,
+    ];
     /// Changes to files: those that Landlock does not know, and where there is no Landlock, those that
     /// nothing here needs.
-    const FILES: [i64; 18] = [
+    const FILES: [i64; 21] = [
         libc::SYS_fchmod,
         libc::SYS_fchmodat,
         SYS_FCHMODAT2,
+        SYS_SETXATTRAT,
+        SYS_REMOVEXATTRAT,
+        SYS_FILE_SETATTR,
         libc::SYS_fchown,
         libc::SYS_fchownat,
         libc::SYS_setxattr,
@@ -208,9 +237,16 @@ mod system {
         libc::SYS_unlinkat,
         libc::SYS_truncate,
     ];
+    // On all architectures the same, and newer than what names them.
+    const SYS_QUOTACTL_FD: i64 = 443;
     const SYS_FCHMODAT2: i64 = 452;
+    const SYS_SETXATTRAT: i64 = 463;
+    const SYS_REMOVEXATTRAT: i64 = 466;
+    const SYS_OPEN_TREE_ATTR: i64 = 467;
+    const SYS_FILE_SETATTR: i64 = 469;
     /// Another view of the files, and files by other means than their paths.
-    const VIEWS: [i64; 15] = [
+    const VIEWS: [i64; 16] = [
+        SYS_OPEN_TREE_ATTR,
         libc::SYS_chroot,
         libc::SYS_pivot_root,
         libc::SYS_mount,
@@ -240,7 +276,8 @@ mod system {
         libc::SYS_capset,
     ];
     /// The machine itself, and parts of the kernel that have let programs in.
-    const MACHINE: [i64; 27] = [
+    const MACHINE: [i64; 28] = [
+        SYS_QUOTACTL_FD,
         libc::SYS_acct,
         libc::SYS_add_key,
         libc::SYS_adjtimex,
@@ -294,8 +331,17 @@ mod system {
         libc::SYS_iopl,
         libc::SYS_modify_ldt,
     ];
+    /// The first is `renameat`, where there is one.
     #[cfg(not(target_arch = "x86_64"))]
-    const OLD: [i64; 1] = [libc::SYS_renameat2];
+    const OLD: [i64; 2] = [38, libc::SYS_renameat2];
+
+    // Of what the `libc` crate has no names for.
+    const PRIO_PROCESS: u64 = 0;
+    const IOPRIO_WHO_PROCESS: u64 = 1;
+    const F_SETSIG: u64 = 10;
+    const F_SETOWN_EX: u64 = 15;
+    const FIOSETOWN: u64 = 0x8901;
+    const SIOCSPGRP: u64 = 0x8902;
 
     /// Their arguments lie in memory, where a filter cannot see them. Programs take these for an older
     /// kernel's answer, and use what came before.
@@ -311,7 +357,7 @@ mod system {
     /// Filters of system calls, of which the strictest decides.
     fn filters(may_split: bool) -> Result<Vec<BpfProgram>, seccompiler::Error> {
         let mut denied: BTreeMap<i64, Vec<SeccompRule>> =
-            [&PROCESSES[..], &SOCKETS, &FILES, &VIEWS, &IDENTITY, &MACHINE, &OLD]
+            [&PROCESSES[..], &SOCKETS, &SHARED, &FILES, &VIEWS, &IDENTITY, &MACHINE, &OLD]
                 .concat()
                 .into_iter()
                 .map(|call| (call, Vec::new()))
@@ -350,6 +396,13 @@ mod system {
                 .collect();
             SeccompRule::new(conditions?)
         };
+        // Of another process or thread.
+        let of_another =
+            || Ok::<_, seccompiler::Error>(vec![when(&[(0, Dword, Ne, 0), (0, Dword, Ne, own)])?]);
+        let of_another_of = |process: u64| {
+            let other_kind = when(&[(0, Dword, Ne, process)])?;
+            Ok::<_, seccompiler::Error>(vec![other_kind, when(&[(1, Dword, Ne, 0), (1, Dword, Ne, own)])?])
+        };
         let thread = libc::CLONE_THREAD as u64;
         let create = libc::O_CREAT as u64;
         let mut rules = vec![
@@ -357,7 +410,15 @@ mod system {
             (libc::SYS_clone, vec![when(&[(0, Qword, MaskedEq(thread), 0)])?]),
             (libc::SYS_kill, vec![when(&[(0, Dword, Ne, own)])?]),
             (libc::SYS_tgkill, vec![when(&[(0, Dword, Ne, own)])?]),
-            (libc::SYS_prlimit64, vec![when(&[(0, Dword, Ne, 0), (0, Dword, Ne, own)])?]),
+            (libc::SYS_prlimit64, of_another()?),
+            // Not on which processors another runs: with that call OpenMP places its threads, where it is told to, and ends
+            // the process when it cannot.
+            (libc::SYS_sched_setattr, of_another()?),
+            (libc::SYS_sched_setparam, of_another()?),
+            (libc::SYS_sched_setscheduler, of_another()?),
+            // Their first argument says whether the second is a process, or a group, or all of a user.
+            (libc::SYS_setpriority, of_another_of(PRIO_PROCESS)?),
+            (libc::SYS_ioprio_set, of_another_of(IOPRIO_WHO_PROCESS)?),
             (libc::SYS_openat, vec![when(&[(2, Dword, MaskedEq(create), create)])?]),
             // A pair of the kind that cannot send elsewhere.
             (
@@ -365,6 +426,8 @@ mod system {
                 vec![
                     when(&[(0, Dword, Ne, libc::AF_UNIX as u64)])?,
                     when(&[(1, Dword, MaskedEq(0xf), libc::SOCK_DGRAM as u64)])?,
+                    // Which the kernel takes for the same.
+                    when(&[(1, Dword, MaskedEq(0xf), libc::SOCK_RAW as u64)])?,
                     when(&[(1, Dword, MaskedEq(0xf), libc::SOCK_SEQPACKET as u64)])?,
                 ],
             ),
@@ -375,8 +438,24 @@ mod system {
                     when(&[(0, Dword, Eq, libc::PR_SET_PTRACER as u64)])?,
                 ],
             ),
-            // Typing into the terminal that a worker may have been started in.
-            (libc::SYS_ioctl, vec![when(&[(1, Dword, Eq, libc::TIOCSTI)])?]),
+            // Signals to whom one likes, when there is something to read.
+            (
+                libc::SYS_fcntl,
+                vec![
+                    when(&[(1, Dword, Eq, libc::F_SETOWN as u64)])?,
+                    when(&[(1, Dword, Eq, F_SETSIG)])?,
+                    when(&[(1, Dword, Eq, F_SETOWN_EX)])?,
+                ],
+            ),
+            (
+                libc::SYS_ioctl,
+                vec![
+                    when(&[(1, Dword, Eq, FIOSETOWN)])?,
+                    when(&[(1, Dword, Eq, SIOCSPGRP)])?,
+                    // Typing into the terminal that a worker may have been started in.
+                    when(&[(1, Dword, Eq, libc::TIOCSTI)])?,
+                ],
+            ),
         ];
         #[cfg(target_arch = "x86_64")]
         rules.push((libc::SYS_open, vec![when(&[(1, Dword, MaskedEq(create), create)])?]));

@@ -22,7 +22,7 @@ use rbee_narration::{Level, Log, SystemNarrator};
 use rbee_protocol::{Loaded, WorkerMemory};
 use tokio_util::sync::CancellationToken;
 
-use crate::confine::confine;
+use crate::confine::{Confinement, confine};
 use crate::engine_thread::{Engine, STACK_BYTES};
 use crate::service::WorkerService;
 
@@ -97,8 +97,9 @@ fn start_and_serve(args: Args) -> anyhow::Result<()> {
     let mut files = model_files(&args.model);
     files.extend(options.adapter.iter().map(|adapter| adapter.path.clone()));
     let confinement = confine(&files, false);
-    let level =
-        if confinement.files.is_err() || confinement.calls.is_err() { Level::Warn } else { Level::Info };
+    let Confinement { files, calls, capabilities } = &confinement;
+    let is_whole = files.is_ok() && calls.is_ok() && capabilities.is_ok();
+    let level = if is_whole { Level::Info } else { Level::Warn };
     system.action("confine").level(level).context(&confinement).human("Confined: {}").emit();
 
     let mut runtime = tokio::runtime::Builder::new_current_thread();
