@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{self, RecvTimeoutError, TrySendError};
+use std::sync::mpsc::TrySendError;
 use std::time::{Duration, Instant};
 
 use rbee_engine::{
@@ -21,6 +21,7 @@ use tokio::sync::{Semaphore, oneshot, watch};
 
 use crate::constrain::{Compiler, Tasks};
 use crate::embedding::Embeddings;
+use crate::line::{Entrance, Line, Waits, line};
 
 /// So many jobs wait for a slot at most. The queen sends as many as there are slots, so more than a
 /// few wait only when somebody else uses the socket.
@@ -58,7 +59,7 @@ pub(crate) struct Loading {
 /// The one thread that owns the model. llama.cpp computes there and nowhere else.
 pub(crate) struct Engine {
     loading: watch::Receiver<Loading>,
-    work: mpsc::SyncSender<(Task, Work)>,
+    work: Entrance<(Task, Work)>,
     compiler: Compiler,
     /// Who may have a prompt prepared.
     preparing: Arc<Semaphore>,
@@ -81,17 +82,23 @@ pub(crate) struct Work {
     outcome: oneshot::Sender<Result<End, ApiError>>,
 }
 
+impl Waits for (Task, Work) {
+    fn has_left(&self) -> bool {
+        self.1.outcome.is_closed()
+    }
+}
+
 impl Engine {
     /// Starts the thread, which begins to load the model at `path`.
     pub(crate) fn spawn(path: PathBuf, options: LoadOptions, renderer: Renderer) -> std::io::Result<Self> {
         let (loading_sender, loading) = watch::channel(Loading::default());
-        let (work, queue) = mpsc::sync_channel(QUEUE_CAPACITY);
+        let (work, queue) = line(QUEUE_CAPACITY);
         let (compiler, tasks) = Compiler::new();
-        std::thread::Builder::new()
-            .name("engine".to_owned())
-            .stack_size(STACK_BYTES)
-            .spawn(move || own_model(&path, &options, renderer, &loading_sender, queue, tasks))?;
-        Ok(Self { loading, work, compiler, preparing: Arc::new(Semaphore::new(PREPARATIONS_MAX)) })
+        std::thread::Builder::new().name("engine".to_owned()).stack_size(STACK_BYTES).spawn(move || {
+            own_model(&path, &options, renderer, &loading_sender, queue, tasks);
+        })?;
+        let preparing = Arc::new(Semaphore::new(PREPARATIONS_MAX));
+        Ok(Self { loading, work, compiler, preparing })
     }
 
     /// How far the loading is.
@@ -129,7 +136,7 @@ impl Engine {
         let (outcome, answered) = oneshot::channel();
         let begun = Arc::new(AtomicBool::new(false));
         let work = Work { job: job.clone(), begun: begun.clone(), outcome };
-        self.work.try_send((task, work)).map_err(|error| match error {
+        self.work.join((task, work)).map_err(|error| match error {
             TrySendError::Full(_) => {
                 ApiError::new(ErrorCode::Busy, "the worker's queue is full").hint("try again in a moment")
             }
@@ -165,7 +172,7 @@ fn own_model(
     options: &LoadOptions,
     renderer: Renderer,
     loading: &watch::Sender<Loading>,
-    queue: mpsc::Receiver<(Task, Work)>,
+    queue: Line<(Task, Work)>,
     tasks: Tasks,
 ) {
     let _end = EndWithThread;
@@ -203,7 +210,7 @@ fn own_model(
 /// The model with the jobs that have its slots.
 struct Slots {
     model: Model,
-    queue: mpsc::Receiver<(Task, Work)>,
+    queue: Line<(Task, Work)>,
     /// A job whose prompt has no room beside the others at the moment.
     held: Option<(Work, Prompt)>,
     taken: HashMap<SlotId, Taken>,
@@ -266,7 +273,7 @@ impl Slots {
                 return true;
             }
             let idle = self.taken.is_empty() && self.embedding.is_empty();
-            let work = if idle { self.wait() } else { self.queue.try_recv().ok() };
+            let work = if idle { self.wait() } else { self.queue.try_next() };
             let Some((task, work)) = work else { return !idle };
             match task {
                 Task::Embed(request) => match self.model.prepare_texts(&request.input, request.truncate) {
@@ -280,15 +287,11 @@ impl Slots {
 
     /// Waits for work; `None` when there will be none.
     fn wait(&mut self) -> Option<(Task, Work)> {
-        match self.queue.recv_timeout(REST_AFTER) {
-            Ok(work) => Some(work),
-            Err(RecvTimeoutError::Disconnected) => None,
-            Err(RecvTimeoutError::Timeout) => {
-                self.model.rest();
-                self.model.rest_embedding();
-                self.queue.recv().ok()
-            }
-        }
+        self.queue.next_within(REST_AFTER).or_else(|| {
+            self.model.rest();
+            self.model.rest_embedding();
+            self.queue.next()
+        })
     }
 
     fn begin(&mut self, work: Work, prompt: Prompt) {

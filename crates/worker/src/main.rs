@@ -5,6 +5,7 @@ mod confine;
 mod constrain;
 mod embedding;
 mod engine_thread;
+mod line;
 mod service;
 
 use std::os::unix::net::UnixListener;
