@@ -64,18 +64,27 @@ pub(crate) fn create<'model>(
 /// Sets what the binding has no setting for. There is room for so many rows of logits, and not for one behind each token
 /// of a batch: a large vocabulary's rows are megabytes.
 fn with_more(mut params: LlamaContextParams, outputs: u32, abort: Option<&Abort>) -> LlamaContextParams {
+    inner(&mut params).n_outputs_max = outputs;
+    match abort {
+        Some(abort) => with_abort(params, abort),
+        None => params,
+    }
+}
+
+/// Has the context ask `abort`, which must live as long.
+pub(crate) fn with_abort(mut params: LlamaContextParams, abort: &Abort) -> LlamaContextParams {
+    let inner = inner(&mut params);
+    let (callback, data) = abort.callback();
+    inner.abort_callback = Some(callback);
+    inner.abort_callback_data = data;
+    params
+}
+
+fn inner(params: &mut LlamaContextParams) -> &mut llama_context_params {
     const { assert!(size_of::<LlamaContextParams>() == size_of::<llama_context_params>()) };
     const { assert!(align_of::<LlamaContextParams>() == align_of::<llama_context_params>()) };
-    let inner = (&raw mut params).cast::<llama_context_params>();
+    let inner = std::ptr::from_mut(params).cast::<llama_context_params>();
     // SAFETY: the binding's type has llama.cpp's as its only field, which as the sizes show begins where it does.
     // The binding's version is pinned.
-    unsafe {
-        (*inner).n_outputs_max = outputs;
-        if let Some(abort) = abort {
-            let (callback, data) = abort.callback();
-            (*inner).abort_callback = Some(callback);
-            (*inner).abort_callback_data = data;
-        }
-    }
-    params
+    unsafe { &mut *inner }
 }

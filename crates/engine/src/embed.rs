@@ -13,6 +13,8 @@ use llama_cpp_2::model::LlamaModel;
 use llama_cpp_2::token::LlamaToken;
 use llama_cpp_sys_2::LLAMA_FLASH_ATTN_TYPE_AUTO;
 
+use crate::abort::Abort;
+use crate::context;
 use crate::engine::Engine;
 use crate::error::EngineError;
 use crate::llama::Llama;
@@ -111,6 +113,8 @@ impl Texts {
 /// A context for embeddings.
 pub(crate) struct Embedder {
     context: LlamaContext<'static>,
+    /// Is let go of after the context.
+    abort: Abort,
     batch: LlamaBatch<'static>,
     cells: usize,
     /// Whose texts it has been computing; another's begin with an empty context.
@@ -183,14 +187,17 @@ impl Engine {
     }
 
     /// Computes as much of `texts` as fits into a step, half as much beside streams, and gives `on_done` the vectors
-    /// that are complete with it. `request` tells one request's texts from another's.
+    /// that are complete with it. `request` tells one request's texts from another's. `cancelled` is asked many times on
+    /// the way, where the processor computes: of a model that sees texts whole, a step may take long.
     ///
     /// # Errors
-    /// [`EngineError::Internal`] when llama.cpp fails, usually for lack of memory.
+    /// - [`EngineError::Cancelled`] when that was the answer
+    /// - [`EngineError::Internal`] when llama.cpp fails, usually for lack of memory
     pub fn embed_step(
         &mut self,
         request: u64,
         texts: &mut Texts,
+        cancelled: &dyn Fn() -> bool,
         on_done: &mut dyn FnMut(Embedding),
     ) -> Result<(), EngineError> {
         let pooling = self.embedding_info()?.pooling;
@@ -220,9 +227,11 @@ impl Engine {
         }
         let rows = texts.fill(&mut embedder.batch, most, is_whole);
         let seen = self.spin.begin();
-        let decoded = embedder.context.decode(&mut embedder.batch);
+        let Embedder { context, abort, batch, .. } = &mut embedder;
+        let decoded = abort.during(cancelled, || context.decode(batch));
         self.spin.end(&seen);
-        decoded.map_err(|error| self.llama.internal(error))?;
+        decoded
+            .map_err(|error| if cancelled() { EngineError::Cancelled } else { self.llama.internal(error) })?;
         for (row, (slot, is_last)) in rows.into_iter().enumerate() {
             let vector =
                 embedder.context.embeddings_ith(row as i32).map_err(|error| self.llama.internal(error))?;
@@ -345,10 +354,11 @@ impl Embedder {
     ) -> Result<Self, EngineError> {
         let cells = Self::cells(longest);
         let batch_tokens = if is_whole { cells } else { STEP_TOKENS };
-        let context = create_context(llama, model, cells, batch_tokens, threads)?;
+        let abort = Abort::new();
+        let context = create_context(llama, model, cells, batch_tokens, threads, Some(&abort))?;
         // SAFETY: as that of the engine's own context: it points to the C++ model, which the engine drops after it.
         let context = unsafe { std::mem::transmute::<LlamaContext<'_>, LlamaContext<'static>>(context) };
-        Ok(Self { context, batch: LlamaBatch::new(batch_tokens, 1), cells, holds: None })
+        Ok(Self { context, abort, batch: LlamaBatch::new(batch_tokens, 1), cells, holds: None })
     }
 
     /// Of a context for texts up to this length.
@@ -368,6 +378,7 @@ fn create_context<'model>(
     cells: usize,
     batch_tokens: usize,
     threads: usize,
+    abort: Option<&Abort>,
 ) -> Result<LlamaContext<'model>, EngineError> {
     let params = LlamaContextParams::default()
         .with_n_ctx(NonZeroU32::new(cells as u32))
@@ -381,6 +392,10 @@ fn create_context<'model>(
         .with_n_ubatch(batch_tokens as u32)
         .with_n_threads(threads as i32)
         .with_n_threads_batch(threads as i32);
+    let params = match abort {
+        Some(abort) => context::with_abort(params, abort),
+        None => params,
+    };
     let context = model.new_context(&llama.backend, params);
     context.map_err(|_| llama.internal("a context for embeddings could not be created"))
 }
@@ -398,7 +413,7 @@ pub(crate) fn whole_text_bytes(
     threads: usize,
 ) -> Result<u64, EngineError> {
     let cells = Embedder::cells(tokens as usize);
-    let (context, sizes) = llama.sizes_of(|| create_context(llama, model, cells, cells, threads));
+    let (context, sizes) = llama.sizes_of(|| create_context(llama, model, cells, cells, threads, None));
     drop(context?);
     Ok(sizes.memory_bytes + sizes.compute_bytes + cells as u64 * row_bytes(model))
 }

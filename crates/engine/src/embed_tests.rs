@@ -1,3 +1,4 @@
+use std::cell::Cell;
 use std::path::Path;
 
 use super::*;
@@ -10,9 +11,10 @@ fn embed(engine: &mut TestEngine, texts: &[&str]) -> Vec<Vec<f32>> {
     let mut texts = engine.engine.prepare_texts(&texts, false).expect("the texts fit");
     let mut vectors = vec![Vec::new(); texts.len()];
     while !texts.is_done() {
-        let stepped = engine.engine.embed_step(1, &mut texts, &mut |Embedding { index, values, .. }| {
-            vectors[index] = values;
-        });
+        let stepped =
+            engine.engine.embed_step(1, &mut texts, &|| false, &mut |Embedding { index, values, .. }| {
+                vectors[index] = values;
+            });
         stepped.expect("the model computes them");
     }
     vectors
@@ -69,7 +71,7 @@ fn embeddings_leave_answers_as_they_are() {
     let (mut answer, mut done, mut has_ended) = (String::new(), 0, false);
     while !(has_ended && texts.is_done()) {
         if !texts.is_done() {
-            engine.engine.embed_step(7, &mut texts, &mut |_| done += 1).expect("computes");
+            engine.engine.embed_step(7, &mut texts, &|| false, &mut |_| done += 1).expect("computes");
         }
         let ended = engine.engine.step(&|_| false, &mut |of, event| {
             if let crate::GenerateEvent::Token { text, .. } = event {
@@ -108,7 +110,7 @@ fn an_abandoned_request_leaves_nothing_to_the_next() {
     let mut abandoned = engine.engine.prepare_texts(&long, false).expect("it fits");
     engine
         .engine
-        .embed_step(99, &mut abandoned, &mut |_| panic!("it takes several steps"))
+        .embed_step(99, &mut abandoned, &|| false, &mut |_| panic!("it takes several steps"))
         .expect("computes");
     assert_eq!(embed(&mut engine, &[TEXTS[0]]), expected);
 }
@@ -135,7 +137,23 @@ fn a_model_that_only_embeds_says_how_and_refuses_to_write() {
     let mut cut = engine.engine.prepare_texts(&long, true).expect("it is cut off");
     // The token that ends each text is still there.
     assert_eq!((cut.tokens[0].len(), cut.tokens[0].last()), (128, Some(&LlamaToken(3))));
-    engine.engine.embed_step(5, &mut cut, &mut |_| {}).expect("computes");
+    engine.engine.embed_step(5, &mut cut, &|| false, &mut |_| {}).expect("computes");
+}
+
+#[test]
+fn a_text_that_is_seen_whole_is_cancelled_in_the_middle_of_its_step() {
+    let file = test_models::bert();
+    let mut engine = load(file.path());
+    let expected = embed(&mut engine, &["hello world"]);
+    let mut texts = engine.engine.prepare_texts(&["ab ".repeat(200)], true).expect("it is cut off");
+    let asked = Cell::new(0);
+    let cancelled = || {
+        asked.set(asked.get() + 1);
+        asked.get() > 10
+    };
+    let stepped = engine.engine.embed_step(2, &mut texts, &cancelled, &mut |_| panic!("it was cancelled"));
+    assert!(matches!(stepped, Err(EngineError::Cancelled)), "{stepped:?}");
+    assert_eq!(embed(&mut engine, &["hello world"]), expected);
 }
 
 #[test]

@@ -11,21 +11,23 @@ use rbee_protocol::{
 
 use crate::engine_thread::{Work, api_error};
 
-/// Those that have begun. The first is worked on, a step between two steps of the streams; what was computed of its texts
+/// The first is worked on, a step between two steps of the streams, while the others wait: what was computed of its texts
 /// would be lost if another came in between.
 #[derive(Default)]
 pub(crate) struct Embeddings {
-    jobs: VecDeque<Begun>,
+    jobs: VecDeque<Texted>,
     /// Rises with each job.
     next: u64,
 }
 
-struct Begun {
+/// A job whose texts fit.
+struct Texted {
     work: Work,
     texts: Texts,
     number: u64,
     info: EmbeddingInfo,
-    began: Instant,
+    /// When its first step began, if it did.
+    began: Option<Instant>,
     done_tokens: u64,
 }
 
@@ -44,6 +46,34 @@ impl Embeddings {
             Ok(info) => info,
             Err(error) => return work.end(Err(api_error(&error))),
         };
+        self.next += 1;
+        let number = self.next;
+        self.jobs.push_back(Texted { work, texts, number, info, began: None, done_tokens: 0 });
+    }
+
+    /// Brings the first job further, calling `goes_on` many times on the way, and ends those that are cancelled.
+    pub(crate) fn step(&mut self, model: &mut Model, goes_on: &dyn Fn()) {
+        let jobs = std::mem::take(&mut self.jobs).into_iter();
+        let (cancelled, jobs): (VecDeque<_>, VecDeque<_>) =
+            jobs.partition(|texted| texted.work.job.is_cancelled());
+        self.jobs = jobs;
+        for Texted { work, .. } in cancelled {
+            let error = work.job.cancel_error();
+            work.end(Err(error));
+        }
+        let Some(mut first) = self.jobs.pop_front() else { return };
+        match first.step(model, goes_on) {
+            Ok(()) if first.texts.is_done() => first.end(),
+            Ok(()) => self.jobs.push_front(first),
+            Err(error) => first.work.end(Err(error)),
+        }
+    }
+}
+
+impl Texted {
+    fn begin(&mut self) {
+        let Self { work, texts, info, began, .. } = self;
+        *began = Some(Instant::now());
         work.begun.store(true, Ordering::Release);
         let narrator = work.job.narrator("worker");
         let draft = narrator.action("embed").context(texts.len()).context(texts.token_count());
@@ -61,38 +91,26 @@ impl Embeddings {
                 .human("Embedding {} texts of {} tokens by {} of each text's vectors: the model says nothing")
                 .emit();
         }
-        self.next += 1;
-        let (number, began) = (self.next, Instant::now());
-        self.jobs.push_back(Begun { work, texts, number, info, began, done_tokens: 0 });
     }
 
-    /// Brings the first job further, and ends those that are cancelled.
-    pub(crate) fn step(&mut self, model: &mut Model) {
-        let cancelled = self.jobs.iter().position(|begun| begun.work.job.is_cancelled());
-        if let Some(begun) = cancelled.and_then(|index| self.jobs.remove(index)) {
-            let error = begun.work.job.cancel_error();
-            begun.work.end(Err(error));
+    fn step(&mut self, model: &mut Model, goes_on: &dyn Fn()) -> Result<(), ApiError> {
+        if self.began.is_none() {
+            self.begin();
         }
-        let Some(mut begun) = self.jobs.pop_front() else { return };
-        match begun.step(model) {
-            Ok(()) if begun.texts.is_done() => begun.end(),
-            Ok(()) => self.jobs.push_front(begun),
-            Err(error) => begun.work.end(Err(error)),
-        }
-    }
-}
-
-impl Begun {
-    fn step(&mut self, model: &mut Model) -> Result<(), ApiError> {
         let Self { work, texts, number, done_tokens, .. } = self;
         let total = texts.token_count();
-        let stepped = model.embed_step(*number, texts, &mut |Vector { index, values, tokens }| {
-            let tokens = u64::from(tokens);
-            *done_tokens += tokens;
-            let embedding = Embedding { index: index as u64, values, tokens };
-            // A job that has ended, by its quota, is cancelled with that.
-            let _ = work.job.append(&JobEvent::Embedding(embedding));
-        });
+        let cancelled = || {
+            goes_on();
+            work.job.is_cancelled()
+        };
+        let stepped =
+            model.embed_step(*number, texts, &cancelled, &mut |Vector { index, values, tokens }| {
+                let tokens = u64::from(tokens);
+                *done_tokens += tokens;
+                let embedding = Embedding { index: index as u64, values, tokens };
+                // A job that has ended, by its quota, is cancelled with that.
+                let _ = work.job.append(&JobEvent::Embedding(embedding));
+            });
         stepped.map_err(|error| api_error(&error))?;
         work.job.progress(Progress::new(Phase::Prefill, *done_tokens, Some(total), Unit::Tokens));
         Ok(())
@@ -109,7 +127,7 @@ impl Begun {
             },
             pooling_is_the_models: info.is_declared,
         });
-        let prefill_ms = began.elapsed().as_secs_f64() * 1e3;
+        let prefill_ms = began.map_or(0.0, |began| began.elapsed().as_secs_f64() * 1e3);
         let end = End {
             usage: Some(Usage { prompt_tokens: done_tokens, cached_tokens: 0, completion_tokens: 0 }),
             timings: Some(Timings {

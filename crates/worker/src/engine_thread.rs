@@ -236,7 +236,7 @@ impl Slots {
     fn run(mut self) {
         while self.fill() {
             let began = Instant::now();
-            self.embedding.step(&mut self.model);
+            self.embedding.step(&mut self.model, &|| ());
             let taken = RefCell::new(&mut self.taken);
             let cancelled = |slot| taken.borrow().get(&slot).is_some_and(|taken| taken.job.is_cancelled());
             let ended = self.model.step(&cancelled, &mut |slot, event| {

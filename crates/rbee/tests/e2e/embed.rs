@@ -1,7 +1,7 @@
 use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::support::{Home, is_progress};
+use crate::support::{Following, Home, is_progress};
 
 const TEXTS: [&str; 3] = [
     "The cat sat on the mat and looked at the birds.",
@@ -91,4 +91,24 @@ fn embedding_is_cancelled_at_once_and_lets_answers_pass() {
     );
     let vectors = events.iter().filter(|event| event["kind"] == "embedding").count();
     assert!(vectors < texts.len(), "all {vectors} texts were embedded all the same");
+}
+
+#[test]
+fn embeddings_that_wait_for_others_do_not_count_the_wait_as_their_work() {
+    let mut home = Home::with_model();
+    home.set("RBEE_CONTEXT_LENGTH", "1024");
+    home.set("RBEE_SLOTS", "4");
+    let texts: Vec<String> = (0..5).map(|number| format!("{number} {}", "word ".repeat(100))).collect();
+    let mut args = vec!["embed"];
+    args.extend(texts.iter().map(String::as_str));
+    let mut long = home.follow_with(&args);
+    long.until(is_progress("prefill"));
+    let short = home.follow_with(&["embed", "short"]);
+    let prefill_ms = |following: Following| {
+        let (status, events, stderr) = following.finish();
+        assert_eq!(status.code(), Some(0), "{stderr}");
+        events[events.len() - 1]["timings"]["prefill_ms"].as_f64().expect("an end with timings")
+    };
+    let (short, long) = (prefill_ms(short), prefill_ms(long));
+    assert!(short < long / 2.0, "{short} ms after {long} ms");
 }
