@@ -64,9 +64,7 @@ impl WorkerService {
             }
         }
     }
-}
 
-impl WorkerService {
     /// Makes a request's prompt, with what its answer must be like.
     async fn prepare(&self, request: InferRequest, scope: Option<&str>) -> Result<Prompt, ApiError> {
         let form = form(&request);
