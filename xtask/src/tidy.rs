@@ -15,7 +15,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("rbee-protocol", &["rbee-narration"]),
     ("rbee-jobs", &["rbee-narration", "rbee-protocol"]),
     ("rbee-journal", &["rbee-protocol", "rbee-jobs"]),
-    ("rbee-home", &["rbee-narration"]),
+    ("rbee-home", &["rbee-narration", "rbee-protocol"]),
     ("rbee-engine", &[]),
     ("rbee-worker", &["rbee-narration", "rbee-protocol", "rbee-jobs", "rbee-home", "rbee-engine"]),
     ("rbee-hive", &["rbee-narration", "rbee-protocol", "rbee-jobs", "rbee-home"]),

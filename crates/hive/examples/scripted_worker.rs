@@ -1,8 +1,9 @@
 //! A worker for tests: in place of a model, it does what the user's message says.
 //!
 //! `escapes` answers with control characters, `echo` with the messages as it got them, `wait`
-//! not at all until it is cancelled, `tokens N MS TEXT` with N tokens TEXT, MS milliseconds apart,
-//! and anything else with that text, a token for each character. `{us}` in TEXT stands for when the
+//! not at all until it is cancelled, `taken` with the bytes that it was told others take,
+//! `quiet N MS` with nothing after N signs that it works, MS milliseconds apart, `tokens N MS TEXT` with N tokens TEXT,
+//! as far apart, and anything else with that text, a token for each character. `{us}` in TEXT stands for when the
 //! token was due, in microseconds since the Unix epoch.
 #![forbid(unsafe_code)]
 
@@ -36,9 +37,13 @@ struct Args {
     threads: Option<u32>,
     #[arg(long)]
     slots: Option<u32>,
+    #[arg(long, default_value_t = 0)]
+    taken_bytes: u64,
 }
 
-struct Scripted;
+struct Scripted {
+    taken_bytes: u64,
+}
 
 impl Service for Scripted {
     fn info(&self) -> DaemonInfo {
@@ -59,13 +64,15 @@ impl Service for Scripted {
         let text = match script {
             "escapes" => "\u{1b}[2J\u{1b}[1;1H\u{9b}31m\u{1b}]0;pwned\u{7}\r\u{202e}end".to_owned(),
             "echo" => serde_json::to_string(&messages).expect("messages are plain data"),
+            "taken" => self.taken_bytes.to_string(),
             "wait" => {
                 job.cancelled().await;
                 return Err(job.cancel_error());
             }
-            other => match tokens(other) {
-                Some(tokens) => return tokens.append(&job).await,
-                None => other.to_owned(),
+            other => match (tokens(other), other.strip_prefix("quiet ")) {
+                (Some(tokens), _) => return tokens.append(&job).await,
+                (None, Some(signs)) => return quiet(signs).await,
+                (None, None) => other.to_owned(),
             },
         };
         for (index, c) in text.chars().enumerate() {
@@ -78,6 +85,18 @@ impl Service for Scripted {
     }
 
     fn stop(&self, _request: StopRequest) {}
+}
+
+/// Says so often that it works: `N MS`.
+async fn quiet(signs: &str) -> Result<End, ApiError> {
+    let numbers: Vec<u64> = signs.split(' ').filter_map(|number| number.parse().ok()).collect();
+    let [count, apart_ms] = numbers[..] else { unreachable!("tests give two numbers") };
+    for _ in 0..count {
+        Announcer::new().working();
+        // The pace itself.
+        tokio::time::sleep(Duration::from_millis(apart_ms)).await;
+    }
+    Ok(End::succeeded())
 }
 
 /// Many tokens of one text.
@@ -133,6 +152,6 @@ async fn main() {
     Announcer::new().ready(serde_json::to_value(loaded).expect("facts are plain data"));
     let shutdown = CancellationToken::new();
     let jobs = Jobs::new("worker", Limits::default(), Log::to_stderr(), shutdown.clone());
-    let router = router(jobs.clone(), Arc::new(Scripted), Access::Socket);
+    let router = router(jobs.clone(), Arc::new(Scripted { taken_bytes: args.taken_bytes }), Access::Socket);
     run(listener, router, &jobs, shutdown).await;
 }

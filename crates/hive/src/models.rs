@@ -42,6 +42,8 @@ struct KnownModel {
 pub(crate) struct LocalModel {
     pub(crate) name: String,
     pub(crate) path: PathBuf,
+    /// Where the file lies, whatever links lead to it.
+    file: PathBuf,
     /// What is added to it, and how much of that.
     pub(crate) adapter: Option<(PathBuf, f32)>,
     /// Of its file and of the adapter's.
@@ -54,7 +56,8 @@ pub(crate) type FileVersion = (u64, i64, i64, u64);
 impl LocalModel {
     fn at(name: &str, path: PathBuf) -> Result<Self, ApiError> {
         let version = [Some(file_version(&path)?), None];
-        Ok(Self { name: name.to_owned(), path, adapter: None, version })
+        let file = path.canonicalize().map_err(|error| io_error("find the model's file", &error))?;
+        Ok(Self { name: name.to_owned(), path, file, adapter: None, version })
     }
 
     /// The model that `adapted` makes of this one.
@@ -66,12 +69,17 @@ impl LocalModel {
                 .hint(format!("correct `adapter` under `[models.{name}]` in config.toml")));
         }
         let version = [self.version[0], Some(file_version(&path)?)];
-        Ok(Self { name: name.to_owned(), path: self.path, adapter: Some((path, adapted.scale)), version })
+        Ok(Self { name: name.to_owned(), adapter: Some((path, adapted.scale)), version, ..self })
     }
 
-    /// What tells models apart: a worker has one of them.
+    /// Bytes of its files.
+    pub(crate) fn size_bytes(&self) -> u64 {
+        self.version.iter().flatten().map(|(.., size_bytes)| size_bytes).sum()
+    }
+
+    /// What tells models apart: a worker has one of them. One file has one worker, by whatever path it is named.
     pub(crate) fn key(&self) -> ModelKey {
-        (self.path.clone(), self.adapter.is_some().then(|| self.name.clone()))
+        (self.file.clone(), self.adapter.is_some().then(|| self.name.clone()))
     }
 }
 
@@ -289,10 +297,8 @@ fn local_file(path: &Path) -> Result<LocalModel, ApiError> {
         return Err(ApiError::new(ErrorCode::NotFound, format!("there is no file {shown}"))
             .hint("check the path; `rbee model list` shows the models that have names"));
     }
-    // One file has one worker, by whatever path it is named.
-    let path = path.canonicalize().map_err(|error| io_error("find the model's file", &error))?;
     let name = path.file_stem().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
-    LocalModel::at(&name, path)
+    LocalModel::at(&name, path.to_owned())
 }
 
 pub(crate) fn io_error(action: &str, error: &io::Error) -> ApiError {

@@ -13,6 +13,8 @@ use crate::supervisor::Supervisor;
 
 /// A log of more reports than this is worth less than the memory that it takes.
 const WATCH_REPORTS_MAX: u32 = 1000;
+/// So are reports of more bytes together, of which a job's stream may not have more than twice as many.
+const WATCH_BYTES_MAX: usize = 32 << 20;
 
 /// What a hive does with its jobs.
 pub(crate) struct HiveService {
@@ -59,9 +61,15 @@ impl HiveService {
     /// that whoever listens had better ask anew.
     async fn watch(&self, job: &JobWriter) -> Result<End, ApiError> {
         let mut changes = self.supervisor.changes();
+        let mut bytes = 0;
         for _ in 0..WATCH_REPORTS_MAX {
             changes.mark_unchanged();
-            job.answer(&WorkerWatch { workers: self.supervisor.watched() });
+            let report = WorkerWatch { workers: self.supervisor.watched() };
+            bytes += serde_json::to_vec(&report).expect("a report is plain data").len();
+            job.answer(&report);
+            if bytes > WATCH_BYTES_MAX {
+                break;
+            }
             tokio::select! {
                 changed = changes.changed() => changed.expect("the supervisor, held here, holds the sender"),
                 () = job.cancelled() => return Err(job.cancel_error()),

@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
-use rbee_home::{Announcement, Config, Home, HomeError, Lifelines, Start, Started, program};
-use rbee_jobs::{Child, JobWriter, Relayed, lock, relay};
+use rbee_home::{Announcement, Config, Home, HomeError, Lifelines, SLOTS_MAX, Start, Started, program};
+use rbee_jobs::{Child, JobWriter, Relayed, lock, now_ms, relay};
 use rbee_narration::{Level, Log, SystemNarrator};
 use rbee_protocol::{
     ApiError, Client, ClientError, End, ErrorCode, HiveId, Loaded, ModelRef, Operation, SubmitRequest,
@@ -50,6 +50,8 @@ struct Inner {
     system: SystemNarrator,
     lifelines: Lifelines,
     models: Mutex<HashMap<ModelKey, Arc<Slot>>>,
+    /// The memory that the weights of each worker's model take, or will: the size of its files until it has said so.
+    weights: Mutex<HashMap<WorkerId, u64>>,
     started: AtomicU64,
     /// Changes whenever what [`Supervisor::watched`] tells may have changed.
     changed: watch::Sender<u64>,
@@ -80,6 +82,8 @@ struct Worker {
     client: Client,
     /// What it said about itself when its model was loaded, if that could be understood.
     loaded: OnceLock<Option<Loaded>>,
+    /// When it last said of itself that it goes on, in milliseconds since the Unix epoch; 0 for never.
+    worked_at_ms: AtomicU64,
     /// What jobs called its model so far.
     names: Mutex<Vec<String>>,
     /// For how long it had made no progress when it was killed for that.
@@ -113,8 +117,15 @@ impl Worker {
             pid: self.pid,
             jobs,
             loaded: self.loaded.get().copied().flatten(),
-            progress_at_ms: self.client.heard().last_at_ms,
+            progress_at_ms: self.progress().1,
         }
+    }
+
+    /// What came from it so far, and when the last of that did, in milliseconds since the Unix epoch.
+    fn progress(&self) -> (u64, Option<u64>) {
+        let heard = self.client.heard();
+        let worked_at_ms = self.worked_at_ms.load(Ordering::Relaxed);
+        (heard.events, heard.last_at_ms.max((worked_at_ms > 0).then_some(worked_at_ms)))
     }
 
     /// Notes that a job called the worker's model `name`, and returns whether that is new.
@@ -127,23 +138,23 @@ impl Worker {
         is_new
     }
 
-    /// Returns when the worker has had jobs, and nothing came from any of them, for as long as `limit`. While one
-    /// of them goes on, the others wait for their turn.
+    /// Returns when the worker has had jobs, and nothing came from any of them nor a word of its own, for as long as
+    /// `limit`. While one of them goes on, the others wait for their turn.
     async fn hangs(&self, limit: Duration) {
         if limit.is_zero() {
             return std::future::pending().await;
         }
         let mut looks = tokio::time::interval(limit / LOOKS);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut before = self.client.heard();
+        let mut before = self.progress();
         let mut silent = 0;
         // The first is silent for a part of the time only.
         while silent <= LOOKS {
             looks.tick().await;
-            let heard = self.client.heard();
-            let is_silent = heard == before && self.jobs.load(Ordering::Relaxed) > 0;
+            let progress = self.progress();
+            let is_silent = progress == before && self.jobs.load(Ordering::Relaxed) > 0;
             silent = if is_silent { silent + 1 } else { 0 };
-            before = heard;
+            before = progress;
         }
     }
 
@@ -180,6 +191,7 @@ impl Supervisor {
             system: SystemNarrator::new("hive", log),
             lifelines: Lifelines::new()?,
             models: Mutex::default(),
+            weights: Mutex::default(),
             started: AtomicU64::new(0),
             changed: watch::Sender::new(0),
             stopping: CancellationToken::new(),
@@ -333,15 +345,10 @@ impl Supervisor {
             .human("Starting {} for {}")
             .emit();
         let worker = self.start(id, slot, model).await.map_err(|error| {
-            let code = match error.exit_code() {
-                69 => ErrorCode::Unavailable,
-                74 => ErrorCode::Io,
-                _ => ErrorCode::WorkerCrashed,
-            };
             let hint = error
                 .hint()
                 .unwrap_or_else(|| "`worker.log` in rbee's state folder may tell more".to_owned());
-            ApiError::new(code, format!("the worker did not start: {error}")).hint(hint)
+            ApiError::new(error.code(), format!("the worker did not start: {error}")).hint(hint)
         })?;
         Ok(self.count(&worker))
     }
@@ -378,8 +385,7 @@ impl Supervisor {
             args.extend(["--saved-mb".into(), saved_mb.to_string().into()]);
         }
         // The system counts what lies in files as memory that it could free, which other workers' models are not.
-        let others = self.running().into_iter().filter_map(|worker| worker.loaded.get().copied().flatten());
-        let taken: u64 = others.filter_map(|loaded| loaded.memory).map(|memory| memory.weights_bytes).sum();
+        let (weights, taken) = Weights::note(inner.clone(), id.clone(), model.size_bytes());
         if taken > 0 {
             args.extend(["--taken-bytes".into(), taken.to_string().into()]);
         }
@@ -390,7 +396,7 @@ impl Supervisor {
         let client = Client::unix_patient(&socket).map_err(|error| HomeError::NotStarted {
             message: error.to_string(),
             hint: None,
-            exit_code: 70,
+            code: ErrorCode::Internal,
         })?;
         let worker = Arc::new(Worker {
             id,
@@ -399,6 +405,7 @@ impl Supervisor {
             pid: started.child.id().unwrap_or_default(),
             client,
             loaded: OnceLock::new(),
+            worked_at_ms: AtomicU64::new(0),
             names: Mutex::default(),
             hung: OnceLock::new(),
             load_error: OnceLock::new(),
@@ -408,7 +415,8 @@ impl Supervisor {
         });
         lock(&slot.state).worker = Some(worker.clone());
         inner.changed();
-        inner.tasks.spawn(watch_over(inner.clone(), slot.clone(), worker.clone(), started, socket));
+        let watch = watch_over(inner.clone(), slot.clone(), worker.clone(), started, weights, socket);
+        inner.tasks.spawn(watch);
         Ok(worker)
     }
 
@@ -416,6 +424,34 @@ impl Supervisor {
         worker.jobs.fetch_add(1, Ordering::Relaxed);
         self.0.changed();
         Counted { inner: self.0.clone(), worker: worker.clone() }
+    }
+}
+
+/// The memory that is noted for a worker's model, until this goes.
+struct Weights {
+    inner: Arc<Inner>,
+    worker: WorkerId,
+}
+
+impl Weights {
+    /// Notes what the model of another worker takes, and says what those of the others do. Of two that start at once,
+    /// so, the second knows of the first.
+    fn note(inner: Arc<Inner>, worker: WorkerId, bytes: u64) -> (Self, u64) {
+        let mut weights = lock(&inner.weights);
+        let others = weights.values().fold(0, |all: u64, bytes| all.saturating_add(*bytes));
+        weights.insert(worker.clone(), bytes);
+        drop(weights);
+        (Self { inner, worker }, others)
+    }
+
+    fn are(&self, bytes: u64) {
+        lock(&self.inner.weights).insert(self.worker.clone(), bytes);
+    }
+}
+
+impl Drop for Weights {
+    fn drop(&mut self) {
+        lock(&self.inner.weights).remove(&self.worker);
     }
 }
 
@@ -445,6 +481,7 @@ async fn watch_over(
     slot: Arc<Slot>,
     worker: Arc<Worker>,
     started: Started,
+    weights: Weights,
     socket: PathBuf,
 ) {
     let Started { mut child, mut stdout, .. } = started;
@@ -453,18 +490,14 @@ async fn watch_over(
     let mut hangs = pin!(worker.hangs(limit));
     let (status, expected) = loop {
         tokio::select! {
-            line = stdout.next_line(), if talking => match line.ok().flatten().as_deref().map(Announcement::parse) {
-                // The second time it says so, its model is loaded.
-                Some(Some(Announcement::Ready(facts))) => {
-                    let _ = worker.loaded.set(serde_json::from_value(facts).ok());
-                    inner.changed();
+            line = stdout.next_line(), if talking => match line {
+                Ok(Some(line)) => hear(&inner, &worker, &weights, &line),
+                Ok(None) => talking = false,
+                // It does not speak as our workers do, who knows why.
+                Err(_) => {
+                    talking = false;
+                    worker.kill.cancel();
                 }
-                Some(Some(Announcement::Failed { message, hint, exit_code })) => {
-                    worker.load_error.get_or_init(|| load_error(message, hint, exit_code));
-                    worker.end_if_useless();
-                }
-                Some(None) => {}
-                None => talking = false,
             },
             status = child.wait() => break (status, false),
             () = inner.stopping.cancelled() => break (end(&mut child).await, true),
@@ -503,15 +536,29 @@ async fn watch_over(
     inner.changed();
 }
 
-/// What a worker that cannot load its model has to say, which is an exit code's word for it.
-fn load_error(message: String, hint: Option<String>, exit_code: u8) -> ApiError {
-    let code = if exit_code == ErrorCode::DoesNotFit.exit_code() {
-        ErrorCode::DoesNotFit
-    } else {
-        ErrorCode::BadModel
-    };
-    ApiError::new(code, message)
-        .hint(hint.unwrap_or_else(|| "fetch the file again, or use another one".to_owned()))
+/// Takes in what a worker says on its stdout.
+fn hear(inner: &Inner, worker: &Worker, weights: &Weights, line: &str) {
+    match Announcement::parse(line) {
+        // The second time it says so, its model is loaded.
+        Some(Announcement::Ready(facts)) => {
+            let loaded: Option<Loaded> = serde_json::from_value(facts).ok();
+            // More than there can be would have the queen send it everything.
+            let loaded = loaded.map(|loaded| Loaded { slots: loaded.slots.min(SLOTS_MAX), ..loaded });
+            if let Some(memory) = loaded.and_then(|loaded| loaded.memory) {
+                weights.are(memory.weights_bytes);
+            }
+            let _ = worker.loaded.set(loaded);
+            inner.changed();
+        }
+        Some(Announcement::Working) => worker.worked_at_ms.store(now_ms(), Ordering::Relaxed),
+        Some(Announcement::Failed { message, hint, code }) => {
+            weights.are(0);
+            let hint = hint.unwrap_or_else(|| "`worker.log` in rbee's state folder may tell more".to_owned());
+            worker.load_error.get_or_init(|| ApiError::new(code, message).hint(hint));
+            worker.end_if_useless();
+        }
+        None => {}
+    }
 }
 
 /// Ends a worker's process for certain. It keeps nothing that would need a gentle end.

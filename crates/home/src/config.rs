@@ -4,7 +4,7 @@ use std::fs;
 use std::io;
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -16,10 +16,10 @@ use crate::{Home, HomeError};
 const RETENTION_JOBS_MIN: u32 = 100;
 /// More than llama.cpp takes makes no sense.
 const THREADS_MAX: usize = 512;
-/// As many sequences as llama.cpp has in one context.
-const SLOTS_MAX: u32 = 64;
-/// Less is over between two tokens of a model that is only slow, and more is as good as none.
-const WATCHDOG_S: RangeInclusive<f64> = 0.1..=86_400.0;
+/// llama.cpp has 256 sequences in a context, but more than these share too little of a machine to be of use.
+pub const SLOTS_MAX: u32 = 64;
+/// Less is over between two tokens of a model that is only slow, or two signs of a worker, and more is as good as none.
+const WATCHDOG_S: RangeInclusive<f64> = 1.0..=86_400.0;
 
 /// The settings: environment variables beat the configuration file, which beats the defaults.
 #[derive(Clone, Debug)]
@@ -189,6 +189,10 @@ impl Config {
             }
             if !model.adapter.is_absolute() {
                 return bad("the path of its `adapter` is not absolute");
+            }
+            if model.base.as_deref().is_some_and(|base| base.contains('/') && !Path::new(base).is_absolute())
+            {
+                return bad("the path of its `base` is not absolute");
             }
             if !model.scale.is_finite() {
                 return bad("its `scale` is not a number");

@@ -10,10 +10,11 @@ use std::thread;
 use std::time::Duration;
 
 use rbee_narration::{printable, printable_text};
+use rbee_protocol::ErrorCode;
 use rustix::process::{Resource, Rlimit, Signal, getrlimit, setrlimit};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use tokio::io::{AsyncBufReadExt, BufReader, Lines};
+use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 use tokio::runtime::Handle;
 use tokio::signal::unix::{SignalKind, signal};
@@ -25,20 +26,25 @@ use crate::HomeError;
 /// A daemon that has not said a word for so long will not come up.
 const READY_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// What a daemon has to say fits easily.
+const LINE_BYTES_MAX: usize = 1 << 20;
+
 /// What a daemon says on its stdout, a line of JSON each.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Announcement {
     /// It is ready, with facts for its starter.
     Ready(Value),
+    /// It goes on with what it was given to do.
+    Working,
     /// It will be of no use.
     Failed {
         /// What is wrong.
         message: String,
         /// What to do next.
         hint: Option<String>,
-        /// The exit code that the reason has.
-        exit_code: u8,
+        /// What kind of failure the reason is.
+        code: ErrorCode,
     },
 }
 
@@ -64,17 +70,22 @@ impl Announcer {
         announce(&Announcement::Ready(facts));
     }
 
+    /// Says that the daemon goes on with its work.
+    pub fn working(&self) {
+        announce(&Announcement::Working);
+    }
+
     /// Says that the daemon does not come up, with the hint and exit code of what `known` stopped it,
     /// and returns that exit code.
     pub fn stopped(&self, message: String, known: Option<&HomeError>) -> ExitCode {
-        let exit_code = known.map_or(70, HomeError::exit_code);
-        self.failed(message, known.and_then(HomeError::hint), exit_code);
-        ExitCode::from(exit_code)
+        let code = known.map_or(ErrorCode::Internal, HomeError::code);
+        self.failed(message, known.and_then(HomeError::hint), code);
+        ExitCode::from(code.exit_code())
     }
 
     /// Says that the daemon will be of no use.
-    pub fn failed(&self, message: String, hint: Option<String>, exit_code: u8) {
-        announce(&Announcement::Failed { message, hint, exit_code });
+    pub fn failed(&self, message: String, hint: Option<String>, code: ErrorCode) {
+        announce(&Announcement::Failed { message, hint, code });
     }
 }
 
@@ -209,6 +220,47 @@ pub fn end_with_starter() {
     });
 }
 
+/// The lines that a daemon says, none of them longer than [`LINE_BYTES_MAX`]: what a daemon makes of a stranger's file is not
+/// to fill its starter's memory.
+#[derive(Debug)]
+pub struct Lines<R> {
+    said: BufReader<R>,
+    /// The beginning of the next line.
+    line: Vec<u8>,
+}
+
+impl<R: AsyncRead + Unpin> Lines<R> {
+    fn new(said: R) -> Self {
+        Self { said: BufReader::new(said), line: Vec::new() }
+    }
+
+    /// The next line, or `None` when there are no more. Cancel-safe.
+    ///
+    /// # Errors
+    /// What keeps it from being read; `InvalidData` when it is too long or no text.
+    pub async fn next_line(&mut self) -> io::Result<Option<String>> {
+        loop {
+            let said = self.said.fill_buf().await?;
+            let end = said.iter().position(|&byte| byte == b'\n');
+            let (taken, is_over) = (end.map_or(said.len(), |end| end + 1), said.is_empty());
+            self.line.extend_from_slice(&said[..end.unwrap_or(taken)]);
+            self.said.consume(taken);
+            if self.line.len() > LINE_BYTES_MAX {
+                return Err(io::Error::new(io::ErrorKind::InvalidData, "it says a line without an end"));
+            }
+            if end.is_none() && !is_over {
+                continue;
+            }
+            let line = std::mem::take(&mut self.line);
+            if is_over && line.is_empty() {
+                return Ok(None);
+            }
+            let line = String::from_utf8(line);
+            return line.map(Some).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error));
+        }
+    }
+}
+
 /// A daemon that has said that it is ready.
 #[derive(Debug)]
 pub struct Started {
@@ -220,7 +272,7 @@ pub struct Started {
     /// What it said with it.
     pub facts: Value,
     /// What it says after that.
-    pub stdout: Lines<BufReader<ChildStdout>>,
+    pub stdout: Lines<ChildStdout>,
 }
 
 impl Start<'_> {
@@ -253,26 +305,26 @@ impl Start<'_> {
         let mut child = spawned.map_err(|error| HomeError::NotStarted {
             message: format!("cannot start {}: {error}", self.program.display()),
             hint: Some("see that the program is there and may be run".to_owned()),
-            exit_code: 69,
+            code: ErrorCode::Unavailable,
         })?;
         let stdout = child.stdout.take().expect("stdout was asked to be piped");
-        let mut stdout = BufReader::new(stdout).lines();
+        let mut stdout = Lines::new(stdout);
         let lifeline = child.stdin.take();
 
         let line = timeout(READY_TIMEOUT, stdout.next_line()).await;
         let failed = |message: String| HomeError::NotStarted {
             message,
             hint: Some(format!("its log may say more: {}", self.stderr.display())),
-            exit_code: 69,
+            code: ErrorCode::Unavailable,
         };
         let name = self.program.file_name().unwrap_or(self.program.as_os_str()).display();
         let error = match line {
             Ok(Ok(Some(line))) => match Announcement::parse(&line) {
                 Some(Announcement::Ready(facts)) => return Ok(Started { child, facts, lifeline, stdout }),
-                Some(Announcement::Failed { message, hint, exit_code }) => {
-                    HomeError::NotStarted { message, hint, exit_code }
+                Some(Announcement::Failed { message, hint, code }) => {
+                    HomeError::NotStarted { message, hint, code }
                 }
-                None => failed(format!("{name} is not a daemon of ours")),
+                Some(Announcement::Working) | None => failed(format!("{name} is not a daemon of ours")),
             },
             Ok(Ok(None)) => {
                 let how =
@@ -306,4 +358,24 @@ pub fn program(name: &str) -> Result<PathBuf, HomeError> {
         .chain(env::split_paths(&path).map(|folder| folder.join(name)))
         .find(|candidate| candidate.is_file())
         .ok_or_else(|| HomeError::NoProgram { name: name.to_owned() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn lines_are_read_up_to_their_bound_and_no_further() {
+        let longest = "x".repeat(LINE_BYTES_MAX);
+        let text = format!("one\n\n{longest}\ntwo");
+        let mut lines = Lines::new(text.as_bytes());
+        for expected in ["one", "", &longest, "two"] {
+            assert_eq!(lines.next_line().await.expect("a line").as_deref(), Some(expected));
+        }
+        assert_eq!(lines.next_line().await.expect("no more"), None);
+
+        let mut endless = Lines::new(tokio::io::repeat(b'x'));
+        assert_eq!(endless.next_line().await.expect_err("it has no end").kind(), io::ErrorKind::InvalidData);
+        assert!(endless.line.len() <= 2 * LINE_BYTES_MAX);
+    }
 }

@@ -5,6 +5,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
+use rbee_protocol::ErrorCode;
+
 use crate::{HomeError, Lock};
 
 /// A Unix socket's path has 108 bytes; so many are left for its folder.
@@ -66,7 +68,7 @@ impl Home {
         Lock::try_acquire(&self.lock_file(name))?.ok_or_else(|| HomeError::NotStarted {
             message: format!("another {name} of this home is running"),
             hint: Some("`rbee queen stop` stops the queen and its hive".to_owned()),
-            exit_code: 69,
+            code: ErrorCode::Unavailable,
         })
     }
 

@@ -8,10 +8,10 @@ mod home;
 mod lock;
 mod queen;
 
-pub use config::{AdaptedModel, Config, JournalKind};
+pub use config::{AdaptedModel, Config, JournalKind, SLOTS_MAX};
 pub use daemon::{
-    Announcement, Announcer, Lifelines, Start, Started, allow_open_files, asked_to_end, end_with_starter,
-    keep_memory_private, program,
+    Announcement, Announcer, Lifelines, Lines, Start, Started, allow_open_files, asked_to_end,
+    end_with_starter, keep_memory_private, program,
 };
 pub use files::{new_key, read_key, read_or_create_key, read_private, write_private};
 pub use home::Home;
@@ -20,6 +20,8 @@ pub use queen::{QueenAddress, queen_or_start, running_queen, running_queen_under
 
 use std::io;
 use std::path::PathBuf;
+
+use rbee_protocol::ErrorCode;
 
 /// What can go wrong with rbee's own files and daemons.
 #[derive(Debug, thiserror::Error)]
@@ -78,8 +80,8 @@ pub enum HomeError {
         message: String,
         /// What to do next.
         hint: Option<String>,
-        /// The exit code that its reason has.
-        exit_code: u8,
+        /// What kind of failure its reason is.
+        code: ErrorCode,
     },
 }
 
@@ -114,15 +116,21 @@ impl HomeError {
         }
     }
 
+    /// What kind of failure it is.
+    pub fn code(&self) -> ErrorCode {
+        match self {
+            Self::NoHome | Self::BadSetting { .. } => ErrorCode::Usage,
+            Self::DamagedKeys { .. } => ErrorCode::BadData,
+            Self::NotPrivate { .. } | Self::OpenToOthers { .. } => ErrorCode::Denied,
+            Self::Io { source, .. } if source.kind() == io::ErrorKind::StorageFull => ErrorCode::DiskFull,
+            Self::Io { .. } => ErrorCode::Io,
+            Self::NoProgram { .. } => ErrorCode::Unavailable,
+            Self::NotStarted { code, .. } => *code,
+        }
+    }
+
     /// The exit code of a command that fails so.
     pub fn exit_code(&self) -> u8 {
-        match self {
-            Self::NoHome | Self::BadSetting { .. } => 2,
-            Self::DamagedKeys { .. } => 65,
-            Self::NotPrivate { .. } | Self::OpenToOthers { .. } => 77,
-            Self::Io { .. } => 74,
-            Self::NoProgram { .. } => 69,
-            Self::NotStarted { exit_code, .. } => *exit_code,
-        }
+        self.code().exit_code()
     }
 }

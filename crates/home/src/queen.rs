@@ -3,6 +3,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
+use rbee_protocol::ErrorCode;
 use serde::{Deserialize, Serialize};
 
 use crate::daemon::{Start, program};
@@ -85,7 +86,7 @@ pub async fn queen_or_start(home: &Home, starting: impl FnOnce()) -> Result<Quee
     serde_json::from_value(started.facts).map_err(|error| HomeError::NotStarted {
         message: format!("the queen said where it listens in a way that makes no sense: {error}"),
         hint: Some("the command line and the queen may be of different versions: rebuild both".to_owned()),
-        exit_code: 70,
+        code: ErrorCode::Internal,
     })
 }
 

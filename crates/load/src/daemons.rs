@@ -272,7 +272,7 @@ impl Setup {
         match Announcement::parse(&line) {
             Some(Announcement::Ready(_)) => Ok(queen),
             Some(Announcement::Failed { message, .. }) => bail!("the queen does not start: {message}"),
-            None => bail!("the queen ended before it was ready"),
+            Some(Announcement::Working) | None => bail!("the queen ended before it was ready"),
         }
     }
 }

@@ -23,7 +23,7 @@ use rbee_home::{
 use rbee_jobs::{Access, Jobs, Limits, Listener, StoreError, SystemLog, Unfinished, run};
 use rbee_journal::Journal;
 use rbee_narration::{Level, Log, SystemNarrator};
-use rbee_protocol::{Client, StopRequest, SystemEventKind};
+use rbee_protocol::{Client, ErrorCode, StopRequest, SystemEventKind};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -97,7 +97,6 @@ async fn start_and_serve() -> anyhow::Result<()> {
     // Last of what can fail: from here on there are jobs, which must not be dropped.
     let (jobs, unfinished) = open_jobs(&home, &config, &system, log.clone(), shutdown.clone())?;
     jobs.tell(events.clone());
-    let setting = |setting: Option<u32>, default| setting.map_or(default, |number| number as usize);
     let queue = QueueLimits {
         jobs: setting(config.waiting_jobs, WAITING_JOBS),
         jobs_per_principal: setting(config.waiting_jobs_per_key, WAITING_JOBS_PER_KEY),
@@ -144,12 +143,7 @@ fn open_jobs(
         JournalKind::Memory => 1,
     });
     let mut limits = Limits { retention: Duration::from_secs(u64::from(hours) * 3600), ..Limits::default() };
-    if let Some(jobs) = config.retention_jobs {
-        limits.jobs = usize::try_from(jobs).unwrap_or(usize::MAX);
-    }
-    let setting = |setting: Option<u32>, default| {
-        setting.map_or(default, |number| usize::try_from(number).unwrap_or(usize::MAX))
-    };
+    limits.jobs = setting(config.retention_jobs, limits.jobs);
     limits.jobs_per_principal = setting(config.jobs_per_key, JOBS_PER_KEY);
     // Whoever reads all that they may leaves room for others.
     limits.streams_per_principal =
@@ -168,20 +162,27 @@ fn open_jobs(
             let opened =
                 journal.and_then(|journal| Jobs::open("queen", limits, log, shutdown, Arc::new(journal)));
             opened.map_err(|error| {
-                let hint = match &error {
-                    StoreError::DiskFull { .. } => "free some room on that disk, then try again".to_owned(),
+                let (code, hint) = match &error {
+                    StoreError::DiskFull { .. } => {
+                        (ErrorCode::DiskFull, "free some room on that disk, then try again".to_owned())
+                    }
                     StoreError::Failed { .. } => {
-                        format!(
+                        let hint = format!(
                             "check its permissions, or use the rbee that wrote it; with {} moved away the queen \
                              begins a new one, without the jobs in it",
                             path.display()
-                        )
+                        );
+                        (ErrorCode::Io, hint)
                     }
                 };
-                HomeError::NotStarted { message: error.to_string(), hint: Some(hint), exit_code: 74 }
+                HomeError::NotStarted { message: error.to_string(), hint: Some(hint), code }
             })
         }
     }
+}
+
+fn setting(setting: Option<u32>, default: usize) -> usize {
+    setting.map_or(default, |number| usize::try_from(number).unwrap_or(usize::MAX))
 }
 
 /// Listens where the settings say; without a setting on the usual port, or on any free one where
@@ -199,7 +200,7 @@ async fn listen(setting: Option<SocketAddr>, system: &SystemNarrator) -> Result<
     listener.map_err(|error| HomeError::NotStarted {
         message: format!("the queen cannot listen on {wanted}: {error}"),
         hint: Some("`RBEE_QUEEN_LISTEN=127.0.0.1:0` takes any free port".to_owned()),
-        exit_code: 69,
+        code: ErrorCode::Unavailable,
     })
 }
 

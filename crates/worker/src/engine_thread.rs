@@ -60,6 +60,8 @@ pub(crate) struct Loading {
 pub(crate) struct Engine {
     loading: watch::Receiver<Loading>,
     work: Entrance<(Task, Work)>,
+    /// How many steps have been made.
+    steps: watch::Receiver<u64>,
     compiler: Compiler,
     /// Who may have a prompt prepared.
     preparing: Arc<Semaphore>,
@@ -92,18 +94,25 @@ impl Engine {
     /// Starts the thread, which begins to load the model at `path`.
     pub(crate) fn spawn(path: PathBuf, options: LoadOptions, renderer: Renderer) -> std::io::Result<Self> {
         let (loading_sender, loading) = watch::channel(Loading::default());
+        let (steps_sender, steps) = watch::channel(0);
         let (work, queue) = line(QUEUE_CAPACITY);
         let (compiler, tasks) = Compiler::new();
         std::thread::Builder::new().name("engine".to_owned()).stack_size(STACK_BYTES).spawn(move || {
-            own_model(&path, &options, renderer, &loading_sender, queue, tasks);
+            own_model(&path, &options, renderer, &loading_sender, queue, steps_sender, tasks);
         })?;
         let preparing = Arc::new(Semaphore::new(PREPARATIONS_MAX));
-        Ok(Self { loading, work, compiler, preparing })
+        Ok(Self { loading, work, steps, compiler, preparing })
     }
 
     /// How far the loading is.
     pub(crate) fn loading(&self) -> watch::Receiver<Loading> {
         self.loading.clone()
+    }
+
+    /// Changes with each step that the engine has made, of whatever job, and within long ones: a sign that it goes on, also
+    /// where tokens have no text.
+    pub(crate) fn steps(&self) -> watch::Receiver<u64> {
+        self.steps.clone()
     }
 
     /// What makes the model's prompts. The model must have been loaded.
@@ -173,6 +182,7 @@ fn own_model(
     renderer: Renderer,
     loading: &watch::Sender<Loading>,
     queue: Line<(Task, Work)>,
+    steps: watch::Sender<u64>,
     tasks: Tasks,
 ) {
     let _end = EndWithThread;
@@ -204,13 +214,14 @@ fn own_model(
     });
     let (held, taken) = (None, HashMap::new());
     let (sent, embedding) = (Instant::now(), Embeddings::default());
-    Slots { model, queue, held, taken, sent, embedding }.run();
+    Slots { model, queue, steps, held, taken, sent, embedding }.run();
 }
 
 /// The model with the jobs that have its slots.
 struct Slots {
     model: Model,
     queue: Line<(Task, Work)>,
+    steps: watch::Sender<u64>,
     /// A job whose prompt has no room beside the others at the moment.
     held: Option<(Work, Prompt)>,
     taken: HashMap<SlotId, Taken>,
@@ -236,7 +247,7 @@ impl Slots {
     fn run(mut self) {
         while self.fill() {
             let began = Instant::now();
-            self.embedding.step(&mut self.model, &|| ());
+            self.embedding.step(&mut self.model, &|| self.steps.send_modify(|steps| *steps += 1));
             let taken = RefCell::new(&mut self.taken);
             let cancelled = |slot| taken.borrow().get(&slot).is_some_and(|taken| taken.job.is_cancelled());
             let ended = self.model.step(&cancelled, &mut |slot, event| {
@@ -249,6 +260,7 @@ impl Slots {
                     taken.end(outcome);
                 }
             }
+            self.steps.send_modify(|steps| *steps += 1);
             // Not before all of them have their tokens, so that the next daemon comes once for all.
             let now = Instant::now();
             let gather = GATHER.max(GATHER_OF_EACH * self.taken.len() as u32);

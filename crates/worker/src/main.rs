@@ -21,6 +21,7 @@ use rbee_home::{Announcer, Home, end_with_starter, keep_memory_private};
 use rbee_jobs::{Access, Jobs, Limits, Listener, bind_unix, router, run};
 use rbee_narration::{Level, Log, SystemNarrator};
 use rbee_protocol::{Loaded, WorkerMemory};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::confine::{Confinement, confine};
@@ -29,6 +30,9 @@ use crate::service::WorkerService;
 
 /// Ended jobs are kept this long; the hive has copied them.
 const RETENTION: Duration = Duration::from_secs(60);
+
+/// A worker whose engine goes on says so to its hive at most so often.
+const SIGN_INTERVAL: Duration = Duration::from_millis(500);
 
 /// One process with one loaded model. Its hive starts it, and it ends when its stdin does.
 #[derive(Parser)]
@@ -125,6 +129,7 @@ async fn serve(
     let threads = options.threads;
     let engine = Engine::spawn(args.model, options, renderer)?;
     let mut loading = engine.loading();
+    let signs = tokio::spawn(say_that_it_works(engine.steps()));
     let jobs =
         Jobs::new("worker", Limits { retention: RETENTION, ..Limits::default() }, log, shutdown.clone());
     let service = Arc::new(WorkerService::new(args.name.clone(), engine, shutdown.clone()));
@@ -144,7 +149,7 @@ async fn serve(
                     .context(error)
                     .human("Cannot load {}: {}")
                     .emit();
-                announcer.failed(error.message.clone(), error.hint.clone(), error.code.exit_code());
+                announcer.failed(error.message.clone(), error.hint.clone(), error.code);
             }
             Ok(model) => {
                 system
@@ -175,5 +180,17 @@ async fn serve(
     });
     run(listener, router, &jobs, shutdown).await;
     loaded.await?;
+    signs.abort();
     Ok(())
+}
+
+/// Tells the hive that the engine goes on. What comes of its jobs does not show that always: tokens may be without text for
+/// as long as an answer goes on.
+async fn say_that_it_works(mut steps: watch::Receiver<u64>) {
+    let announcer = Announcer::new();
+    while steps.changed().await.is_ok() {
+        announcer.working();
+        // The pace itself.
+        tokio::time::sleep(SIGN_INTERVAL).await;
+    }
 }

@@ -77,6 +77,7 @@ fn a_model_with_an_adapter_has_a_name_of_its_own() {
 fn an_adapter_that_is_set_up_wrongly_is_said_with_its_name() {
     for (section, expected) in [
         ("[models.tuned]\nadapter = \"relative.gguf\"", "models.tuned"),
+        ("[models.tuned]\nadapter = \"/a.gguf\"\nbase = \"./b.gguf\"", "`base`"),
         ("[models.\"a/b\"]\nadapter = \"/a.gguf\"", "models.a/b"),
         ("[models.tuned]\nscale = 1", "adapter"),
         ("[models.tuned]\nadapter = \"/a.gguf\"\nscale = nan", "models.tuned"),

@@ -1,9 +1,10 @@
 use std::collections::HashMap;
+use std::fs;
 
 use rustix::process::{Signal, kill_process};
 use serde_json::{Value, json};
 
-use crate::support::{Following, Home, is_progress, is_token, text};
+use crate::support::{Following, Home, is_progress, is_token, model_file, text};
 
 /// Submits an infer that goes on without a reader, and returns its id.
 fn submit(home: &Home, key: &str, prompt: &str) -> String {
@@ -144,6 +145,71 @@ fn a_worker_that_makes_no_progress_is_killed_and_its_jobs_are_told() {
     let next = home.run(["infer", "hello"]);
     assert_eq!((next.code, next.stdout.as_str()), (Some(0), "hello"), "{}", next.stderr);
     assert_ne!(home.worker_pid(), worker);
+}
+
+#[test]
+fn a_worker_that_says_it_works_is_not_killed_for_saying_no_more() {
+    let mut home = Home::scripted();
+    home.set("RBEE_WATCHDOG_S", "1");
+    let ran = home.run(["infer", "quiet 25 100"]);
+    assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+    let worker = home.worker_pid();
+    assert_eq!(home.run(["infer", "hello"]).code, Some(0));
+    assert_eq!(home.worker_pid(), worker);
+}
+
+#[test]
+fn a_worker_is_told_what_the_models_of_others_take_or_will() {
+    let home = Home::scripted();
+    for (name, bytes) in [("one", 1000), ("two", 234)] {
+        fs::write(home.path("data/models").join(format!("{name}.gguf")), vec![0; bytes]).expect("a file");
+    }
+    let taken = |model: &str| {
+        let ran = home.run(["infer", "-m", model, "taken"]);
+        assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+        ran.stdout.trim().to_owned()
+    };
+    // These workers never say what they take, as one that is loading does not yet.
+    assert_eq!([taken("one"), taken("two")], ["0", "1000"]);
+    let all = 1234 + fs::metadata(model_file()).expect("the test model").len();
+    assert_eq!(home.run(["infer", "hello"]).code, Some(0));
+    fs::write(home.path("data/models/three.gguf"), "x").expect("a file");
+    assert_eq!(taken("three"), all.to_string());
+}
+
+#[test]
+fn why_a_model_cannot_be_loaded_is_told_as_the_worker_says_it() {
+    let home = Home::with_model();
+    let folder = home.path("folder.gguf");
+    fs::create_dir(&folder).expect("a folder in the test's home");
+    // The command line would look at it itself.
+    assert_eq!(home.run(["status"]).code, Some(0));
+    let body =
+        json!({"operation": "infer", "prompt": "hello", "model": folder, "detached": true}).to_string();
+    let (status, body) = home.request("POST", "/v1/jobs", &body);
+    assert_eq!(status, 201, "{body}");
+    let submitted: Value = serde_json::from_str(&body).expect("JSON");
+    let ran = home.run(["job", "attach", submitted["job_id"].as_str().expect("an id")]);
+    // Not that the model is bad, which is 65.
+    assert_eq!(ran.code, Some(74), "{}", ran.stderr);
+}
+
+#[test]
+fn a_model_that_two_names_lead_to_has_one_worker() {
+    let home = Home::scripted();
+    let models = home.path("data/models");
+    fs::write(home.path("elsewhere.gguf"), "x").expect("a file");
+    for name in ["one", "two"] {
+        let link = models.join(format!("{name}.gguf"));
+        std::os::unix::fs::symlink(home.path("elsewhere.gguf"), link).expect("a link");
+    }
+    let path = home.path("elsewhere.gguf");
+    for model in ["one", "two", path.to_str().expect("a temporary folder's path is text")] {
+        let ran = home.run(["infer", "-m", model, "hello"]);
+        assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+    }
+    let workers = home.ask(&["worker", "list"]);
+    assert_eq!(workers["workers"].as_array().map(Vec::len), Some(1), "{workers}");
 }
 
 #[test]

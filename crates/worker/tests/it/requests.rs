@@ -337,10 +337,20 @@ fn random(rng: &mut Rng) -> Vec<u8> {
 fn a_model_that_does_not_fit_beside_the_others_is_refused_with_the_numbers() {
     let mut worker = Worker::start_with(&whole_model(), &["--taken-bytes", "1000000000000000"]);
     match worker.loaded() {
-        // Of `does_not_fit`.
-        Err(Failure::Refused { exit_code: 69, message }) => {
+        Err(Failure::Refused { code, message }) => {
+            assert_eq!(code, "does_not_fit");
             assert!(message.contains(" MB of memory") && message.contains("but 0 MB are free"), "{message}");
         }
         other => panic!("{other:?}"),
     }
+}
+
+#[test]
+fn a_worker_says_that_it_goes_on_where_tokens_have_no_text() {
+    let mut worker = Worker::start(&whole_model());
+    assert_eq!(worker.loaded(), Ok(()), "{}", worker.log());
+    // Nothing but the token that begins a message, which is no text and ends nothing.
+    let answer = worker.submit(object(&[("max_tokens", "50"), ("logit_bias", r#"{"1":100}"#)]).as_bytes());
+    assert!(answer.contains(r#""completion_tokens":50"#) && !answer.contains("event: token"), "{answer}");
+    assert_eq!(worker.said(), "\"working\"\n");
 }

@@ -38,7 +38,7 @@ pub(crate) struct Worker {
 #[derive(Debug, PartialEq)]
 pub(crate) enum Failure {
     /// It says why.
-    Refused { exit_code: u64, message: String },
+    Refused { code: String, message: String },
     /// It ended without a word.
     Ended(String),
 }
@@ -81,9 +81,15 @@ impl Worker {
         self.announced()
     }
 
-    fn announced(&mut self) -> Result<(), Failure> {
+    /// The next thing that it says to its hive.
+    pub(crate) fn said(&mut self) -> String {
         let mut line = String::new();
         self.stdout.read_line(&mut line).expect("a pipe can be read");
+        line
+    }
+
+    fn announced(&mut self) -> Result<(), Failure> {
+        let line = self.said();
         if line.is_empty() {
             let status = self.child.wait().expect("it is our child");
             let how = status.signal().map_or(status.to_string(), |signal| format!("signal {signal}"));
@@ -93,7 +99,7 @@ impl Worker {
         match said.get("failed") {
             None => Ok(()),
             Some(failed) => Err(Failure::Refused {
-                exit_code: failed["exit_code"].as_u64().expect("an exit code"),
+                code: failed["code"].as_str().expect("a code").to_owned(),
                 message: failed["message"].as_str().expect("a message").to_owned(),
             }),
         }
