@@ -34,10 +34,6 @@ const LOOKS: u32 = 10;
 const NAMES_MAX: usize = 64;
 /// The pause before a model's worker is started again grows with each crash in a row.
 const RESTART_DELAY_MAX: Duration = Duration::from_secs(30);
-/// So often llama.cpp's threads look whether the last of them has come, some hundred times for each token, before they
-/// sleep. By OpenMP's own default they spin for a millisecond, in which neither the one that they wait for nor anybody
-/// else gets the processor: beside a busy program that takes two to four times as long, and alone not less.
-const SPIN: (&str, &str) = ("GOMP_SPINCOUNT", "300");
 
 /// Starts this machine's workers, one for each model, and watches over them. A cheap handle.
 #[derive(Clone)]
@@ -391,8 +387,7 @@ impl Supervisor {
         }
         let log = inner.home.log_file("worker");
         let lifelines = Some(&inner.lifelines);
-        let env: &[_] = if std::env::var_os(SPIN.0).is_none() { &[SPIN] } else { &[] };
-        let started = Start { program: &program, args, env, stderr: &log, lifelines }.spawn().await?;
+        let started = Start { program: &program, args, stderr: &log, lifelines }.spawn().await?;
         let client = Client::unix_patient(&socket).map_err(|error| HomeError::NotStarted {
             message: error.to_string(),
             hint: None,

@@ -154,8 +154,6 @@ pub struct Start<'a> {
     pub program: &'a Path,
     /// Its arguments.
     pub args: Vec<OsString>,
-    /// What is in its environment besides what is in this one.
-    pub env: &'a [(&'a str, &'a str)],
     /// Where its stderr goes, appended.
     pub stderr: &'a Path,
     /// What it is to end with, if it is to: it gets a stdin whose end tells it that its starter has gone.
@@ -292,7 +290,6 @@ impl Start<'_> {
         command
             .args(self.args)
             .current_dir("/")
-            .envs(self.env.iter().copied())
             .envs(absolute_home())
             .stdin(if self.lifelines.is_some() { Stdio::piped() } else { Stdio::null() })
             .stdout(Stdio::piped())

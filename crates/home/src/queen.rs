@@ -80,8 +80,7 @@ pub async fn queen_or_start(home: &Home, starting: impl FnOnce()) -> Result<Quee
     }
     starting();
     let log = home.log_file("queen");
-    let start =
-        Start { program: &program("rbee-queen")?, args: Vec::new(), env: &[], stderr: &log, lifelines: None };
+    let start = Start { program: &program("rbee-queen")?, args: Vec::new(), stderr: &log, lifelines: None };
     let started = start.spawn().await?;
     serde_json::from_value(started.facts).map_err(|error| HomeError::NotStarted {
         message: format!("the queen said where it listens in a way that makes no sense: {error}"),

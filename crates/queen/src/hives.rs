@@ -182,8 +182,7 @@ async fn start_where_none_runs(home: &Home) -> Result<(), HomeError> {
         return Ok(());
     }
     let log = home.log_file("hive");
-    let start =
-        Start { program: &program("rbee-hive")?, args: Vec::new(), env: &[], stderr: &log, lifelines: None };
+    let start = Start { program: &program("rbee-hive")?, args: Vec::new(), stderr: &log, lifelines: None };
     let mut started = start.spawn().await?;
     // It outlives this queen; while the queen lives, somebody has to take note of its end.
     tokio::spawn(async move { started.child.wait().await });
