@@ -65,7 +65,7 @@ complete -c rbee -n "__fish_rbee_using_subcommand infer" -l typical-p -d 'Choose
 complete -c rbee -n "__fish_rbee_using_subcommand infer" -l repetition-penalty -d 'Make tokens that came lately less likely: above 0 up to 10, where 1 does nothing and less makes them likelier' -r
 complete -c rbee -n "__fish_rbee_using_subcommand infer" -l presence-penalty -d 'Make tokens that came lately less likely by this much, -2 to 2' -r
 complete -c rbee -n "__fish_rbee_using_subcommand infer" -l frequency-penalty -d 'Make tokens that came lately less likely by this much for each time, -2 to 2' -r
-complete -c rbee -n "__fish_rbee_using_subcommand infer" -l seed -d 'Makes the choice of tokens repeatable' -r
+complete -c rbee -n "__fish_rbee_using_subcommand infer" -l seed -d 'Makes the choice of tokens repeatable, as far as no other job is answered at the same time' -r
 complete -c rbee -n "__fish_rbee_using_subcommand infer" -l output -d 'The form of the answer on stdout' -r -f -a "text\t'For people, and the tokens as they come'
 json\t'One JSON value at the end'
 ndjson\t'The job\'s events, each as a line of JSON as it comes'"
@@ -76,7 +76,7 @@ complete -c rbee -n "__fish_rbee_using_subcommand infer" -l color -d 'Whether to
 always\t'Also into a pipe'
 never\t'Not at all'"
 complete -c rbee -n "__fish_rbee_using_subcommand infer" -l raw -d 'Go on with the prompt as it stands, without the model\'s chat template; for models that have none'
-complete -c rbee -n "__fish_rbee_using_subcommand infer" -l truncate -d 'Leave out the beginning of a prompt that does not fit, instead of refusing it'
+complete -c rbee -n "__fish_rbee_using_subcommand infer" -l truncate -d 'Instead of refusing what does not fit, leave out the oldest messages of a chat, or with `--raw` the beginning'
 complete -c rbee -n "__fish_rbee_using_subcommand infer" -l no-stdin -d 'Leave stdin alone, e.g. in a loop that reads it'
 complete -c rbee -n "__fish_rbee_using_subcommand infer" -l detach -d 'Print the job\'s id and leave; `rbee job attach` follows it from anywhere'
 complete -c rbee -n "__fish_rbee_using_subcommand infer" -s q -l quiet -d 'No narration, no progress, no notes; errors stay'

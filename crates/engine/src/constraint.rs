@@ -167,7 +167,12 @@ fn unusable(kind: &str, error: &dyn fmt::Display) -> EngineError {
 /// The beginning of an explanation, on one line.
 fn reason(explanation: &dyn fmt::Display) -> String {
     let explanation = explanation.to_string();
-    let line = explanation.lines().find(|line| !line.trim().is_empty()).unwrap_or("nobody says why");
+    // The library's name for it.
+    if explanation.contains("NoExtensionBias") {
+        return "no text of it comes to an end".to_owned();
+    }
+    let lines: Vec<&str> = explanation.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    let line = if lines.is_empty() { "nobody says why".to_owned() } else { lines.join(" ") };
     line.chars().take(REASON_CHARS_MAX).collect()
 }
 

@@ -46,7 +46,7 @@ async fn start_and_serve() -> anyhow::Result<()> {
     keep_memory_private().context("this process's memory cannot be protected")?;
     let home = Home::from_env()?;
     let config = Config::load(&home)?;
-    let _lock = home.claim("hive")?;
+    let lock = Arc::new(home.claim("hive")?);
     let log = Log::to_file(&home.log_file("hive")).context("the hive's log cannot be opened")?;
     let system = SystemNarrator::new("hive", log.clone());
     system.action("start").human("Hive starting").emit();
@@ -70,8 +70,12 @@ async fn start_and_serve() -> anyhow::Result<()> {
 
     let asked = asked_to_end()?;
     let ending = shutdown.clone();
+    let held = Arc::clone(&lock);
     tokio::spawn(async move {
-        asked.await;
+        tokio::select! {
+            () = asked => {}
+            () = held.lost() => {}
+        }
         ending.cancel();
     });
     system

@@ -16,6 +16,8 @@ use crate::{Home, HomeError};
 const RETENTION_JOBS_MIN: u32 = 100;
 /// More than llama.cpp takes makes no sense.
 const THREADS_MAX: usize = 512;
+/// Less is no room for any prompt and answer.
+const CONTEXT_LENGTH_MIN: u32 = 8;
 /// llama.cpp has 256 sequences in a context, but more than these share too little of a machine to be of use.
 pub const SLOTS_MAX: u32 = 64;
 /// Less is over between two tokens of a model that is only slow, or two signs of a worker, and more is as good as none.
@@ -164,8 +166,8 @@ impl Config {
             return Err(bad("queen.listen", reason));
         }
         let context_length = variable("RBEE_CONTEXT_LENGTH")?.or(file.worker.context_length);
-        if context_length == Some(0) {
-            return Err(bad("worker.context_length", "0 leaves no room for a prompt".to_owned()));
+        if context_length.is_some_and(|length| length < CONTEXT_LENGTH_MIN) {
+            return Err(bad("worker.context_length", format!("it must be at least {CONTEXT_LENGTH_MIN}")));
         }
         let threads = variable("RBEE_THREADS")?.or(file.worker.threads);
         if threads.is_some_and(|threads| !(1..=THREADS_MAX).contains(&threads)) {

@@ -218,7 +218,7 @@ pub fn end_with_starter() {
     });
 }
 
-/// The lines that a daemon says, none of them longer than [`LINE_BYTES_MAX`]: what a daemon makes of a stranger's file is not
+/// The lines that a daemon says, none of them longer than 1 MiB: what a daemon makes of a stranger's file is not
 /// to fill its starter's memory.
 #[derive(Debug)]
 pub struct Lines<R> {

@@ -1,12 +1,19 @@
 use std::fs::{File, OpenOptions, TryLockError};
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use crate::HomeError;
 
+/// So often it is looked at whether the file is still there.
+const LOOK_INTERVAL: Duration = Duration::from_secs(2);
+
 /// A lock on a file that ends with this value, or with the process, however it ends.
 #[derive(Debug)]
-pub struct Lock(#[expect(dead_code, reason = "held for its lock, which closing it gives up")] File);
+pub struct Lock {
+    file: File,
+    path: PathBuf,
+}
 
 impl Lock {
     /// Takes the lock on the file at `path` if nobody has it.
@@ -16,7 +23,7 @@ impl Lock {
     pub fn try_acquire(path: &Path) -> Result<Option<Self>, HomeError> {
         let file = open(path)?;
         match file.try_lock() {
-            Ok(()) => Ok(Some(Self(file))),
+            Ok(()) => Ok(Some(Self { file, path: path.to_owned() })),
             Err(TryLockError::WouldBlock) => Ok(None),
             Err(TryLockError::Error(error)) => Err(HomeError::io("lock", path)(error)),
         }
@@ -29,7 +36,18 @@ impl Lock {
     pub fn acquire(path: &Path) -> Result<Self, HomeError> {
         let file = open(path)?;
         file.lock().map_err(HomeError::io("lock", path))?;
-        Ok(Self(file))
+        Ok(Self { file, path: path.to_owned() })
+    }
+
+    /// Returns when the file has been removed, so that others who come find no lock and would take it as well.
+    pub async fn lost(&self) {
+        loop {
+            tokio::time::sleep(LOOK_INTERVAL).await;
+            let there = std::fs::metadata(&self.path).map(|there| (there.dev(), there.ino()));
+            if there.ok() != self.file.metadata().map(|own| (own.dev(), own.ino())).ok() {
+                return;
+            }
+        }
     }
 
     /// Whether somebody has the lock on the file at `path`.

@@ -215,7 +215,8 @@ async fn read_json<T: DeserializeOwned>(request: Request) -> Result<T, ApiError>
     let whole = read.and_then(|body| text.end().map(|()| body).map_err(|error| error.to_string()));
     whole.map_err(|error| {
         let message = format!("the body is not a request of this API: {}", without_strings(&error));
-        ApiError::new(ErrorCode::BadRequest, message).hint("the README shows one under \"Over HTTP\"")
+        ApiError::new(ErrorCode::BadRequest, message)
+            .hint("docs/protocol.md tells the fields, as does /openapi.json")
     })
 }
 

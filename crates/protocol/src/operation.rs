@@ -573,6 +573,18 @@ mod tests {
             (r#"{"messages":[],"tool_choice":"required"}"#, "tool_choice"),
             (r#"{"messages":[],"tools":[{"name":"f"}],"tool_choice":{"name":"g"}}"#, "tool_choice"),
             (r#"{"prompt":"x","tools":[{"name":"f"}]}"#, "tools"),
+            (
+                r#"{"messages":[],"tools":[{"name":"f"}],"tool_choice":"required","json_schema":true}"#,
+                "another form",
+            ),
+            (
+                r#"{"messages":[],"tools":[{"name":"f"}],"tool_choice":{"name":"f"},"grammar":"root ::= \"a\""}"#,
+                "form",
+            ),
+            (
+                r#"{"messages":[],"tools":[{"name":"f","parameters":{"type":"string"}}],"tool_choice":"required"}"#,
+                "object",
+            ),
             (&format!(r#"{{"messages":[],"stop":["{}"]}}"#, "x".repeat(257)), "stop"),
             (&format!(r#"{{"messages":[],"stop":["x"{}]}}"#, r#","x""#.repeat(16)), "stop"),
             (r#"{"messages":[],"typical_p":0}"#, "typical_p"),

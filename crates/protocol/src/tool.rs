@@ -95,5 +95,19 @@ pub(crate) fn check(request: &InferRequest) -> Result<(), ApiError> {
         }
         _ => {}
     }
+    if matches!(&request.tool_choice, Some(ToolChoice::Required | ToolChoice::Name(_))) {
+        if request.json_schema.is_some() || request.grammar.is_some() {
+            let message = "`tool_choice` requires a call, and the answer is to have another form".to_owned();
+            return bad(message, "leave `json_schema` and `grammar` out, or the choice");
+        }
+        let is_object = |tool: &Tool| {
+            let kind = tool.parameters.as_ref().and_then(|parameters| parameters.get("type"));
+            kind.is_none_or(|kind| kind == "object")
+        };
+        if let Some(index) = tools.iter().position(|tool| !is_object(tool)) {
+            let hint = "a call has an object of arguments: give it the `type` `object`, or none";
+            return bad(format!("`tools[{index}].parameters` describes no object"), hint);
+        }
+    }
     Ok(())
 }

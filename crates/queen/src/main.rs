@@ -73,7 +73,7 @@ async fn start_and_serve() -> anyhow::Result<()> {
     keep_memory_private().context("this process's memory cannot be protected")?;
     let home = Home::from_env()?;
     let config = Config::load(&home)?;
-    let _lock = home.claim("queen")?;
+    let lock = Arc::new(home.claim("queen")?);
     QueenAddress::blank(&home)?;
     let log = Log::to_file(&home.log_file("queen")).context("the queen's log cannot be opened")?;
     let system = SystemNarrator::new("queen", log.clone());
@@ -109,8 +109,12 @@ async fn start_and_serve() -> anyhow::Result<()> {
     let router = routes.guarded(Access::Keys(keys));
 
     let ending = queen.clone();
+    let held = Arc::clone(&lock);
     tokio::spawn(async move {
-        asked.await;
+        tokio::select! {
+            () = asked => {}
+            () = held.lost() => {}
+        }
         ending.begin_to_stop();
     });
     system.action("ready").target(&address.url).context(&address.url).human("Queen ready on {}").emit();

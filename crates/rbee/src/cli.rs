@@ -257,7 +257,7 @@ pub(crate) struct Infer {
     /// End the answer before this text; can be given several times
     #[arg(long, value_name = "TEXT", value_parser = NonEmptyStringValueParser::new())]
     pub(crate) stop: Vec<String>,
-    /// Leave out the beginning of a prompt that does not fit, instead of refusing it
+    /// Instead of refusing what does not fit, leave out the oldest messages of a chat, or with `--raw` the beginning
     #[arg(long)]
     pub(crate) truncate: bool,
     /// Answer with JSON that meets this JSON Schema: a file, or the schema itself; `true` for any JSON
@@ -293,7 +293,7 @@ pub(crate) struct Infer {
     /// Make tokens that came lately less likely by this much for each time, -2 to 2
     #[arg(long, value_name = "X", value_parser = finite, allow_negative_numbers = true, help_heading = "Sampling")]
     pub(crate) frequency_penalty: Option<f32>,
-    /// Makes the choice of tokens repeatable
+    /// Makes the choice of tokens repeatable, as far as no other job is answered at the same time
     #[arg(long, value_name = "N", help_heading = "Sampling")]
     pub(crate) seed: Option<u64>,
     /// Leave stdin alone, e.g. in a loop that reads it

@@ -446,7 +446,10 @@ fn end(generated: &Generated) -> End {
                 generated.prompt_tokens - generated.cached_tokens,
                 generated.prefill_ms,
             ),
-            decode_tokens_per_s: per_second(generated.completion_tokens, generated.decode_ms),
+            decode_tokens_per_s: per_second(
+                generated.completion_tokens.saturating_sub(1),
+                generated.decode_ms,
+            ),
         }),
         cancel_ms: None,
     }
@@ -466,7 +469,7 @@ pub(crate) fn api_error(error: &EngineError) -> ApiError {
         EngineError::BadRequest { .. } => (ErrorCode::BadRequest, "change the request, then try again"),
         EngineError::ContextFull { .. } => (
             ErrorCode::ContextFull,
-            "shorten the prompt or have its beginning left out (`--truncate`), or set `context_length` under `[worker]` in config.toml if the model takes more",
+            "shorten the prompt, or have a chat lose its oldest messages (`truncate`), or set `context_length` under `[worker]` in config.toml if the model takes more",
         ),
         EngineError::TextTooLong { .. } => (
             ErrorCode::ContextFull,

@@ -71,6 +71,10 @@ impl WorkerService {
         let mut request = generate_request(request, scope);
         let call = || self.engine.prompter().map(|prompter| prompter.required_call(&request));
         let form = if form.is_some() { form } else { call()?.map(Form::JsonSchema) };
+        if matches!(request.tool_choice, EngineToolChoice::Required | EngineToolChoice::Named(_)) {
+            // They are for texts, and would cut the call.
+            request.stop.clear();
+        }
         if let Some(form) = form {
             request.constraint = Some(self.engine.constrain(form).await?);
         }

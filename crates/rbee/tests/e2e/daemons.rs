@@ -131,6 +131,15 @@ fn a_worker_that_is_stopped_ends_with_its_hive_all_the_same() {
 }
 
 #[test]
+fn daemons_whose_home_is_removed_end_with_their_workers() {
+    let home = Home::scripted();
+    let pids = start(&home);
+    let queen = pid(&home.queen_address()["pid"]);
+    std::fs::remove_dir_all(home.path("")).expect("the home is ours");
+    [queen, pids.hive, pids.worker].into_iter().for_each(wait_for_end);
+}
+
+#[test]
 fn a_job_that_comes_when_its_hive_has_just_died_gets_the_next_one() {
     let home = Home::scripted();
     for _ in 0..5 {
