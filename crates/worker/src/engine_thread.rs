@@ -33,8 +33,8 @@ const REST_AFTER: Duration = Duration::from_millis(100);
 
 /// Tokens of streams that are quicker than anybody reads go out together, so often, and more rarely where there are
 /// more streams. Each costs all daemons on the way a part of the processor that would compute the next token.
-const GATHER: Duration = Duration::from_millis(25);
-const GATHER_OF_EACH: Duration = Duration::from_millis(10);
+const GATHER: Duration = Duration::from_millis(50);
+const GATHER_OF_EACH: Duration = Duration::from_millis(12);
 
 /// So many prompts are prepared at once. Each may take 64 MiB and half a second, should the chat template be
 /// made to; one that does leaves the others a way past it.
