@@ -31,7 +31,8 @@ struct Company {
 
 impl Company {
     fn begin(&mut self, engine: &mut TestEngine, request: &GenerateRequest) -> Option<SlotId> {
-        let prompt = engine.engine.prompter().prepare(request).expect("the request fits");
+        let counted = GenerateRequest { logprobs: Some(0), ..request.clone() };
+        let prompt = engine.engine.prompter().prepare(&counted).expect("the request fits");
         match engine.engine.begin(prompt).expect("the system has random numbers") {
             Begin::Begun(slot) => Some(slot),
             Begin::Full(_) => None,
@@ -39,17 +40,16 @@ impl Company {
     }
 
     fn step(&mut self, engine: &mut TestEngine, cancelled: &[SlotId]) {
-        let Self { texts, prefilled, .. } = self;
+        let Self { texts, tokens, prefilled, .. } = self;
         let ended = engine.engine.step(&|slot| cancelled.contains(&slot), &mut |slot, event| match event {
-            GenerateEvent::Token { text, .. } => texts.entry(slot).or_default().push_str(text),
+            GenerateEvent::Token { text, logprobs, .. } => {
+                texts.entry(slot).or_default().push_str(text);
+                let ids = logprobs.iter().map(|token| LlamaToken(token.chosen.id as i32));
+                tokens.entry(slot).or_default().extend(ids);
+            }
             GenerateEvent::Prefill { done, .. } => drop(prefilled.insert(slot, done)),
             GenerateEvent::ToolCall { .. } => unreachable!("there are no tools"),
         });
-        for slot in &engine.engine.slots {
-            if let Some(answer) = &slot.answer {
-                self.tokens.insert(answer.id, slot.tokens[answer.prompt_tokens..].to_vec());
-            }
-        }
         for Ended { slot, outcome } in ended {
             self.ended.insert(slot, outcome.expect("it is answered"));
         }
@@ -59,6 +59,11 @@ impl Company {
         while engine.engine.busy() > 0 {
             self.step(engine, &[]);
         }
+    }
+
+    /// How many tokens of the answer there are.
+    fn written(&self, slot: SlotId) -> usize {
+        self.tokens.get(&slot).map_or(0, Vec::len)
     }
 
     fn text(&self, slot: SlotId) -> &str {
@@ -411,10 +416,10 @@ fn what_is_idle_is_saved_while_a_neighbours_draft_is_not_verified_yet() {
         let drafted = company.begin(&mut engine, &of("a", repetition())).expect("a slot is free");
         let mut before = 0;
         while !company.ended.contains_key(&first.expect("a slot is free")) {
-            before = company.tokens.get(&drafted).map_or(0, Vec::len);
+            before = company.written(drafted);
             company.step(&mut engine, &[]);
         }
-        let at_once = company.tokens[&drafted].len() - before;
+        let at_once = company.written(drafted) - before;
         company.finish(&mut engine);
         assert_ne!(company.ended[&drafted].finish_reason, FinishReason::Cancelled);
         engine.engine.rest();
@@ -433,12 +438,12 @@ fn a_stream_goes_on_while_a_long_prompt_is_read() {
         company.step(&mut engine, &[]);
     }
     let reader = company.begin(&mut engine, &short(4, greedy(&long_text(700)))).expect("a slot is free");
-    let before = company.tokens[&stream].len();
+    let before = company.written(stream);
     let mut steps = 0;
     while company.text(reader).is_empty() && !company.ended.contains_key(&stream) {
         company.step(&mut engine, &[]);
         steps += 1;
-        let written = company.tokens[&stream].len() - before;
+        let written = company.written(stream) - before;
         assert!(written >= steps || company.ended.contains_key(&stream), "{written} tokens in {steps} steps");
     }
     assert!(steps > 5);
