@@ -92,7 +92,8 @@ mod tests {
     use rbee_protocol::{End, JobEvent, Token};
 
     use super::*;
-    use crate::log::{JobWriter, test_log};
+    use crate::log::JobWriter;
+    use crate::log::tests::test_log;
 
     #[derive(Clone, Debug)]
     enum Step {

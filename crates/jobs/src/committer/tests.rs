@@ -85,7 +85,8 @@ mod steps {
     use super::*;
     use rbee_narration::Log;
 
-    use crate::log::{Page, test_log, test_log_of};
+    use crate::log::Page;
+    use crate::log::tests::{test_log, test_log_of};
     use crate::store::Placement;
 
     /// Writes once what there is to write.
@@ -264,7 +265,7 @@ mod schedules {
     use shuttle::{Config, Runner, future, thread};
 
     use super::*;
-    use crate::log::test_log_with;
+    use crate::log::tests::test_log_with;
 
     /// Plays it in as many schedules as `RBEE_SCHEDULES` says.
     fn check(may_fill: bool) {
