@@ -55,17 +55,13 @@ impl Pace {
         self.served.elapsed() + 2 * self.last < self.gap
     }
 
-    /// How many of `unread` tokens of prompts a step takes beside so many streams: equal parts of them, since a
-    /// small rest costs more than its share.
-    pub(crate) fn prefill_tokens(&self, streams: usize, unread: usize) -> usize {
-        let most = if streams == 0 {
-            self.prefill_chunk
-        } else {
-            let affordable =
-                self.ms_per_token.map_or(2 * Self::LEAST_TOKENS, |ms| (Self::STEP_MS / ms) as usize);
-            affordable.saturating_sub(streams).max(Self::LEAST_TOKENS).min(self.prefill_chunk)
-        };
-        unread.div_ceil(unread.div_ceil(most).max(1))
+    /// How many tokens of prompts a step takes at most beside so many streams.
+    pub(crate) fn prefill_tokens(&self, streams: usize) -> usize {
+        if streams == 0 {
+            return self.prefill_chunk;
+        }
+        let affordable = self.ms_per_token.map_or(2 * Self::LEAST_TOKENS, |ms| (Self::STEP_MS / ms) as usize);
+        affordable.saturating_sub(streams).max(Self::LEAST_TOKENS).min(self.prefill_chunk)
     }
 }
 

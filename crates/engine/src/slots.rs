@@ -238,7 +238,7 @@ impl Engine {
         while self.cells.free() < self.decoding().len() && (self.evict_idle() || self.pause_youngest()) {}
         let mut decoding = self.decoding();
         let unread: usize = self.reading(blocked).iter().map(|&index| self.slots[index].unread()).sum();
-        let wanted = self.pace.prefill_tokens(decoding.len(), unread);
+        let wanted = unread.min(self.pace.prefill_tokens(decoding.len()));
         self.pace.streams_wait = wanted > 0 && !decoding.is_empty() && self.pace.streams_can_wait();
         if self.pace.streams_wait {
             decoding.clear();
@@ -247,8 +247,8 @@ impl Engine {
         while decoding.is_empty() && wanted > 0 && self.cells.free() == 0 && self.pause_youngest() {}
 
         let room = self.cells.free().saturating_sub(decoding.len());
-        let mut left = wanted.min(room);
-        let mut room = room - left;
+        let readable = wanted.min(room);
+        let mut room = room - readable;
         let most = draft_tokens(decoding.len());
         let mut parts = Vec::new();
         for index in decoding {
@@ -265,14 +265,16 @@ impl Engine {
             waiting.push(Waiting { slot: index, order, scope, read });
         }
         self.turns.order(&mut waiting);
+        let mut left = readable;
         for waiting in waiting {
             let slot = &self.slots[waiting.slot];
-            let count = slot.unread().min(left);
-            if count > 0 {
-                left -= count;
-                self.turns.count(waiting.scope, count);
-                parts.push(Part { slot: waiting.slot, from: slot.cells.len(), count, draft: Vec::new() });
+            let count = part_of_prompt(slot.unread(), left, readable);
+            if count == 0 {
+                break;
             }
+            left -= count;
+            self.turns.count(waiting.scope, count);
+            parts.push(Part { slot: waiting.slot, from: slot.cells.len(), count, draft: Vec::new() });
         }
         parts
     }
@@ -571,6 +573,19 @@ impl Slot {
 impl Part {
     fn len(&self) -> usize {
         self.count + self.draft.len()
+    }
+}
+
+/// How many of a prompt's `unread` tokens are read in a step in which `left` are left of `most`. What is read of
+/// a prompt that does not fit are equal parts, since a small rest costs more than its share; and where others fill
+/// half of the step, it waits for the next one, so that those are not answered later for its sake.
+fn part_of_prompt(unread: usize, left: usize, most: usize) -> usize {
+    if unread <= left {
+        unread
+    } else if left * 2 <= most {
+        0
+    } else {
+        unread.div_ceil(unread.div_ceil(left))
     }
 }
 

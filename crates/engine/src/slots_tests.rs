@@ -429,6 +429,26 @@ fn what_is_idle_is_saved_while_a_neighbours_draft_is_not_verified_yet() {
 }
 
 #[test]
+fn whole_prompts_go_before_parts() {
+    // So many tokens unread, so many left of a step of 160.
+    for ((unread, left), expected) in [
+        ((70, 160), 70),
+        ((70, 90), 70),
+        ((70, 20), 0),
+        ((500, 160), 125),
+        ((500, 90), 84),
+        ((500, 80), 0),
+        ((161, 160), 81),
+        ((1, 1), 1),
+        ((1, 0), 0),
+        ((0, 160), 0),
+    ] {
+        assert_eq!(part_of_prompt(unread, left, 160), expected, "{unread} tokens, {left} left");
+    }
+    assert_eq!(part_of_prompt(9, 1, 1), 1);
+}
+
+#[test]
 fn a_stream_goes_on_while_a_long_prompt_is_read() {
     let mut engine = TestEngine::load();
     engine.engine.pace.gap = Duration::ZERO;
