@@ -440,7 +440,7 @@ fn prefill_chunk(model: &LlamaModel, threads: usize) -> usize {
     /// Parameters times tokens that one thread gets through in 400 ms.
     const WORK_PER_THREAD: u64 = 8_000_000_000;
     /// Larger chunks are hardly faster.
-    const MOST: u64 = 160;
+    const MOST: u64 = 128;
     const LEAST: u64 = 8;
 
     // A prompt's tokens are looked up in the embeddings, which small models mostly consist of.

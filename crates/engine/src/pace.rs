@@ -14,16 +14,19 @@ pub(crate) struct Pace {
     served: Instant,
     /// Whether those that there are wait in this step.
     pub(crate) streams_wait: bool,
-    /// For so long streams wait for prompts.
+    /// For so long streams wait for prompts, and for those that are soon read.
     pub(crate) gap: Duration,
+    pub(crate) long_gap: Duration,
 }
 
 impl Pace {
     /// What a step beside streams should take.
     const STEP_MS: f64 = 200.0;
-    /// Several answers that begin together are then written together, which takes less for each. It is about as long as
-    /// it takes to read a word.
+    /// A tick of writing every so often shows that a stream lives, while a long prompt is read.
     const GAP: Duration = Duration::from_millis(400);
+    /// Several answers that begin together are written together, which takes less for each: streams wait
+    /// for prompts that are all read within this.
+    const LONG_GAP: Duration = Duration::from_millis(800);
     /// Smaller parts cost more for each token.
     const LEAST_TOKENS: usize = 16;
 
@@ -35,6 +38,7 @@ impl Pace {
             served: Instant::now(),
             streams_wait: false,
             gap: Self::GAP,
+            long_gap: Self::LONG_GAP,
         }
     }
 
@@ -49,10 +53,14 @@ impl Pace {
         }
     }
 
-    /// Whether streams get their next tokens early enough if the next step has none for them.
-    pub(crate) fn streams_can_wait(&self) -> bool {
-        // The next step and, with their tokens, the one after it.
-        self.served.elapsed() + 2 * self.last < self.gap
+    /// Whether streams get their next tokens early enough if the next step has none for them, but some of `unread`
+    /// tokens of prompts.
+    pub(crate) fn streams_can_wait(&self, unread: usize) -> bool {
+        let waited = self.served.elapsed();
+        let reading = self.ms_per_token.map(|ms| Duration::from_secs_f64(ms * unread as f64 / 1e3));
+        // Until all is read, or the next step and, with their tokens, the one after it.
+        reading.is_some_and(|reading| waited + reading + self.last < self.long_gap)
+            || waited + 2 * self.last < self.gap
     }
 
     /// How many tokens of prompts a step takes at most beside so many streams.
@@ -71,17 +79,29 @@ mod tests {
 
     #[test]
     fn streams_wait_for_prompts_no_longer_than_a_gap() {
+        const LONG: usize = 4000;
         let mut pace = Pace::new(64);
         let ms = Duration::from_millis;
         pace.measured(ms(100), 64);
-        assert!(pace.streams_can_wait());
+        assert!(pace.streams_can_wait(LONG));
         pace.streams_wait = true;
         pace.served -= ms(201);
-        assert!(!pace.streams_can_wait(), "two more steps would take longer");
+        assert!(!pace.streams_can_wait(LONG), "two more steps would take longer");
         pace.measured(ms(10), 64);
-        assert!(pace.streams_can_wait());
+        assert!(pace.streams_can_wait(LONG));
         pace.streams_wait = false;
         pace.measured(ms(210), 64);
-        assert!(!pace.streams_can_wait(), "steps are too long for that");
+        assert!(!pace.streams_can_wait(LONG), "steps are too long for that");
+    }
+
+    #[test]
+    fn streams_wait_longer_for_what_is_soon_read() {
+        let mut pace = Pace::new(64);
+        let ms = Duration::from_millis;
+        pace.measured(ms(100), 100);
+        pace.streams_wait = true;
+        pace.served -= ms(400);
+        assert!(pace.streams_can_wait(250));
+        assert!(!pace.streams_can_wait(350));
     }
 }

@@ -239,7 +239,7 @@ impl Engine {
         let mut decoding = self.decoding();
         let unread: usize = self.reading(blocked).iter().map(|&index| self.slots[index].unread()).sum();
         let wanted = unread.min(self.pace.prefill_tokens(decoding.len()));
-        self.pace.streams_wait = wanted > 0 && !decoding.is_empty() && self.pace.streams_can_wait();
+        self.pace.streams_wait = wanted > 0 && !decoding.is_empty() && self.pace.streams_can_wait(unread);
         if self.pace.streams_wait {
             decoding.clear();
         }

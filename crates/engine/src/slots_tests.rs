@@ -452,6 +452,7 @@ fn whole_prompts_go_before_parts() {
 fn a_stream_goes_on_while_a_long_prompt_is_read() {
     let mut engine = TestEngine::load();
     engine.engine.pace.gap = Duration::ZERO;
+    engine.engine.pace.long_gap = Duration::ZERO;
     let mut company = Company::default();
     let stream = company.begin(&mut engine, &short(60, greedy("Tell me a story."))).expect("a slot is free");
     while company.text(stream).is_empty() {
