@@ -14,19 +14,22 @@ pub(crate) struct Pace {
     served: Instant,
     /// Whether those that there are wait in this step.
     pub(crate) streams_wait: bool,
-    /// For so long streams wait for prompts, and for those that are soon read.
+    /// For so long streams wait for prompts.
     pub(crate) gap: Duration,
+    /// For so long they wait for prompts that are soon read.
     pub(crate) long_gap: Duration,
 }
 
 impl Pace {
     /// What a step beside streams should take.
-    const STEP_MS: f64 = 200.0;
-    /// A tick of writing every so often shows that a stream lives, while a long prompt is read.
+    const STEP_MS: f64 = 400.0;
+    /// While a long prompt is read, something new so often shows that a stream lives.
     const GAP: Duration = Duration::from_millis(400);
     /// Several answers that begin together are written together, which takes less for each: streams wait
     /// for prompts that are all read within this.
     const LONG_GAP: Duration = Duration::from_millis(800);
+    /// llama.cpp's attention takes so many rows of a batch together, and one more costs as much as all of them.
+    const ROWS: usize = 64;
     /// Smaller parts cost more for each token.
     const LEAST_TOKENS: usize = 16;
 
@@ -68,8 +71,12 @@ impl Pace {
         if streams == 0 {
             return self.prefill_chunk;
         }
-        let affordable = self.ms_per_token.map_or(2 * Self::LEAST_TOKENS, |ms| (Self::STEP_MS / ms) as usize);
-        affordable.saturating_sub(streams).max(Self::LEAST_TOKENS).min(self.prefill_chunk)
+        let affordable = self.ms_per_token.map_or(Self::ROWS, |ms| (Self::STEP_MS / ms) as usize);
+        let mut rows = affordable.min(self.prefill_chunk);
+        if rows > Self::ROWS {
+            rows -= rows % Self::ROWS;
+        }
+        rows.saturating_sub(streams).max(Self::LEAST_TOKENS).min(self.prefill_chunk)
     }
 }
 
@@ -95,13 +102,24 @@ mod tests {
     }
 
     #[test]
+    fn steps_beside_streams_fill_their_rows() {
+        let mut pace = Pace::new(128);
+        assert_eq!((pace.prefill_tokens(0), pace.prefill_tokens(1)), (128, 63));
+        pace.measured(Duration::from_millis(100), 100);
+        assert_eq!((pace.prefill_tokens(1), pace.prefill_tokens(8)), (127, 120));
+        pace.measured(Duration::from_secs(100), 100);
+        assert_eq!((pace.prefill_tokens(1), pace.prefill_tokens(60)), (16, 16));
+        assert_eq!(Pace::new(8).prefill_tokens(1), 8);
+    }
+
+    #[test]
     fn streams_wait_longer_for_what_is_soon_read() {
         let mut pace = Pace::new(64);
         let ms = Duration::from_millis;
         pace.measured(ms(100), 100);
         pace.streams_wait = true;
         pace.served -= ms(400);
-        assert!(pace.streams_can_wait(250));
+        assert!(pace.streams_can_wait(50));
         assert!(!pace.streams_can_wait(350));
     }
 }

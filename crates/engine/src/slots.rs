@@ -270,7 +270,7 @@ impl Engine {
             let slot = &self.slots[waiting.slot];
             let count = part_of_prompt(slot.unread(), left, readable);
             if count == 0 {
-                break;
+                continue;
             }
             left -= count;
             self.turns.count(waiting.scope, count);

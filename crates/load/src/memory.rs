@@ -182,7 +182,7 @@ async fn answer_many(server: &Server, count: usize, words_per_token: f64, rng: &
 }
 
 async fn ask(server: &Server, text: String, max_tokens: u32, seed: Option<u64>) -> Result<Answer> {
-    let question = Question { input: Input::Text(text), seed };
+    let question = Question { input: Input::Text(text), seed, without: Vec::new() };
     // It may have nothing to add.
     server.ask(&question, max_tokens).await?.stop_at_end().await
 }

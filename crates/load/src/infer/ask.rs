@@ -18,6 +18,9 @@ use crate::stream::Blocks;
 /// How freely a question with a seed is answered; the other settings are the servers' own, which are the same.
 const TEMPERATURE: f32 = 0.8;
 
+/// Is added to the logits of tokens that are not to come.
+const NEVER: f32 = -100.0;
+
 /// What is to be answered.
 #[derive(Clone, Debug)]
 pub(crate) struct Question {
@@ -25,6 +28,8 @@ pub(crate) struct Question {
     /// What chance follows from; without one the likeliest token is always taken. Small models repeat
     /// themselves then, which would be too easy for whoever drafts what was said before.
     pub(crate) seed: Option<u64>,
+    /// Tokens that are not to come, by their numbers.
+    pub(crate) without: Vec<u32>,
 }
 
 /// The question itself.
@@ -100,6 +105,7 @@ async fn submit(
         max_tokens: Some(max_tokens),
         temperature: Some(temperature(question)),
         seed: question.seed,
+        logit_bias: question.without.iter().map(|&token| (token, NEVER)).collect(),
         ..Default::default()
     };
     match &question.input {
@@ -129,6 +135,10 @@ fn request(model: &str, question: &Question, max_tokens: u32) -> (&'static str, 
         "stream": true,
         "stream_options": {"include_usage": true},
     });
+    let bias = question.without.iter().map(|token| (token.to_string(), json!(NEVER)));
+    if !question.without.is_empty() {
+        body["logit_bias"] = Value::Object(bias.collect());
+    }
     let path = match &question.input {
         Input::Chat(messages) => {
             body["messages"] = json!(messages);
@@ -385,7 +395,7 @@ mod tests {
     #[test]
     fn the_same_is_asked_in_the_other_style() {
         let message = Message::new(Role::User, "hi");
-        let question = |input, seed| Question { input, seed };
+        let question = |input, seed| Question { input, seed, without: vec![2] };
         let (path, body) = request("m", &question(Input::Chat(vec![message]), None), 3);
         let body: Value = serde_json::from_str(&body).expect("JSON");
         assert_eq!(path, "/v1/chat/completions");

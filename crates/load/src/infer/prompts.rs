@@ -50,12 +50,12 @@ pub(crate) fn story(manner: Manner, number: usize) -> Question {
 
 /// To be answered with tokens that follow from a seed.
 fn sampled(input: Input, number: usize) -> Question {
-    Question { input, seed: Some(number as u64) }
+    Question { input, seed: Some(number as u64), without: Vec::new() }
 }
 
 /// To be answered with the likeliest tokens.
 fn greedy(input: Input) -> Question {
-    Question { input, seed: None }
+    Question { input, seed: None, without: Vec::new() }
 }
 
 /// Prompt number `number` of those that have the first 400 tokens in common with all of `group`.
@@ -162,18 +162,24 @@ fn lines(text: &str) -> impl Iterator<Item = &str> {
 
 const FILE: &str = include_str!("inventory.py.txt");
 
-/// A question whose answer does not end by itself before some hundred tokens.
+/// A question whose answer does not end by itself.
 pub(crate) fn endless(manner: Manner, number: usize) -> Question {
-    greedy(match manner {
-        Manner::Chat => Input::Chat(vec![user(format!(
-            "Count from {number} to 1000, one number in each line, and leave none out."
-        ))]),
+    let (input, ends) = match manner {
+        Manner::Chat => {
+            let text = format!("Count from {number} to 1000, one number in each line, and leave none out.");
+            (Input::Chat(vec![user(text)]), SMOLLM2_ENDS)
+        }
         Manner::Text => {
             let lines: String = (number..number + 10).map(|n| format!("{n}\n")).collect();
-            Input::Text(format!("All whole numbers from {number} to 1000:\n{lines}"))
+            (Input::Text(format!("All whole numbers from {number} to 1000:\n{lines}")), GEMMA_ENDS)
         }
-    })
+    };
+    Question { without: ends.to_vec(), ..greedy(input) }
 }
+
+/// The tokens with which the models end an answer.
+const SMOLLM2_ENDS: [u32; 2] = [0, 2];
+const GEMMA_ENDS: [u32; 2] = [1, 106];
 
 /// A prompt of about 4,000 tokens.
 pub(crate) fn long(manner: Manner, number: usize) -> Question {
