@@ -42,6 +42,7 @@ impl Lock {
     /// Returns when the file has been removed, so that others who come find no lock and would take it as well.
     pub async fn lost(&self) {
         loop {
+            // No system tells alike that a file is gone.
             tokio::time::sleep(LOOK_INTERVAL).await;
             let there = std::fs::metadata(&self.path).map(|there| (there.dev(), there.ino()));
             if there.ok() != self.file.metadata().map(|own| (own.dev(), own.ino())).ok() {
