@@ -16,6 +16,9 @@ const NGRAM: usize = 3;
 /// are no sign that the next ones do as well, and a wrong draft costs as much as it could have saved.
 const NGRAM_UNPROVEN: usize = 8;
 
+/// The length of a draft where no draft was right of late.
+const FIRST: usize = 4;
+
 /// So many are enough near the place that the last draft came from: an edit changes a few tokens and
 /// goes on there.
 const NGRAM_NEARBY: usize = 2;
@@ -78,9 +81,10 @@ impl<T: Copy + Eq + Hash> Lookup<T> {
         let Some((from, equal)) = self.place(tokens) else { return Vec::new() };
         let len = match (self.right, equal) {
             (0, ..NGRAM_UNPROVEN) if !self.proven => return Vec::new(),
+            (0, _) if !self.proven => FIRST,
             (0, ..6) => 6,
             (0, 6..12) => 12,
-            (0, _) => 16,
+            (0 | 1, _) => 16,
             _ => most,
         };
         self.drafted_from = from;
@@ -192,10 +196,11 @@ mod tests {
     fn drafts_grow_with_success_and_rest_after_failure() {
         let mut tokens: Vec<u32> = (0..100).chain(0..8).collect();
         let mut lookup = Lookup::new();
-        assert_eq!(lookup.draft(&tokens, 32).len(), 12);
-        lookup.verified(12, 12);
-        tokens.extend(8..21);
-        assert_eq!(lookup.draft(&tokens, 32), (21..53).collect::<Vec<_>>());
+        for (len, next) in [(FIRST, 8), (16, 13), (32, 30)] {
+            assert_eq!(lookup.draft(&tokens, 32), (next..next + len as u32).collect::<Vec<_>>());
+            lookup.verified(len, len);
+            tokens.extend(next..=next + len as u32);
+        }
 
         for _ in 0..3 {
             lookup.verified(32, 0);
