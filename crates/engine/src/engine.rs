@@ -1,6 +1,6 @@
 //! One model in memory, and the context that its slots share.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -17,6 +17,7 @@ use crate::cells::Cells;
 use crate::chat::Chat;
 use crate::constraint::Constraints;
 use crate::context::{self, Shape};
+use crate::drafter::{DraftPlan, Drafter, HollowDraft};
 use crate::embed::{self, Embedder};
 use crate::error::EngineError;
 use crate::gguf::{self, MIN_CONTEXT_LENGTH};
@@ -66,6 +67,8 @@ pub struct LoadOptions {
     pub saved_bytes: Option<u64>,
     /// What is added to the model.
     pub adapter: Option<Adapter>,
+    /// The GGUF file of a smaller model with the same vocabulary, which writes drafts of the answers.
+    pub draft: Option<PathBuf>,
     /// Memory that the system counts as free and other models lie in, in bytes: their files.
     pub taken_bytes: u64,
 }
@@ -108,6 +111,7 @@ pub struct Engine {
     /// Its memory is the model's.
     pub(crate) adapter: Option<LoadedAdapter>,
     pub(crate) model: Arc<LlamaModel>,
+    pub(crate) drafter: Option<Drafter>,
     pub(crate) llama: Arc<Llama>,
     pub(crate) prompter: Arc<Prompter>,
     info: ModelInfo,
@@ -139,6 +143,7 @@ pub struct Plan {
     // Dropped before `llama`, like those of the engine.
     tokenizer: PromptTokenizer,
     chat: Chat,
+    draft: Option<DraftPlan>,
     llama: Llama,
     path: PathBuf,
     adapter: Option<Adapter>,
@@ -175,6 +180,8 @@ impl Plan {
             let reason = "models with an encoder and a decoder are not supported".to_owned();
             return Err(EngineError::BadModel { path: path.to_owned(), reason });
         }
+        let draft = options.draft.as_ref().map(|path| HollowDraft::load(&llama, path, &hollow.model));
+        let draft = draft.transpose()?;
         let tokenizer = PromptTokenizer::new(&hollow.model)?;
         let threads = options.threads;
         let mut prefill_chunk = prefill_chunk(&hollow.model, threads);
@@ -185,13 +192,17 @@ impl Plan {
             let shape =
                 Shape::new(&Room { slots, context_length: cells, cells, saved_bytes: 0 }, prefill_chunk);
             let sizes = hollow.context_sizes(&llama, &shape, threads)?;
-            Ok(sizes.memory_bytes + sizes.compute_bytes)
+            let drafts = draft.as_ref().map(|draft| draft.context_sizes(&llama, &shape, threads));
+            let drafts = drafts.transpose()?.unwrap_or_default();
+            Ok(sizes.memory_bytes + sizes.compute_bytes + drafts.memory_bytes + drafts.compute_bytes)
         };
         let (few, many) = (bytes_with(FEW_CELLS)?, bytes_with(MANY_CELLS)?);
         let bytes_per_token = many.saturating_sub(few) / u64::from(MANY_CELLS - FEW_CELLS);
         let process_bytes = hollow.process_bytes();
-        let fixed_bytes =
-            few.saturating_sub(bytes_per_token * u64::from(FEW_CELLS)) + weights_bytes + process_bytes;
+        let fixed_bytes = few.saturating_sub(bytes_per_token * u64::from(FEW_CELLS))
+            + weights_bytes
+            + process_bytes
+            + draft.as_ref().map_or(0, |draft| draft.weights_bytes);
         let train_context_length = hollow.model.n_ctx_train();
         let room =
             Room::choose(options, Needs { train_context_length, fixed_bytes, bytes_per_token }, free_bytes);
@@ -220,7 +231,7 @@ impl Plan {
             text_tokens_max = text_tokens_max.min(u32::try_from(affordable).unwrap_or(u32::MAX));
             buffers_bytes += embed::whole_text_bytes(&llama, &hollow.model, text_tokens_max, threads)?;
         }
-        let memory = Memory {
+        let mut memory = Memory {
             weights_bytes: weights_bytes - offload.weights_bytes,
             context_bytes: context_bytes - offload.context_bytes,
             buffers_bytes,
@@ -229,6 +240,14 @@ impl Plan {
             saved_bytes_max: room.saved_bytes as u64,
         };
         drop(hollow);
+        let draft = draft.map(|draft| {
+            let left = offload::free_bytes().saturating_sub(memory.device_bytes + buffers_bytes);
+            draft.plan(&llama, &Shape::new(&room, prefill_chunk), threads, left)
+        });
+        let draft = draft.transpose()?;
+        if let Some(draft) = &draft {
+            draft.add_to(&mut memory);
+        }
         if let Some(free_bytes) = free_bytes.filter(|&free| memory.total_bytes() > free) {
             let (path, needed_bytes) = (path.to_owned(), memory.total_bytes());
             let context_length = room.context_length;
@@ -239,6 +258,7 @@ impl Plan {
         Ok(Self {
             tokenizer,
             chat,
+            draft,
             llama,
             path,
             adapter,
@@ -274,11 +294,20 @@ impl Plan {
     /// - [`EngineError::Cancelled`] when `on_progress` abandoned the load
     /// - [`EngineError::Internal`] when the context cannot be created
     pub fn load(self, on_progress: impl FnMut(f32) -> bool + 'static) -> Result<Engine, EngineError> {
-        let mut model = load_model(&self.llama, &self.path, self.gpu_layers, on_progress)?;
+        let shape = Shape::new(&self.room, self.prefill_chunk);
+        let on_progress = Rc::new(RefCell::new(on_progress));
+        let within = |from: f32, to: f32| {
+            let on_progress = Rc::clone(&on_progress);
+            move |progress: f32| on_progress.borrow_mut()(from + (to - from) * progress)
+        };
+        let share = self.draft.as_ref().map_or(0.0, |draft| draft.share_of(&self.memory));
+        let load_draft =
+            |draft: &DraftPlan| draft.load(&self.llama, &shape, self.threads, within(0.0, share));
+        let drafter = self.draft.as_ref().map(load_draft).transpose()?;
+        let mut model = load_model(&self.llama, &self.path, self.gpu_layers, within(share, 1.0))?;
         let load_adapter = |adapter| LoadedAdapter::load(&self.llama, &mut model, adapter);
         let mut adapter = self.adapter.as_ref().map(load_adapter).transpose()?;
         memory::give_back_file_pages(&gguf::model_files(&self.path));
-        let shape = Shape::new(&self.room, self.prefill_chunk);
         let abort = Abort::new();
         let mut context = context::create(&self.llama, &model, &shape, self.threads, Some(&abort))?;
         if let Some(adapter) = &mut adapter {
@@ -310,6 +339,7 @@ impl Plan {
             next_order: 0,
             can_cut: !model.is_recurrent() && !model.is_hybrid(),
             adapter,
+            drafter,
             embedder: None,
             context,
             abort,
@@ -408,7 +438,7 @@ impl LoadedAdapter {
     }
 }
 
-fn load_model(
+pub(crate) fn load_model(
     llama: &Llama,
     path: &Path,
     gpu_layers: u32,

@@ -16,7 +16,7 @@ use crate::tools::{Tool, ToolCall};
 
 const HELLO_ANSWER: &str = "Hello! How can I assist you today?";
 
-fn model_path() -> PathBuf {
+pub(crate) fn model_path() -> PathBuf {
     let path = std::env::var_os("RBEE_TEST_MODEL").map_or_else(
         || {
             PathBuf::from(env!("CARGO_MANIFEST_DIR"))
@@ -44,6 +44,7 @@ pub(crate) fn options() -> LoadOptions {
         threads: 1,
         saved_bytes: None,
         adapter: None,
+        draft: None,
         taken_bytes: 0,
     }
 }
@@ -655,4 +656,35 @@ fn what_is_no_adapter_for_the_model_is_refused() {
             Ok(_) => panic!("it is loaded"),
         }
     }
+}
+
+#[test]
+fn what_cannot_draft_for_the_model_is_refused() {
+    for (file, expected) in
+        [(test_models::mamba(), "taken back"), (test_models::sliding(), "its tokens are others")]
+    {
+        let draft = Some(file.path().to_owned());
+        let _lock = lock();
+        match Engine::load(&model_path(), &LoadOptions { draft, ..options() }, renderer(), |_| true) {
+            Err(EngineError::BadModel { path, reason }) => {
+                assert!(path == file.path() && reason.contains(expected), "{}: {reason}", path.display());
+            }
+            Err(other) => panic!("{other}"),
+            Ok(_) => panic!("it is loaded"),
+        }
+    }
+}
+
+#[test]
+fn a_draft_models_memory_counts() {
+    let _lock = lock();
+    let memory = |draft: Option<PathBuf>| {
+        let options = LoadOptions { draft, slots: Some(2), context_length: Some(512), ..options() };
+        let plan = Plan::new(&model_path(), &options, renderer());
+        plan.expect("it fits").memory()
+    };
+    let (alone, drafting) = (memory(None), memory(Some(model_path())));
+    assert_eq!(drafting.weights_bytes, 2 * alone.weights_bytes);
+    assert_eq!(drafting.context_bytes, 2 * alone.context_bytes);
+    assert!(drafting.buffers_bytes > alone.buffers_bytes);
 }

@@ -15,6 +15,7 @@ mod cells;
 mod chat;
 mod constraint;
 mod context;
+mod drafter;
 mod embed;
 mod engine;
 mod error;

@@ -89,6 +89,7 @@ mod tests {
             threads: 1,
             saved_bytes: None,
             adapter: None,
+            draft: None,
             taken_bytes: 0,
         };
         let (train_context_length, bytes_per_token) = needs;

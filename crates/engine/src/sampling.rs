@@ -143,7 +143,7 @@ fn choose(
 }
 
 /// The token with the largest logit, of equals the first.
-fn likeliest(logits: &[f32]) -> Result<LlamaToken, NotNumbers> {
+pub(crate) fn likeliest(logits: &[f32]) -> Result<LlamaToken, NotNumbers> {
     let (mut best, mut best_block) = (f32::NEG_INFINITY, 0);
     for (index, block) in logits.chunks(BLOCK).enumerate() {
         let largest = largest(block)?;

@@ -29,6 +29,9 @@ mod held;
 /// decoding gains most from batches on small machines.
 pub(crate) const DRAFT_TOKENS_MAX: usize = 15;
 
+/// Drafts are written for so many streams at once.
+const DRAFTING_MAX: usize = 3;
+
 /// A request is begun beside others when so many tokens of its answer will fit, too.
 const ANSWER_ROOM: usize = 64;
 
@@ -89,6 +92,8 @@ struct Answer {
     /// The number of the first call's id.
     call_ids: u64,
     lookup: Lookup<LlamaToken>,
+    /// Whether the draft that is verified is the draft model's.
+    is_draft_a_models: bool,
     seed: u64,
     /// Tokens that were read for it.
     read: u64,
@@ -124,6 +129,9 @@ impl Engine {
         let cached_tokens = self.recall(index, &prompt);
         let room = self.info().context_length - prompt.token_count();
         let slot = &mut self.slots[index];
+        if let Some(drafter) = &mut self.drafter {
+            drafter.begin(index, prompt.scope.is_some() && slot.scope == prompt.scope);
+        }
         slot.used = self.next_order;
         slot.answer = Some(Answer {
             id,
@@ -139,6 +147,7 @@ impl Engine {
             parser: prompt.parser,
             call_ids: sampling::random()?,
             lookup: Lookup::new(),
+            is_draft_a_models: false,
             seed,
             read: 0,
             paused: false,
@@ -167,19 +176,22 @@ impl Engine {
                 ended.push(self.end(index, FinishReason::Cancelled, on_event));
             }
         }
+        let began = Instant::now();
         let blocked = self.adopt_prefixes();
         let parts = self.parts(&blocked);
         if parts.is_empty() {
             return ended;
         }
-        let began = Instant::now();
         let computed = self.compute(&parts, cancelled);
-        self.pace.measured(began.elapsed(), parts.iter().map(Part::len).sum());
         match computed {
             Err(_) if self.is_unwanted(&parts, cancelled) => {}
-            Ok(()) => self.take_results(&parts, cancelled, on_event, &mut ended),
+            Ok(()) => {
+                self.take_results(&parts, cancelled, on_event, &mut ended);
+                self.follow();
+            }
             Err(error) => self.compute_one_by_one(&parts, error, cancelled, on_event, &mut ended),
         }
+        self.pace.measured(began.elapsed(), parts.iter().map(Part::len).sum());
         ended
     }
 
@@ -192,6 +204,9 @@ impl Engine {
     /// when there is nothing else to do.
     pub fn rest(&mut self) {
         while self.evict_idle() {}
+        if let Some(drafter) = &mut self.drafter {
+            drafter.forget_idle(&self.slots, 0);
+        }
     }
 
     /// The slot that a prompt gets: one that holds its beginning, an empty one, or the one that was
@@ -292,7 +307,29 @@ impl Engine {
         let Some(answer) = slot.answer.as_mut().filter(|_| self.can_cut) else { return Vec::new() };
         // The last token that may come is sampled and needs no place in the batch.
         let useful = (answer.limit - answer.completion_tokens).saturating_sub(1) as usize;
-        answer.lookup.draft(&slot.tokens, most.min(useful))
+        let most = most.min(useful);
+        let draft = answer.lookup.draft(&slot.tokens, most);
+        let Some(drafter) = self.drafter.as_mut().filter(|_| draft.is_empty()) else { return draft };
+        let draft = drafter.draft(index, &slot.tokens, most);
+        answer.is_draft_a_models = !draft.is_empty();
+        draft
+    }
+
+    /// Has the draft model, if there is one, read what has been computed, while there are few enough for drafts.
+    fn follow(&mut self) {
+        if self.busy() > DRAFTING_MAX {
+            return;
+        }
+        let Some(drafter) = &mut self.drafter else { return };
+        drafter.follow(&self.slots);
+        let (has_failed, is_useless) = drafter.has_failed();
+        if has_failed {
+            // They are no errors of a request's.
+            self.llama.take_errors();
+        }
+        if is_useless {
+            self.drafter = None;
+        }
     }
 
     /// Decodes the parts. When that fails, all slots are as they were, or empty where the model cannot take them back.
@@ -452,8 +489,15 @@ impl Engine {
             }
             right += 1;
         };
-        answer.lookup.generated((answer.completion_tokens - before) as usize);
-        answer.lookup.verified(part.draft.len(), right);
+        let (generated, drafted) = ((answer.completion_tokens - before) as usize, part.draft.len());
+        answer.lookup.generated(generated);
+        if let Some(drafter) = &mut self.drafter {
+            drafter.generated(part.slot, generated);
+        }
+        match self.drafter.as_mut().filter(|_| std::mem::take(&mut answer.is_draft_a_models)) {
+            Some(drafter) => drafter.verified(part.slot, drafted, right),
+            None => answer.lookup.verified(drafted, right),
+        }
         if right < part.draft.len() {
             self.cut(part.slot, part.from + part.count + right);
         }
@@ -564,6 +608,10 @@ fn not_numbers() -> EngineError {
 }
 
 impl Slot {
+    pub(crate) fn is_running(&self) -> bool {
+        self.answer.is_some()
+    }
+
     /// How many of its tokens are not computed yet.
     fn unread(&self) -> usize {
         self.tokens.len() - self.cells.len()
@@ -595,7 +643,7 @@ fn draft_tokens(decoding: usize) -> usize {
     match decoding {
         1 => DRAFT_TOKENS_MAX,
         2 => 7,
-        3 => 4,
+        DRAFTING_MAX => 4,
         _ => 0,
     }
 }

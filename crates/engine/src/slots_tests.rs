@@ -96,6 +96,21 @@ fn margin(engine: &mut TestEngine, mut prompt: Prompt, tokens: &[LlamaToken]) ->
     logits[0] - logits[1]
 }
 
+/// How far the two best were apart where an answer parts from the one that a request gets alone; nothing where it does not.
+fn parted(
+    engine: &mut TestEngine,
+    request: &GenerateRequest,
+    answer: &[LlamaToken],
+    alone: &[LlamaToken],
+) -> f32 {
+    if answer == alone {
+        return 0.0;
+    }
+    let common = common_prefix(answer, alone);
+    let prompt = engine.engine.prompter().prepare(request).expect("it fits");
+    margin(engine, prompt, &alone[..common])
+}
+
 #[test]
 fn in_company_each_gets_the_answer_that_it_gets_alone() {
     const TEXTS: [&str; 6] = [
@@ -146,13 +161,8 @@ fn in_company_each_gets_the_answer_that_it_gets_alone() {
         company.finish(&mut engine);
         for (slot, text, padding) in begun {
             let (solo, solo_tokens) = &alone[&(text, padding)];
-            if company.text(slot) == solo {
-                continue;
-            }
             let tokens = company.tokens.remove(&slot).unwrap_or_default();
-            let common = common_prefix(&tokens, solo_tokens);
-            let prompt = engine.engine.prompter().prepare(&request(text, padding)).expect("it fits");
-            let margin = margin(&mut engine, prompt, &solo_tokens[..common]);
+            let margin = parted(&mut engine, &request(text, padding), &tokens, solo_tokens);
             assert!(
                 margin <= EPSILON,
                 "{:?} instead of {solo:?}, though the best two are {margin} apart",
@@ -405,6 +415,74 @@ fn drafts_do_not_change_a_greedy_answer_and_save_steps() {
     assert!(fewer * 2 < steps, "{fewer} steps instead of {steps} for {text:?}");
 }
 
+/// The test model, with itself for drafts: all of them are right, but for rounding.
+fn drafting() -> TestEngine {
+    TestEngine::load_with(LoadOptions { draft: Some(crate::engine::tests::model_path()), ..options() })
+}
+
+#[test]
+fn a_draft_model_saves_steps_and_changes_no_answer() {
+    let mut engine = drafting();
+    let mut drafter = engine.engine.drafter.take();
+    let mut steps_of = [0, 0];
+    for ask in ["Write a poem.", "Tell me a story about a bee.", "Count to thirty."] {
+        let ask = short(48, greedy(ask));
+        let mut runs = Vec::new();
+        for _ in 0..2 {
+            let mut company = Company::default();
+            let slot = company.begin(&mut engine, &ask).expect("a slot is free");
+            while engine.engine.busy() > 0 {
+                company.step(&mut engine, &[]);
+                steps_of[runs.len()] += 1;
+            }
+            runs.push(company.tokens.remove(&slot).unwrap_or_default());
+            std::mem::swap(&mut engine.engine.drafter, &mut drafter);
+        }
+        let (alone, tokens) = (&runs[0], &runs[1]);
+        let margin = parted(&mut engine, &ask, tokens, alone);
+        assert!(margin <= EPSILON, "{margin}: {tokens:?}, not {alone:?}");
+    }
+    let [without, with] = steps_of;
+    assert!(with * 3 < without * 2, "{with} steps instead of {without}");
+}
+
+#[test]
+fn a_draft_model_follows_each_slot_and_forgets_it_with_its_principal() {
+    let mut engine = drafting();
+    let asks: Vec<_> = ["a", "b", "a"]
+        .into_iter()
+        .zip(["Tell me a story about a bee.", "Write a poem.", "Count to thirty."])
+        .map(|(scope, text)| of(scope, short(32, greedy(&format!("{text} {}", long_text(40))))))
+        .collect();
+    let drafter = engine.engine.drafter.take();
+    let alone = generate(&mut engine, &asks.iter().map(|ask| (ask, 0)).collect::<Vec<_>>());
+    engine.engine.drafter = drafter;
+    for round in 0..2 {
+        let steps = if round == 0 { [0, 2, 5] } else { [0, 0, 9] };
+        let answers = generate(&mut engine, &asks.iter().zip(steps).collect::<Vec<_>>());
+        for ((ask, answer), alone) in asks.iter().zip(&answers).zip(&alone) {
+            let margin = parted(&mut engine, ask, answer, alone);
+            assert!(margin <= EPSILON, "{answer:?} instead of {alone:?}: {margin}");
+        }
+    }
+    let known =
+        |engine: &TestEngine, slot| engine.engine.drafter.as_ref().map_or(0, |drafter| drafter.known(slot));
+    let slots = engine.engine.slots.len();
+    assert!((0..slots).any(|slot| known(&engine, slot) > 40), "it has read prompts");
+    for scope in [Some("c"), None, None] {
+        let ask = GenerateRequest { scope: scope.map(str::to_owned), ..short(4, greedy(&long_text(40))) };
+        let mut company = Company::default();
+        for _ in 0..slots {
+            company.begin(&mut engine, &ask);
+        }
+        assert!(
+            (0..slots).all(|slot| known(&engine, slot) == 0),
+            "whoever asked in {scope:?} has asked nothing before"
+        );
+        company.finish(&mut engine);
+    }
+}
+
 #[test]
 fn what_is_idle_is_saved_while_a_neighbours_draft_is_not_verified_yet() {
     let mut engine = TestEngine::load();
@@ -514,12 +592,8 @@ fn other_kinds_of_models_answer_in_company_as_alone() {
         let steps = [0, 3, 1];
         let together = generate(&mut engine, &requests.iter().zip(steps).collect::<Vec<_>>());
         for ((request, together), alone) in requests.iter().zip(&together).zip(&alone) {
-            let common = common_prefix(together, alone);
-            if common < alone.len().min(together.len()) {
-                let prompt = engine.engine.prompter().prepare(request).expect("it fits");
-                let margin = margin(&mut engine, prompt, &alone[..common]);
-                assert!(margin <= EPSILON, "{kind}: {together:?} instead of {alone:?}: {margin}");
-            }
+            let margin = parted(&mut engine, request, together, alone);
+            assert!(margin <= EPSILON, "{kind}: {together:?} instead of {alone:?}: {margin}");
         }
     }
 }

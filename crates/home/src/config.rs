@@ -56,20 +56,22 @@ pub struct Config {
     /// `worker.watchdog_s`, `RBEE_WATCHDOG_S`, in seconds.
     pub watchdog: Option<Duration>,
     /// Models by names of the operator's own: `[models.NAME]`.
-    pub models: BTreeMap<String, AdaptedModel>,
+    pub models: BTreeMap<String, NamedModel>,
 }
 
-/// A model with an adapter, which makes another model of it.
+/// A model with what an operator adds to it: an adapter, which makes another model of it, a model that drafts, or both.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct AdaptedModel {
-    /// The name or the absolute path of the model that the adapter was made for: `base`; the default model when absent.
+pub struct NamedModel {
+    /// The name or the absolute path of the model that it is added to: `base`; the default model when absent.
     pub base: Option<String>,
-    /// The absolute path of the adapter, a LoRA in GGUF: `adapter`.
-    pub adapter: PathBuf,
-    /// How much of it is added: `scale`.
+    /// The absolute path of an adapter, a LoRA in GGUF: `adapter`.
+    pub adapter: Option<PathBuf>,
+    /// How much of the adapter is added: `scale`.
     #[serde(default = "whole")]
     pub scale: f32,
+    /// The absolute path of a smaller model in GGUF with the same vocabulary, which writes drafts of the answers: `draft`.
+    pub draft: Option<PathBuf>,
 }
 
 fn whole() -> f32 {
@@ -105,7 +107,7 @@ struct File {
     queen: QueenSection,
     hive: HiveSection,
     worker: WorkerSection,
-    models: BTreeMap<String, AdaptedModel>,
+    models: BTreeMap<String, NamedModel>,
 }
 
 #[derive(Default, Deserialize)]
@@ -189,12 +191,21 @@ impl Config {
             if name.is_empty() || name.contains('/') || name.ends_with(".gguf") {
                 return bad("a name has no `/` and does not end in `.gguf`, which would make it a path");
             }
-            if !model.adapter.is_absolute() {
+            if model.adapter.is_none() && model.draft.is_none() {
+                return bad("it has neither an `adapter` nor a `draft`");
+            }
+            if model.adapter.as_deref().is_some_and(Path::is_relative) {
                 return bad("the path of its `adapter` is not absolute");
+            }
+            if model.draft.as_deref().is_some_and(Path::is_relative) {
+                return bad("the path of its `draft` is not absolute");
             }
             if model.base.as_deref().is_some_and(|base| base.contains('/') && !Path::new(base).is_absolute())
             {
                 return bad("the path of its `base` is not absolute");
+            }
+            if model.adapter.is_none() && model.scale != whole() {
+                return bad("it has a `scale`, but no `adapter`");
             }
             if !model.scale.is_finite() {
                 return bad("its `scale` is not a number");

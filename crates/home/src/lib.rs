@@ -8,7 +8,7 @@ mod home;
 mod lock;
 mod queen;
 
-pub use config::{AdaptedModel, Config, JournalKind, SLOTS_MAX};
+pub use config::{Config, JournalKind, NamedModel, SLOTS_MAX};
 pub use daemon::{
     Announcement, Announcer, Lifelines, Lines, Start, Started, allow_open_files, asked_to_end,
     end_with_starter, keep_memory_private, program,

@@ -47,6 +47,9 @@ struct Args {
     /// How much of the adapter to add.
     #[arg(long, default_value_t = 1.0, allow_negative_numbers = true)]
     adapter_scale: f32,
+    /// A smaller model with the same vocabulary, which writes drafts.
+    #[arg(long)]
+    draft: Option<PathBuf>,
     /// What to call the model.
     #[arg(long)]
     name: String,
@@ -94,6 +97,7 @@ fn start_and_serve(args: Args) -> anyhow::Result<()> {
         threads,
         saved_bytes: args.saved_mb.map(|mb| u64::from(mb) * 1_000_000),
         adapter: args.adapter.clone().map(|path| Adapter { path, scale: args.adapter_scale }),
+        draft: args.draft.clone(),
         taken_bytes: args.taken_bytes,
     };
     let socket = bind_unix(&args.socket).context("the worker's socket cannot be opened")?;
@@ -101,6 +105,7 @@ fn start_and_serve(args: Args) -> anyhow::Result<()> {
     // Threads are confined as the one that starts them, so that here, before the first, is the time.
     let mut files = model_files(&args.model);
     files.extend(options.adapter.iter().map(|adapter| adapter.path.clone()));
+    files.extend(options.draft.iter().flat_map(|path| model_files(path)));
     let confinement = confine(&files, false);
     let Confinement { files, calls, capabilities } = &confinement;
     let is_whole = files.is_ok() && calls.is_ok() && capabilities.is_ok();

@@ -1,4 +1,4 @@
-//! Models that an operator has given an adapter.
+//! Models that an operator has given an adapter, or a model that drafts.
 
 use std::fs;
 use std::path::Path;
@@ -39,7 +39,7 @@ fn write_adapter(path: &Path) {
 }
 
 #[test]
-fn a_model_with_an_adapter_has_a_name_of_its_own() {
+fn a_model_with_an_adapter_or_a_draft_model_has_a_name_of_its_own() {
     let home = Home::with_model();
     let adapter = home.path("adapter.gguf");
     write_adapter(&adapter);
@@ -47,7 +47,11 @@ fn a_model_with_an_adapter_has_a_name_of_its_own() {
         "[models.tuned]\nadapter = {adapter:?}\nscale = 1000.0\n\
          [models.untouched]\nadapter = {adapter:?}\nscale = 0.0\n\
          [models.wrong]\nadapter = {:?}\n\
-         [models.gone]\nadapter = {:?}\n",
+         [models.gone]\nadapter = {:?}\n\
+         [models.quick]\ndraft = {:?}\n\
+         [models.nothing]\ndraft = {:?}\n",
+        model_file(),
+        home.path("missing.gguf"),
         model_file(),
         home.path("missing.gguf"),
     );
@@ -69,17 +73,23 @@ fn a_model_with_an_adapter_has_a_name_of_its_own() {
     let gone = hello("gone");
     assert_eq!(gone.code, Some(66), "{}", gone.stderr);
     assert!(gone.stderr.contains("[models.gone]"), "{}", gone.stderr);
+    let quick = hello("quick");
+    assert_eq!((quick.code, quick.stdout), (Some(0), plain.stdout), "{}", quick.stderr);
+    let nothing = hello("nothing");
+    assert_eq!(nothing.code, Some(66), "{}", nothing.stderr);
+    assert!(nothing.stderr.contains("correct `draft` under `[models.nothing]`"), "{}", nothing.stderr);
     let list = home.run(["model", "list"]).stdout;
-    assert!(["tuned", "wrong"].iter().all(|name| list.contains(name)), "{list}");
+    assert!(["tuned", "wrong", "quick"].iter().all(|name| list.contains(name)), "{list}");
 }
 
 #[test]
-fn an_adapter_that_is_set_up_wrongly_is_said_with_its_name() {
+fn what_is_set_up_wrongly_for_a_model_is_said_with_its_name() {
     for (section, expected) in [
         ("[models.tuned]\nadapter = \"relative.gguf\"", "models.tuned"),
         ("[models.tuned]\nadapter = \"/a.gguf\"\nbase = \"./b.gguf\"", "`base`"),
         ("[models.\"a/b\"]\nadapter = \"/a.gguf\"", "models.a/b"),
-        ("[models.tuned]\nscale = 1", "adapter"),
+        ("[models.tuned]\nscale = 1", "neither an `adapter` nor a `draft`"),
+        ("[models.tuned]\ndraft = \"relative.gguf\"", "`draft`"),
         ("[models.tuned]\nadapter = \"/a.gguf\"\nscale = nan", "models.tuned"),
     ] {
         let home = Home::with_model();
