@@ -227,7 +227,8 @@ Register-ArgumentCompleter -Native -CommandName 'rbee' -ScriptBlock {
             [CompletionResult]::new('--help', '--help', [CompletionResultType]::ParameterName, 'Print help (see more with ''--help'')')
             [CompletionResult]::new('-V', '-V ', [CompletionResultType]::ParameterName, 'Print version')
             [CompletionResult]::new('--version', '--version', [CompletionResultType]::ParameterName, 'Print version')
-            [CompletionResult]::new('list', 'list', [CompletionResultType]::ParameterValue, 'List the models of all hives')
+            [CompletionResult]::new('list', 'list', [CompletionResultType]::ParameterValue, 'List the models of all hives, and the aliases')
+            [CompletionResult]::new('alias', 'alias', [CompletionResultType]::ParameterValue, 'Have a name of your choice stand for a model')
             [CompletionResult]::new('help', 'help', [CompletionResultType]::ParameterValue, 'Print this message or the help of the given subcommand(s)')
             break
         }
@@ -245,12 +246,31 @@ Register-ArgumentCompleter -Native -CommandName 'rbee' -ScriptBlock {
             [CompletionResult]::new('--version', '--version', [CompletionResultType]::ParameterName, 'Print version')
             break
         }
+        'rbee;model;alias' {
+            [CompletionResult]::new('--output', '--output', [CompletionResultType]::ParameterName, 'The form of the answer on stdout')
+            [CompletionResult]::new('--narration', '--narration', [CompletionResultType]::ParameterName, 'Where the lines go in which the service tells what it does')
+            [CompletionResult]::new('--color', '--color', [CompletionResultType]::ParameterName, 'Whether to use colours; NO_COLOR is honoured')
+            [CompletionResult]::new('--remove', '--remove', [CompletionResultType]::ParameterName, 'Have it stand for nothing any more')
+            [CompletionResult]::new('-q', '-q', [CompletionResultType]::ParameterName, 'No narration, no progress, no notes; errors stay')
+            [CompletionResult]::new('--quiet', '--quiet', [CompletionResultType]::ParameterName, 'No narration, no progress, no notes; errors stay')
+            [CompletionResult]::new('-v', '-v', [CompletionResultType]::ParameterName, 'Show the lines meant for whoever looks into a problem, too')
+            [CompletionResult]::new('--verbose', '--verbose', [CompletionResultType]::ParameterName, 'Show the lines meant for whoever looks into a problem, too')
+            [CompletionResult]::new('-h', '-h', [CompletionResultType]::ParameterName, 'Print help (see more with ''--help'')')
+            [CompletionResult]::new('--help', '--help', [CompletionResultType]::ParameterName, 'Print help (see more with ''--help'')')
+            [CompletionResult]::new('-V', '-V ', [CompletionResultType]::ParameterName, 'Print version')
+            [CompletionResult]::new('--version', '--version', [CompletionResultType]::ParameterName, 'Print version')
+            break
+        }
         'rbee;model;help' {
-            [CompletionResult]::new('list', 'list', [CompletionResultType]::ParameterValue, 'List the models of all hives')
+            [CompletionResult]::new('list', 'list', [CompletionResultType]::ParameterValue, 'List the models of all hives, and the aliases')
+            [CompletionResult]::new('alias', 'alias', [CompletionResultType]::ParameterValue, 'Have a name of your choice stand for a model')
             [CompletionResult]::new('help', 'help', [CompletionResultType]::ParameterValue, 'Print this message or the help of the given subcommand(s)')
             break
         }
         'rbee;model;help;list' {
+            break
+        }
+        'rbee;model;help;alias' {
             break
         }
         'rbee;model;help;help' {
@@ -648,10 +668,14 @@ Register-ArgumentCompleter -Native -CommandName 'rbee' -ScriptBlock {
             break
         }
         'rbee;help;model' {
-            [CompletionResult]::new('list', 'list', [CompletionResultType]::ParameterValue, 'List the models of all hives')
+            [CompletionResult]::new('list', 'list', [CompletionResultType]::ParameterValue, 'List the models of all hives, and the aliases')
+            [CompletionResult]::new('alias', 'alias', [CompletionResultType]::ParameterValue, 'Have a name of your choice stand for a model')
             break
         }
         'rbee;help;model;list' {
+            break
+        }
+        'rbee;help;model;alias' {
             break
         }
         'rbee;help;job' {

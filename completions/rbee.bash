@@ -118,6 +118,9 @@ _rbee() {
             rbee__subcmd__help__subcmd__key,revoke)
                 cmd="rbee__subcmd__help__subcmd__key__subcmd__revoke"
                 ;;
+            rbee__subcmd__help__subcmd__model,alias)
+                cmd="rbee__subcmd__help__subcmd__model__subcmd__alias"
+                ;;
             rbee__subcmd__help__subcmd__model,list)
                 cmd="rbee__subcmd__help__subcmd__model__subcmd__list"
                 ;;
@@ -217,11 +220,17 @@ _rbee() {
             rbee__subcmd__key__subcmd__help,revoke)
                 cmd="rbee__subcmd__key__subcmd__help__subcmd__revoke"
                 ;;
+            rbee__subcmd__model,alias)
+                cmd="rbee__subcmd__model__subcmd__alias"
+                ;;
             rbee__subcmd__model,help)
                 cmd="rbee__subcmd__model__subcmd__help"
                 ;;
             rbee__subcmd__model,list)
                 cmd="rbee__subcmd__model__subcmd__list"
+                ;;
+            rbee__subcmd__model__subcmd__help,alias)
+                cmd="rbee__subcmd__model__subcmd__help__subcmd__alias"
                 ;;
             rbee__subcmd__model__subcmd__help,help)
                 cmd="rbee__subcmd__model__subcmd__help__subcmd__help"
@@ -666,8 +675,22 @@ _rbee() {
             return 0
             ;;
         rbee__subcmd__help__subcmd__model)
-            opts="list"
+            opts="list alias"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        rbee__subcmd__help__subcmd__model__subcmd__alias)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
@@ -1484,7 +1507,7 @@ _rbee() {
             return 0
             ;;
         rbee__subcmd__model)
-            opts="-q -v -h -V --output --quiet --verbose --narration --color --help --version list help"
+            opts="-q -v -h -V --output --quiet --verbose --narration --color --help --version list alias help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1509,9 +1532,49 @@ _rbee() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
-        rbee__subcmd__model__subcmd__help)
-            opts="list help"
+        rbee__subcmd__model__subcmd__alias)
+            opts="-q -v -h -V --remove --output --quiet --verbose --narration --color --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --output)
+                    COMPREPLY=($(compgen -W "text json ndjson" -- "${cur}"))
+                    return 0
+                    ;;
+                --narration)
+                    COMPREPLY=($(compgen -W "stderr stdout off" -- "${cur}"))
+                    return 0
+                    ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        rbee__subcmd__model__subcmd__help)
+            opts="list alias help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        rbee__subcmd__model__subcmd__help__subcmd__alias)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi

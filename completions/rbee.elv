@@ -208,7 +208,8 @@ set edit:completion:arg-completer[rbee] = {|@words|
             cand --help 'Print help (see more with ''--help'')'
             cand -V 'Print version'
             cand --version 'Print version'
-            cand list 'List the models of all hives'
+            cand list 'List the models of all hives, and the aliases'
+            cand alias 'Have a name of your choice stand for a model'
             cand help 'Print this message or the help of the given subcommand(s)'
         }
         &'rbee;model;list'= {
@@ -224,11 +225,28 @@ set edit:completion:arg-completer[rbee] = {|@words|
             cand -V 'Print version'
             cand --version 'Print version'
         }
+        &'rbee;model;alias'= {
+            cand --output 'The form of the answer on stdout'
+            cand --narration 'Where the lines go in which the service tells what it does'
+            cand --color 'Whether to use colours; NO_COLOR is honoured'
+            cand --remove 'Have it stand for nothing any more'
+            cand -q 'No narration, no progress, no notes; errors stay'
+            cand --quiet 'No narration, no progress, no notes; errors stay'
+            cand -v 'Show the lines meant for whoever looks into a problem, too'
+            cand --verbose 'Show the lines meant for whoever looks into a problem, too'
+            cand -h 'Print help (see more with ''--help'')'
+            cand --help 'Print help (see more with ''--help'')'
+            cand -V 'Print version'
+            cand --version 'Print version'
+        }
         &'rbee;model;help'= {
-            cand list 'List the models of all hives'
+            cand list 'List the models of all hives, and the aliases'
+            cand alias 'Have a name of your choice stand for a model'
             cand help 'Print this message or the help of the given subcommand(s)'
         }
         &'rbee;model;help;list'= {
+        }
+        &'rbee;model;help;alias'= {
         }
         &'rbee;model;help;help'= {
         }
@@ -578,9 +596,12 @@ set edit:completion:arg-completer[rbee] = {|@words|
         &'rbee;help;worker;list'= {
         }
         &'rbee;help;model'= {
-            cand list 'List the models of all hives'
+            cand list 'List the models of all hives, and the aliases'
+            cand alias 'Have a name of your choice stand for a model'
         }
         &'rbee;help;model;list'= {
+        }
+        &'rbee;help;model;alias'= {
         }
         &'rbee;help;job'= {
             cand list 'List your jobs, newest first'

@@ -164,7 +164,7 @@ impl Queen<'_> {
         let worker = self.workspace.program("examples/scripted_worker");
         let mut command = self.workspace.command(program.into());
         command.env("RBEE_HOME", self.home).env("RBEE_QUEEN_LISTEN", "127.0.0.1:0");
-        command.env("RBEE_WORKER_PROGRAM", worker);
+        command.env("RBEE_WORKER_PROGRAM", worker).env("RBEE_OLLAMA", "true");
         command
     }
 }

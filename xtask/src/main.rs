@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod build;
+mod clients;
 mod door;
 mod fuzz;
 mod generated;
@@ -55,8 +56,9 @@ enum Command {
     },
     /// Measure side by side with others
     Bench {
-        /// What: `streams`, `infer` for answers, or `memory` for workers' memory beside what they computed
-        #[arg(value_parser = ["streams", "infer", "memory"])]
+        /// What: `streams`, `infer` for answers, `memory` for workers' memory beside what they computed, or `apis`
+        /// for what it costs to speak other APIs
+        #[arg(value_parser = ["streams", "infer", "memory", "apis"])]
         name: String,
         /// Beside what answers are measured: `build` for llama.cpp's own server, which is compiled once, or the
         /// URL of a server of the OpenAI API's style; `build` if absent
@@ -85,6 +87,8 @@ enum Command {
         #[arg(long)]
         check: bool,
     },
+    /// Obtain the clients of other APIs that tests run, for whoever runs those by hand
+    Clients,
     /// Obtain the tools that compile llama.cpp and print their environment as `export` lines
     Tools,
 }
@@ -116,6 +120,7 @@ fn run(command: Command) -> Result<()> {
             build::programs(&workspace, false)?;
             generated::generate(&workspace, check)
         }
+        Command::Clients => clients::Clients::obtain(&workspace).map(drop),
         Command::Tools => {
             Tools::obtain(&workspace)?.exports()?.iter().for_each(|line| printer::data(line));
             Ok(())

@@ -7,6 +7,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 
+use crate::clients::Clients;
 use crate::printer;
 use crate::tools::Tools;
 use crate::workspace::{Workspace, execute, is_installed};
@@ -47,11 +48,20 @@ pub(crate) fn run(workspace: &Workspace, nextest_arguments: &[String]) -> Result
         execute(clippy.args(["--", "-D", "warnings"]))
     });
 
+    let clients = report.step("clients of other APIs", || Clients::obtain(workspace));
+    if let Some((name, why)) = clients.as_ref().and_then(Clients::left_out) {
+        report.skip(name, &why);
+    }
     if let Some(model) = report.step("test model", || test_model(workspace)) {
+        let with_model_and_clients = |tests: &mut Command| {
+            tests.args(nextest_arguments).env(TEST_MODEL_VARIABLE, &model);
+            clients.iter().for_each(|clients| clients.apply(tests));
+        };
         if is_installed(&mut workspace.cargo(["nextest", "--version"])) {
             report.step("tests", || {
                 let mut nextest = cargo(&["nextest", "run", "--release", "--workspace"])?;
-                execute(nextest.args(nextest_arguments).env(TEST_MODEL_VARIABLE, &model))
+                with_model_and_clients(&mut nextest);
+                execute(&mut nextest)
             });
             report.step("tests over the journal", || {
                 let mut nextest = cargo(&["nextest", "run", "--release", "--workspace"])?;
@@ -69,7 +79,8 @@ pub(crate) fn run(workspace: &Workspace, nextest_arguments: &[String]) -> Result
         } else {
             report.step("tests and doctests", || {
                 let mut tests = cargo(&["test", "--release", "--workspace"])?;
-                execute(tests.args(nextest_arguments).env(TEST_MODEL_VARIABLE, &model))
+                with_model_and_clients(&mut tests);
+                execute(&mut tests)
             });
             report.step("tests over the journal", || {
                 let mut tests = cargo(&["test", "--release", "--package", "rbee-jobs", "--test", "it"])?;

@@ -189,11 +189,31 @@ pub(crate) fn pip_download(
     requirements: &[String],
     to: &Path,
 ) -> Result<()> {
-    let python = python_with_pip(workspace, &workspace.target.join("tools"))?;
-    let mut pip = workspace.command(python);
+    let mut pip = workspace.command(python(workspace)?);
     pip.args(["-m", "pip", "download", "--quiet", "--no-input", "--disable-pip-version-check", "--no-deps"]);
     pip.args(options).arg("--dest").arg(to).args(requirements);
     execute(pip.stdout(Stdio::from(io::stderr())))
+}
+
+/// Has `python`'s pip install exactly what the file `pins` names into the folder `to`, which then belongs into Python's
+/// path.
+///
+/// # Errors
+/// When a package cannot be had as a wheel.
+pub(crate) fn pip_install_into(workspace: &Workspace, python: &Path, pins: &Path, to: &Path) -> Result<()> {
+    let mut pip = workspace.command(python);
+    pip.args(["-m", "pip", "install", "--quiet", "--no-input", "--disable-pip-version-check", "--no-deps"]);
+    pip.args(["--root-user-action", "ignore", "--no-compile", "--only-binary", ":all:"]);
+    pip.arg("--target").arg(to).arg("--requirement").arg(pins);
+    execute(pip.stdout(Stdio::from(io::stderr())))
+}
+
+/// A Python that has pip.
+///
+/// # Errors
+/// When there is no `python3`, or none with pip.
+pub(crate) fn python(workspace: &Workspace) -> Result<PathBuf> {
+    python_with_pip(workspace, &workspace.target.join("tools"))
 }
 
 /// The Python of the virtual environment in `folder`, made where it is missing, or the system's where there is no

@@ -54,6 +54,10 @@ impl Prompt {
     }
 }
 
+fn writes_none() -> EngineError {
+    EngineError::bad_request("the model makes embeddings of texts, and writes none")
+}
+
 /// A request's prompt in tokens, with what understands the answer.
 pub(crate) type Tokenized = (Vec<LlamaToken>, AnswerParser);
 
@@ -84,7 +88,7 @@ impl Prompter {
     /// - [`EngineError::Internal`] when no process can be started for the template
     pub fn prepare(&self, request: &GenerateRequest) -> Result<Prompt, EngineError> {
         if !self.is_causal {
-            return Err(EngineError::bad_request("the model makes embeddings of texts, and writes none"));
+            return Err(writes_none());
         }
         request.validate()?;
         let vocabulary = self.model.vocab().n_tokens();
@@ -111,6 +115,21 @@ impl Prompter {
             parser,
             left_out,
         })
+    }
+
+    /// The tokens of a request's prompt, whether or not they fit the context. Nothing is computed. Blocks like
+    /// [`Prompter::prepare`].
+    ///
+    /// # Errors
+    /// Those of [`Prompter::prepare`], of which [`EngineError::ContextFull`] is for a text that is so much too long that
+    /// its tokens are not worth counting.
+    pub fn count(&self, request: &GenerateRequest) -> Result<u32, EngineError> {
+        if !self.is_causal {
+            return Err(writes_none());
+        }
+        request.validate()?;
+        let (tokens, _) = self.tokenize(request, u32::MAX)?;
+        Ok(tokens.len() as u32)
     }
 
     /// The JSON schema that the answer must follow, if the request requires a call.

@@ -290,6 +290,8 @@ pub enum FinishReason {
 pub struct Generated {
     /// Why it ended.
     pub finish_reason: FinishReason,
+    /// The stop string that ended it, if one did.
+    pub stop: Option<String>,
     /// Tokens of the prompt.
     pub prompt_tokens: u32,
     /// Of these, the ones that were found computed, by an earlier request of the scope or by one

@@ -512,7 +512,7 @@ impl Engine {
     ) -> Ended {
         let slot = &mut self.slots[index];
         let mut answer = slot.answer.take().expect("only a request ends");
-        answer.finish_text(on_event);
+        let stopped_by = answer.finish_text(on_event);
         let has_called = finish_reason == FinishReason::Stop && answer.parser.has_called();
         let finish_reason = if has_called { FinishReason::ToolCalls } else { finish_reason };
         let ms = |from: Instant, to: Instant| to.duration_since(from).as_secs_f64() * 1e3;
@@ -520,6 +520,7 @@ impl Engine {
         let prefilled = answer.prefilled.unwrap_or(now);
         let generated = Generated {
             finish_reason,
+            stop: stopped_by.filter(|_| finish_reason == FinishReason::Stop),
             prompt_tokens: answer.prompt_tokens as u32,
             cached_tokens: answer.cached_tokens as u32,
             completion_tokens: answer.completion_tokens,
@@ -555,19 +556,20 @@ impl Answer {
         if is_over { Flow::Stop } else { flow }
     }
 
-    /// Tells what was held back.
-    fn finish_text(&mut self, on_event: &mut dyn FnMut(SlotId, GenerateEvent<'_>)) {
+    /// Tells what was held back, and returns the stop string that ended the text.
+    fn finish_text(&mut self, on_event: &mut dyn FnMut(SlotId, GenerateEvent<'_>)) -> Option<String> {
         let (parser, mut events) = (&mut self.parser, Vec::new());
         let mut push = |event| events.push(event);
         // What a stop string cut off is not part of the answer.
         let cut_bytes = if self.text.is_stopped() { self.text.held_bytes() } else { 0 };
-        let finished = std::mem::take(&mut self.text).finish(&mut |text| {
+        let finished = self.text.finish(&mut |text| {
             parser.push(text, &mut push);
         });
         parser.finish(&mut push);
         let is_whole = finished == Flow::Continue && cut_bytes == 0;
         let logprobs = if is_whole || !events.is_empty() { self.pending.take(cut_bytes) } else { Vec::new() };
         self.tell(events, logprobs, on_event);
+        self.text.stopped_by().map(str::to_owned)
     }
 
     /// Tells events, the first text of them with the logprobs.

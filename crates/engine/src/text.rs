@@ -14,6 +14,8 @@ pub(crate) struct TextStream {
     held: String,
     /// The length of the stop string that ended the text, and of what came with it.
     cut_bytes: usize,
+    /// Which of `stop` that was.
+    stopped_by: Option<usize>,
 }
 
 /// Whether a stop string has ended the text.
@@ -27,7 +29,7 @@ impl TextStream {
     /// None of the stop strings may be empty.
     pub(crate) fn new(stop: Vec<String>) -> Self {
         debug_assert!(stop.iter().all(|stop| !stop.is_empty()));
-        Self { stop, partial: Vec::new(), held: String::new(), cut_bytes: 0 }
+        Self { stop, partial: Vec::new(), held: String::new(), cut_bytes: 0, stopped_by: None }
     }
 
     /// Takes a token's bytes and emits the text that is certain by now, in at most one call.
@@ -49,8 +51,13 @@ impl TextStream {
         self.cut_bytes > 0
     }
 
+    /// The stop string that has ended the text.
+    pub(crate) fn stopped_by(&self) -> Option<&str> {
+        self.stopped_by.map(|index| self.stop[index].as_str())
+    }
+
     /// Emits what was held back; an incomplete character becomes U+FFFD.
-    pub(crate) fn finish(mut self, emit: &mut dyn FnMut(&str)) -> Flow {
+    pub(crate) fn finish(&mut self, emit: &mut dyn FnMut(&str)) -> Flow {
         if !self.partial.is_empty() {
             self.partial.clear();
             self.held.push(char::REPLACEMENT_CHARACTER);
@@ -89,9 +96,11 @@ impl TextStream {
     fn release(&mut self, emit: &mut dyn FnMut(&str)) -> Flow {
         // The match that ends first is the one that a token-by-token reader would see first;
         // choosing the one that begins first would make the text depend on the tokens.
-        let first =
-            self.stop.iter().filter_map(|stop| self.held.find(stop).map(|at| (at + stop.len(), at))).min();
-        if let Some((_, at)) = first {
+        let found = |(index, stop): (usize, &String)| {
+            self.held.find(stop.as_str()).map(|at| (at + stop.len(), at, index))
+        };
+        if let Some((_, at, index)) = self.stop.iter().enumerate().filter_map(found).min() {
+            self.stopped_by = Some(index);
             self.cut_bytes = self.held.len() - at + self.partial.len();
             self.held.truncate(at);
             self.partial.clear();
@@ -125,6 +134,15 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    /// The stop string that ends this text.
+    fn stopped_by(stop: &[&str], text: &str) -> Option<String> {
+        let mut stream = TextStream::new(stop.iter().map(|&s| s.to_owned()).collect());
+        let flow = stream.push(text.as_bytes(), &mut |_| {});
+        assert_eq!(flow == Flow::Stop, stream.stopped_by().is_some());
+        stream.finish(&mut |_| {});
+        stream.stopped_by().map(str::to_owned)
+    }
 
     /// The emitted pieces, and whether a stop string ended the text.
     fn run(stop: &[&str], pushes: &[&[u8]]) -> (Vec<String>, Flow) {
@@ -186,6 +204,9 @@ mod tests {
 
     #[test]
     fn the_stop_string_that_ends_first_wins() {
+        assert_eq!(stopped_by(&["abcd", "bc"], "abcd").as_deref(), Some("bc"));
+        assert_eq!(stopped_by(&["bc", "abc"], "xabc").as_deref(), Some("abc"));
+        assert_eq!(stopped_by(&["bc", "abc"], "xab"), None);
         check(&["abcd", "bc"], &["abcd"], &["a"], Flow::Stop);
         check(&["bc", "abc"], &["xabc"], &["x"], Flow::Stop);
     }

@@ -18,8 +18,8 @@ use rbee_jobs::{
 };
 use rbee_narration::Log;
 use rbee_protocol::{
-    ApiError, DaemonInfo, End, InferRequest, JobEvent, Loaded, Operation, Role, StopRequest, SubmitRequest,
-    Token,
+    ApiError, DaemonInfo, EmbedReport, EmbedRequest, Embedding, End, InferRequest, JobEvent, Loaded,
+    Operation, Pooling, Role, StopRequest, SubmitRequest, Token, TokenCount,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -55,8 +55,14 @@ impl Service for Scripted {
     }
 
     async fn run(self: Arc<Self>, operation: Operation, job: JobWriter) -> Result<End, ApiError> {
-        let Operation::Infer(InferRequest { messages, prompt, .. }) = operation else {
-            unreachable!("tests ask it for nothing else")
+        let InferRequest { messages, prompt, .. } = match operation {
+            Operation::Infer(request) => request,
+            Operation::CountTokens(_) => {
+                job.answer(&TokenCount { prompt_tokens: 1 });
+                return Ok(End::succeeded());
+            }
+            Operation::Embed(request) => return embed(&request, &job),
+            _ => unreachable!("tests ask it for nothing else"),
         };
         let user = messages.iter().rfind(|message| message.role == Role::User);
         let script =
@@ -85,6 +91,16 @@ impl Service for Scripted {
     }
 
     fn stop(&self, _request: StopRequest) {}
+}
+
+/// Gives each text the same vector.
+fn embed(request: &EmbedRequest, job: &JobWriter) -> Result<End, ApiError> {
+    for index in 0..request.input.len() as u64 {
+        // A job that has ended is told nothing more.
+        let _ = job.append(&JobEvent::Embedding(Embedding { index, values: vec![1.0], tokens: 1 }));
+    }
+    job.answer(&EmbedReport { dimensions: 1, pooling: Pooling::Mean, pooling_is_the_models: true });
+    Ok(End::succeeded())
 }
 
 /// Says so often that it works: `N MS`.

@@ -6,10 +6,11 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::UNIX_EPOCH;
 
 use rbee_home::{HomeError, NamedModel};
 use rbee_jobs::JobWriter;
-use rbee_protocol::{ApiError, ErrorCode, HiveId, ModelInfo, ModelRef};
+use rbee_protocol::{ApiError, ErrorCode, ErrorDraft, HiveId, ModelInfo, ModelRef};
 use sha2::{Digest, Sha256};
 use tokio::sync::Mutex;
 
@@ -96,6 +97,12 @@ impl LocalModel {
 /// A file, and the name under which something is added to it.
 pub(crate) type ModelKey = (PathBuf, Option<String>);
 
+/// When a file was last changed, if that can be told.
+fn modified_at_ms(path: &Path) -> Option<u64> {
+    let since_epoch = fs::metadata(path).ok()?.modified().ok()?.duration_since(UNIX_EPOCH).ok()?;
+    u64::try_from(since_epoch.as_millis()).ok()
+}
+
 fn file_version(path: &Path) -> Result<FileVersion, ApiError> {
     let metadata = fs::metadata(path).map_err(|error| io_error("look at the model's file", &error))?;
     Ok((metadata.ino(), metadata.mtime(), metadata.mtime_nsec(), metadata.len()))
@@ -159,6 +166,45 @@ impl ModelStore {
         }
     }
 
+    /// What does the work of the model called `name`, of which there is none, where these are `loaded`. A name that is
+    /// not a whole path is no path here: names of models elsewhere have a `/` in them, too.
+    ///
+    /// # Errors
+    /// `not_found` when there are several that might be meant.
+    pub(crate) fn stand_in(
+        &self,
+        name: &str,
+        mut loaded: Vec<LocalModel>,
+        job: &JobWriter,
+    ) -> Result<LocalModel, ApiError> {
+        let (model, why) = match (loaded.pop(), self.list().as_slice()) {
+            (Some(model), _) if loaded.is_empty() => (model, "loaded"),
+            (None, [only]) if only.default && only.downloaded => {
+                (LocalModel::at(self.default.name, self.path(self.default.name))?, "here")
+            }
+            (_, models) => {
+                let names = models.iter().take(NAMES_SHOWN_MAX).map(|model| model.model.as_str());
+                let names: Vec<&str> = names.collect();
+                return Err(unknown(name)
+                    .hint(format!("`rbee model list` shows what there is: {}", names.join(", "))));
+            }
+        };
+        let narrator = job.narrator("hive");
+        let draft = narrator.action("model").target(&model.name).context(rbee_narration::printable(name));
+        let draft = draft.context(&model.name).context(why);
+        draft.human("There is no model {} here: {} takes its place, the only one that is {}").emit();
+        Ok(model)
+    }
+
+    /// Whether there is something that goes by this name, or a file at this path.
+    pub(crate) fn knows(&self, name: &str) -> bool {
+        if name.contains('/') {
+            let path = Path::new(name);
+            return path.is_absolute() && path.exists();
+        }
+        name == self.default.name || self.named.contains_key(name) || self.path(name).is_file()
+    }
+
     /// The same without the operator's names.
     async fn find_file(&self, model: Option<&str>, job: &JobWriter) -> Result<LocalModel, ApiError> {
         match model {
@@ -170,8 +216,7 @@ impl ModelStore {
                 if path.is_file() {
                     return LocalModel::at(name, path);
                 }
-                let message = format!("there is no model `{}`", rbee_narration::printable(name));
-                Err(ApiError::new(ErrorCode::NotFound, message)
+                Err(unknown(name)
                     .hint("`rbee model list` shows what there is; `-m ./model.gguf` takes any file"))
             }
         }
@@ -191,6 +236,7 @@ impl ModelStore {
                     model: name,
                     hive: self.hive.clone(),
                     size_bytes: fs::metadata(&path).ok()?.len(),
+                    modified_at_ms: modified_at_ms(&path),
                     downloaded: true,
                     path: Some(path.display().to_string()),
                 })
@@ -201,6 +247,7 @@ impl ModelStore {
                 model: self.default.name.to_owned(),
                 hive: self.hive.clone(),
                 size_bytes: self.default.size_bytes,
+                modified_at_ms: None,
                 downloaded: false,
                 default: true,
                 path: None,
@@ -215,6 +262,7 @@ impl ModelStore {
                 downloaded: files().all(|file| file.is_file()),
                 default: false,
                 path: files().next().map(|file| file.display().to_string()),
+                modified_at_ms: files().filter_map(|file| modified_at_ms(file)).max(),
             }
         }));
         models.sort_by(|a, b| b.default.cmp(&a.default).then_with(|| a.model.cmp(&b.model)));
@@ -296,6 +344,14 @@ impl ModelStore {
 }
 
 const STAGING_PREFIX: &str = ".staging-";
+
+/// A hint with more names than these is not read.
+const NAMES_SHOWN_MAX: usize = 10;
+
+fn unknown(name: &str) -> ErrorDraft {
+    let message = format!("there is no model `{}`", rbee_narration::printable(name));
+    ApiError::new(ErrorCode::NotFound, message)
+}
 
 fn local_file(path: &Path) -> Result<LocalModel, ApiError> {
     let shown = path.display().to_string();

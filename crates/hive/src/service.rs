@@ -1,15 +1,16 @@
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use rbee_jobs::{JobWriter, Principal, Service, daemon_info, now_ms};
 use rbee_protocol::{
-    ApiError, DaemonInfo, End, ErrorCode, HiveId, HiveReport, ModelList, Operation, StopRequest,
+    ApiError, DaemonInfo, End, ErrorCode, HiveId, HiveReport, ModelList, ModelRef, Operation, StopRequest,
     SubmitRequest, WorkerList, WorkerWatch,
 };
 use tokio_util::sync::CancellationToken;
 
 use crate::devices::{self, Machine};
 use crate::models::ModelStore;
-use crate::supervisor::Supervisor;
+use crate::supervisor::{NameKind, Supervisor};
 
 /// A log of more reports than this is worth less than the memory that it takes.
 const WATCH_REPORTS_MAX: u32 = 1000;
@@ -88,11 +89,12 @@ impl Service for HiveService {
         match request.operation {
             Operation::Infer(_)
             | Operation::Embed(_)
+            | Operation::CountTokens(_)
             | Operation::HiveStatus { .. }
             | Operation::HiveWatch {}
             | Operation::ModelList {}
             | Operation::WorkerList {} => Ok(()),
-            Operation::Status {} | Operation::HiveList {} => {
+            Operation::Status {} | Operation::HiveList {} | Operation::ModelAlias { .. } => {
                 let message = format!("a hive does not do `{}`", request.operation.name());
                 Err(ApiError::new(ErrorCode::BadRequest, message).hint("ask the queen"))
             }
@@ -102,12 +104,20 @@ impl Service for HiveService {
     async fn run(self: Arc<Self>, operation: Operation, job: JobWriter) -> Result<End, ApiError> {
         job.start();
         match operation {
-            Operation::Infer(_) | Operation::Embed(_) => {
+            Operation::Infer(_) | Operation::Embed(_) | Operation::CountTokens(_) => {
+                let named = operation.model().flatten();
+                if let Some(name) = named.map(ModelRef::as_str)
+                    && operation.falls_back()
+                    && !self.models.knows(name)
+                {
+                    let model = self.models.stand_in(name, self.supervisor.loaded(), &job)?;
+                    return self.supervisor.work(model, NameKind::Other, operation, &job).await;
+                }
                 let model = tokio::select! {
-                    model = self.models.find(operation.model().flatten(), &job) => model?,
+                    model = self.models.find(named, &job) => model?,
                     () = job.cancelled() => return Err(job.cancel_error()),
                 };
-                self.supervisor.work(model, operation, &job).await
+                self.supervisor.work(model, NameKind::Own, operation, &job).await
             }
             Operation::HiveStatus { .. } => {
                 job.narrator("hive")
@@ -120,7 +130,7 @@ impl Service for HiveService {
                 Ok(End::succeeded())
             }
             Operation::ModelList {} => {
-                job.answer(&ModelList { models: self.models.list() });
+                job.answer(&ModelList { models: self.models.list(), aliases: BTreeMap::new() });
                 Ok(End::succeeded())
             }
             Operation::WorkerList {} => {
@@ -128,7 +138,9 @@ impl Service for HiveService {
                 Ok(End::succeeded())
             }
             Operation::HiveWatch {} => self.watch(&job).await,
-            Operation::Status {} | Operation::HiveList {} => unreachable!("refused by `check`"),
+            Operation::Status {} | Operation::HiveList {} | Operation::ModelAlias { .. } => {
+                unreachable!("refused by `check`")
+            }
         }
     }
 

@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::devices;
-use crate::models::{LocalModel, ModelKey, Version};
+use crate::models::{LocalModel, ModelKey};
 
 /// A worker that does not confirm a cancellation for so long is killed: its slot must come free.
 const CANCEL_TIMEOUT: Duration = Duration::from_secs(10);
@@ -32,6 +32,9 @@ const WATCHDOG: Duration = Duration::from_secs(120);
 const LOOKS: u32 = 10;
 /// So many names of one model are told to the queen; any others have a slot each there.
 const NAMES_MAX: usize = 64;
+/// Of names that are not the model's own, of which anybody may make up more, so many are, and none that is longer.
+const OTHER_NAMES_MAX: usize = NAMES_MAX / 2;
+const OTHER_NAME_BYTES_MAX: usize = 256;
 /// The pause before a model's worker is started again grows with each crash in a row.
 const RESTART_DELAY_MAX: Duration = Duration::from_secs(30);
 
@@ -55,6 +58,39 @@ struct Inner {
     tasks: TaskTracker,
 }
 
+/// What a job calls the model that works on it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum NameKind {
+    /// A name or a path that the model goes by.
+    Own,
+    /// A name that no model goes by.
+    Other,
+}
+
+/// What jobs called a model so far.
+#[derive(Default)]
+struct Names {
+    names: Vec<String>,
+    /// How many of them are not the model's own.
+    others: usize,
+}
+
+impl Names {
+    /// Notes what a job called the model, and returns whether that is new.
+    fn add(&mut self, name: &str, kind: NameKind) -> bool {
+        let has_room = match kind {
+            NameKind::Own => self.names.len() < NAMES_MAX,
+            NameKind::Other => self.others < OTHER_NAMES_MAX && name.len() <= OTHER_NAME_BYTES_MAX,
+        };
+        let is_new = has_room && !self.names.iter().any(|known| known == name);
+        if is_new {
+            self.names.push(name.to_owned());
+            self.others += usize::from(kind == NameKind::Other);
+        }
+        is_new
+    }
+}
+
 /// The place of one model's worker.
 #[derive(Default)]
 struct Slot {
@@ -72,8 +108,7 @@ struct SlotState {
 
 struct Worker {
     id: WorkerId,
-    model: String,
-    version: Version,
+    model: LocalModel,
     pid: u32,
     client: Client,
     /// What it said about itself when its model was loaded, if that could be understood.
@@ -81,7 +116,7 @@ struct Worker {
     /// When it last said of itself that it goes on, in milliseconds since the Unix epoch; 0 for never.
     worked_at_ms: AtomicU64,
     /// What jobs called its model so far.
-    names: Mutex<Vec<String>>,
+    names: Mutex<Names>,
     /// For how long it had made no progress when it was killed for that.
     hung: OnceLock<Duration>,
     /// Why it cannot load its model, when it cannot.
@@ -104,7 +139,7 @@ impl Worker {
         WorkerInfo {
             worker: self.id.clone(),
             hive: hive.clone(),
-            model: self.model.clone(),
+            model: self.model.name.clone(),
             state: match (self.loaded.get(), jobs) {
                 (None, _) => WorkerState::Loading,
                 (Some(_), 0) => WorkerState::Idle,
@@ -124,14 +159,9 @@ impl Worker {
         (heard.events, heard.last_at_ms.max((worked_at_ms > 0).then_some(worked_at_ms)))
     }
 
-    /// Notes that a job called the worker's model `name`, and returns whether that is new.
-    fn is_called(&self, name: &str) -> bool {
-        let mut names = lock(&self.names);
-        let is_new = names.len() < NAMES_MAX && !names.iter().any(|known| known == name);
-        if is_new {
-            names.push(name.to_owned());
-        }
-        is_new
+    /// Whether it has its model, or will as far as anybody knows.
+    fn has_model(&self) -> bool {
+        self.load_error.get().is_none() && !self.kill.is_cancelled()
     }
 
     /// Returns when the worker has had jobs, and nothing came from any of them nor a word of its own, for as long as
@@ -204,9 +234,15 @@ impl Supervisor {
     pub(crate) fn watched(&self) -> Vec<WatchedWorker> {
         let watched = |worker: &Arc<Worker>| WatchedWorker {
             worker: WorkerInfo { progress_at_ms: None, ..worker.info(&self.0.hive) },
-            names: lock(&worker.names).clone(),
+            names: lock(&worker.names).names.clone(),
         };
         self.running().iter().map(watched).collect()
+    }
+
+    /// The models that are loaded, or about to be.
+    pub(crate) fn loaded(&self) -> Vec<LocalModel> {
+        let running = self.running().into_iter().filter(|worker| worker.has_model());
+        running.map(|worker| worker.model.clone()).collect()
     }
 
     fn running(&self) -> Vec<Arc<Worker>> {
@@ -221,10 +257,12 @@ impl Supervisor {
         self.0.changed.subscribe()
     }
 
-    /// Has a worker of `model` do `operation`, a worker that is started where there is none.
+    /// Has a worker of `model`, which the job calls by its own or another name, do `operation`; a worker that is
+    /// started where there is none.
     pub(crate) async fn work(
         &self,
         model: LocalModel,
+        kind: NameKind,
         operation: Operation,
         job: &JobWriter,
     ) -> Result<End, ApiError> {
@@ -235,7 +273,7 @@ impl Supervisor {
             () = job.cancelled() => return Err(job.cancel_error()),
         };
         let worker = &counted.worker;
-        if worker.is_called(operation.model().flatten().map_or("", ModelRef::as_str)) {
+        if lock(&worker.names).add(operation.model().flatten().map_or("", ModelRef::as_str), kind) {
             self.0.changed();
         }
         let start_ms = asked.elapsed().as_secs_f64() * 1e3;
@@ -311,7 +349,7 @@ impl Supervisor {
             let counted = self.count(&worker);
             let is_ours_alone = worker.jobs.load(Ordering::Relaxed) == 1;
             // One that is busy goes on with the file that it has; the next job after it gets the new one.
-            if !worker.kill.is_cancelled() && (worker.version == model.version || !is_ours_alone) {
+            if !worker.kill.is_cancelled() && (worker.model.version == model.version || !is_ours_alone) {
                 return Ok(counted);
             }
             if !worker.kill.is_cancelled() {
@@ -398,8 +436,7 @@ impl Supervisor {
         })?;
         let worker = Arc::new(Worker {
             id,
-            model: model.name.clone(),
-            version: model.version,
+            model: model.clone(),
             pid: started.child.id().unwrap_or_default(),
             client,
             loaded: OnceLock::new(),
@@ -586,6 +623,25 @@ fn restart_delay(crashes: u32) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn names_that_are_made_up_leave_room_for_a_models_own() {
+        let mut names = Names::default();
+        for number in 0..100 {
+            let is_new = names.add(&format!("made-up-{number}"), NameKind::Other);
+            assert_eq!(is_new, number < OTHER_NAMES_MAX, "{number}");
+        }
+        assert!(names.add("m", NameKind::Own) && !names.add("m", NameKind::Own));
+        assert!(!names.add("made-up-1", NameKind::Own), "it is known");
+        assert_eq!(names.names.len(), OTHER_NAMES_MAX + 1);
+        for number in 0..100 {
+            names.add(&format!("/path/{number}"), NameKind::Own);
+        }
+        assert_eq!(names.names.len(), NAMES_MAX);
+
+        let long = "x".repeat(OTHER_NAME_BYTES_MAX + 1);
+        assert!(!Names::default().add(&long, NameKind::Other) && Names::default().add(&long, NameKind::Own));
+    }
 
     #[test]
     fn the_restart_delay_doubles_up_to_its_bound() {

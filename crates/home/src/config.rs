@@ -42,6 +42,11 @@ pub struct Config {
     pub waiting_jobs: Option<u32>,
     /// How many of those the holder of a key may have: `queen.waiting_jobs_per_key`, `RBEE_WAITING_JOBS_PER_KEY`.
     pub waiting_jobs_per_key: Option<u32>,
+    /// The origins of web pages that may use the queen, with a key, besides its own: `queen.origins`.
+    pub origins: Vec<String>,
+    /// Whether the queen answers Ollama's API, which knows no keys, to everybody on this machine: `queen.ollama`,
+    /// `RBEE_OLLAMA`.
+    pub ollama: bool,
     /// The worker program in place of our own: `hive.worker_program`, `RBEE_WORKER_PROGRAM`.
     pub worker_program: Option<PathBuf>,
     /// Context length of a worker, in tokens: `worker.context_length`, `RBEE_CONTEXT_LENGTH`.
@@ -121,6 +126,8 @@ struct QueenSection {
     streams_per_key: Option<u32>,
     waiting_jobs: Option<u32>,
     waiting_jobs_per_key: Option<u32>,
+    origins: Vec<String>,
+    ollama: Option<bool>,
 }
 
 #[derive(Default, Deserialize)]
@@ -236,6 +243,10 @@ impl Config {
                 return Err(bad(setting, "with 0 nobody could do anything".to_owned()));
             }
         }
+        if let Some(origin) = file.queen.origins.iter().find(|origin| !is_origin(origin)) {
+            let reason = format!("`{origin}` is no origin of a page, such as `http://localhost:3000`");
+            return Err(bad("queen.origins", reason));
+        }
         Ok(Self {
             queen_listen,
             journal,
@@ -245,6 +256,8 @@ impl Config {
             streams_per_key,
             waiting_jobs,
             waiting_jobs_per_key,
+            origins: file.queen.origins,
+            ollama: variable("RBEE_OLLAMA")?.or(file.queen.ollama).unwrap_or_default(),
             worker_program,
             context_length,
             threads,
@@ -254,6 +267,14 @@ impl Config {
             models: file.models,
         })
     }
+}
+
+/// Whether this is what a browser sends of a page: scheme, host and port, and nothing behind them.
+fn is_origin(text: &str) -> bool {
+    let host = text.strip_prefix("http://").or_else(|| text.strip_prefix("https://"));
+    host.is_some_and(|host| {
+        !host.is_empty() && host.bytes().all(|byte| byte.is_ascii_graphic() && !b"/?#@*\\".contains(&byte))
+    })
 }
 
 fn variable<T: FromStr<Err: std::fmt::Display>>(name: &str) -> Result<Option<T>, HomeError> {

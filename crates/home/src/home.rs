@@ -87,6 +87,11 @@ impl Home {
         self.config.join("keys.json")
     }
 
+    /// The file in which the queen keeps the names that stand for models.
+    pub fn aliases_file(&self) -> PathBuf {
+        self.config.join("aliases.json")
+    }
+
     /// The folder with the models.
     pub fn models_dir(&self) -> PathBuf {
         self.data.join("models")

@@ -17,6 +17,8 @@ pub struct Principal {
 pub enum Permission {
     /// Everybody.
     Open,
+    /// Whoever has a key, and whoever sends none: the door makes guests of them.
+    Guest,
     /// Whoever has a key.
     User,
     /// Operators.
@@ -76,7 +78,7 @@ pub(crate) fn authorize(principal: Option<&Principal>, act: Act<'_>) -> Result<(
     let allowed = match (act, known) {
         (Act::Call(Permission::Open), _) => true,
         (_, None) => return Err(Refusal::NoKey),
-        (Act::Call(Permission::User), Some(_)) => true,
+        (Act::Call(Permission::User | Permission::Guest), Some(_)) => true,
         (Act::Call(Permission::Operator) | Act::ListAll, Some(known)) => known.operator,
         (Act::Job(JobAct::Inspect | JobAct::Cancel, owner), Some(known)) => {
             known.operator || known.id == *owner
@@ -114,6 +116,7 @@ mod tests {
         ];
         for (act, expected) in [
             (Act::Call(Permission::Open), [ALL, ALL, ALL, ALL, ALL, ALL]),
+            (Act::Call(Permission::Guest), [KEY, KEY, ALL, ALL, ALL, ALL]),
             (Act::Call(Permission::User), [KEY, KEY, ALL, ALL, ALL, ALL]),
             (Act::Call(Permission::Operator), [KEY, KEY, NO, NO, ALL, ALL]),
             (Act::ListAll, [KEY, KEY, NO, NO, ALL, ALL]),

@@ -1,10 +1,11 @@
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::{FromRequest, MatchedPath, Request, State};
 use axum::http::uri::Authority;
-use axum::http::{Method, StatusCode, header};
+use axum::http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
@@ -15,7 +16,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::access::{Act, Permission, Principal, authorize};
-use crate::routes::Route;
+use crate::routes::{Route, Shape};
 
 /// A request's body may be so long, in bytes, and take so long to arrive.
 const BODY_MAX_BYTES: usize = 4 << 20;
@@ -41,8 +42,21 @@ pub trait Authenticate: Send + Sync + 'static {
 /// What stands before the routes.
 pub(crate) struct Door {
     pub(crate) access: Access,
+    /// Pages of these may ask, besides our own.
+    pub(crate) origins: Vec<String>,
     pub(crate) table: Vec<Route>,
+    /// How what goes wrong is said, by the path of the route, where that is not our own way.
+    pub(crate) shapes: HashMap<&'static str, Shape>,
 }
+
+/// Whoever sends no key to a route that takes guests. No key has this name.
+const GUEST: &str = "(guest)";
+
+/// Where a client may put its key: as we say it, and as Anthropic does.
+const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
+
+/// A browser asks again whether a page may ask after so many seconds.
+const PREFLIGHT_MAX_AGE_S: u32 = 600;
 
 /// Whom a connection serves, by what is cancelled when they are to be served no longer.
 #[derive(Clone)]
@@ -53,29 +67,97 @@ pub(crate) struct Serving(pub(crate) watch::Sender<CancellationToken>);
 struct BodyMax(usize);
 
 /// Lets a request in when its host and origin are right and whoever makes it may.
-pub(crate) async fn guard(State(door): State<Arc<Door>>, mut request: Request, next: Next) -> Response {
-    let principal = match door.admit(&request) {
-        Ok(principal) => principal,
-        Err(error) => return error_response(&error),
+pub(crate) async fn guard(State(door): State<Arc<Door>>, request: Request, next: Next) -> Response {
+    let page = door.page(&request).cloned();
+    let shape = request.extensions().get::<MatchedPath>().and_then(|path| door.shapes.get(path.as_str()));
+    let shape = shape.copied();
+    let mut response = match check_host(&request) {
+        Ok(()) if page.is_some() && is_preflight(&request) => preflight(&request),
+        Ok(()) => door.answer(request, next).await,
+        Err(error) => error_response(&error),
     };
-    if let Some(principal) = principal {
-        if let Some(serving) = request.extensions().get::<Serving>() {
-            serving.0.send_replace(principal.revoked.clone());
-        }
-        request.extensions_mut().insert(principal);
+    if let Some(shape) = shape {
+        response = shaped(response, shape);
     }
-    request.extensions_mut().insert(match door.access {
-        Access::Socket => BodyMax(BODY_MAX_BYTES_BETWEEN_DAEMONS),
-        Access::Keys(_) => BodyMax(BODY_MAX_BYTES),
-    });
-    next.run(request).await
+    if let Some(origin) = page {
+        let headers = response.headers_mut();
+        headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
+        let exposed = HeaderValue::from_static("x-rbee-job, retry-after");
+        headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, exposed);
+        headers.insert(header::VARY, HeaderValue::from_static("origin"));
+    }
+    response
+}
+
+/// Whether a browser asks for a page if that may ask.
+fn is_preflight(request: &Request) -> bool {
+    request.method() == Method::OPTIONS
+        && request.headers().contains_key(header::ACCESS_CONTROL_REQUEST_METHOD)
+}
+
+/// The answer that it may. What it may do depends on its key, which comes with the request itself.
+fn preflight(request: &Request) -> Response {
+    let wanted = request.headers().get(header::ACCESS_CONTROL_REQUEST_HEADERS);
+    let headers = wanted.cloned().unwrap_or(HeaderValue::from_static("authorization, content-type"));
+    let answer = Response::builder()
+        .status(StatusCode::NO_CONTENT)
+        .header(header::ACCESS_CONTROL_ALLOW_METHODS, "GET, POST, DELETE")
+        .header(header::ACCESS_CONTROL_ALLOW_HEADERS, headers)
+        .header(header::ACCESS_CONTROL_MAX_AGE, PREFLIGHT_MAX_AGE_S)
+        .body(Body::empty());
+    answer.expect("the parts are constants, or were a header before")
+}
+
+/// `response`, if it reports a failure of ours, in the words of another API.
+fn shaped(response: Response, shape: Shape) -> Response {
+    let Some(error) = response.extensions().get::<ApiError>() else { return response };
+    let (status, body) = shape(error);
+    let (mut parts, _) = response.into_parts();
+    parts.status = status;
+    Response::from_parts(parts, Body::from(body.to_string()))
 }
 
 impl Door {
+    /// Has a request answered, if whoever makes it may.
+    async fn answer(&self, mut request: Request, next: Next) -> Response {
+        match self.admit(&request) {
+            Err(error) => return error_response(&error),
+            Ok(None) => {}
+            Ok(Some(principal)) => {
+                if let Some(serving) = request.extensions().get::<Serving>() {
+                    serving.0.send_replace(principal.revoked.clone());
+                }
+                request.extensions_mut().insert(principal);
+            }
+        }
+        request.extensions_mut().insert(match self.access {
+            Access::Socket => BodyMax(BODY_MAX_BYTES_BETWEEN_DAEMONS),
+            Access::Keys(_) => BodyMax(BODY_MAX_BYTES),
+        });
+        next.run(request).await
+    }
+
+    /// The page that asks, if it is one of those that may besides our own.
+    fn page<'r>(&self, request: &'r Request) -> Option<&'r HeaderValue> {
+        let origin = text(request, header::ORIGIN)?;
+        let is_allowed = self.origins.iter().any(|allowed| allowed == origin);
+        is_allowed.then(|| request.headers().get(header::ORIGIN)).flatten()
+    }
+
     fn admit(&self, request: &Request) -> Result<Option<Principal>, ApiError> {
-        check_host_and_origin(request)?;
-        let principal = self.principal(request);
+        if self.page(request).is_none() {
+            check_origin(request)?;
+        }
         let route = self.route(request);
+        let takes_guests = route.as_ref().is_ok_and(|route| route.permission == Permission::Guest);
+        let principal = match self.principal(request) {
+            None if takes_guests && key(request).is_none() => Some(Principal {
+                id: PrincipalId::new(GUEST),
+                operator: false,
+                revoked: CancellationToken::new(),
+            }),
+            principal => principal,
+        };
         // That a path or a method does not exist is for those to know who have a key.
         let permission = route.as_ref().map_or(Permission::User, |route| route.permission);
         authorize(principal.as_ref(), Act::Call(permission))?;
@@ -91,10 +173,7 @@ impl Door {
                 operator: true,
                 revoked: CancellationToken::new(),
             }),
-            Access::Keys(keys) => {
-                let (scheme, key) = text(request, header::AUTHORIZATION)?.split_once(' ')?;
-                scheme.eq_ignore_ascii_case("bearer").then(|| keys.authenticate(key.trim())).flatten()
-            }
+            Access::Keys(keys) => keys.authenticate(key(request)??),
         }
     }
 
@@ -115,24 +194,37 @@ impl Door {
     }
 }
 
-fn check_host_and_origin(request: &Request) -> Result<(), ApiError> {
-    let denied = |message: String, hint: &str| Err(ApiError::new(ErrorCode::Denied, message).hint(hint));
+/// What a request has in the place of a key, if there is something: a key, or nothing that could be one.
+fn key(request: &Request) -> Option<Option<&str>> {
+    let Some(authorization) = text(request, header::AUTHORIZATION) else {
+        return text(request, API_KEY).map(|key| Some(key.trim()));
+    };
+    let (scheme, key) = authorization.split_once(' ').unwrap_or_default();
+    Some(scheme.eq_ignore_ascii_case("bearer").then(|| key.trim()))
+}
+
+fn check_host(request: &Request) -> Result<(), ApiError> {
     let host = text(request, header::HOST).unwrap_or_default();
     // A target that names a host must name the same one.
     let target = request.uri().authority().map_or(host, Authority::as_str);
     if !is_own_host(host) || target != host {
-        return denied(
-            format!("requests for the host `{}` are not answered here", rbee_narration::printable(host)),
-            "use the URL that `rbee queen status` shows",
+        let host = rbee_narration::printable(host);
+        let message = format!("requests for the host `{host}` are not answered here");
+        return Err(
+            ApiError::new(ErrorCode::Denied, message).hint("use the URL that `rbee queen status` shows")
         );
     }
+    Ok(())
+}
+
+fn check_origin(request: &Request) -> Result<(), ApiError> {
+    let host = text(request, header::HOST).unwrap_or_default();
     if let Some(origin) = text(request, header::ORIGIN)
         && origin.strip_prefix("http://") != Some(host)
     {
-        return denied(
-            "requests from web pages of other origins are not answered".to_owned(),
-            "call the API from a program, not from a page",
-        );
+        let message = "requests from web pages of other origins are not answered";
+        return Err(ApiError::new(ErrorCode::Denied, message)
+            .hint("call the API from a program; `queen.origins` in config.toml lists pages that may"));
     }
     Ok(())
 }
@@ -221,7 +313,7 @@ async fn read_json<T: DeserializeOwned>(request: Request) -> Result<T, ApiError>
 }
 
 /// What serde says of a text, less the text itself: it may be somebody's prompt.
-fn without_strings(error: &str) -> String {
+pub fn without_strings(error: &str) -> String {
     match (error.find("string \""), error.rfind("\", expected")) {
         (Some(start), Some(end)) if start < end => {
             format!("{}a string{}", &error[..start], &error[end + 1..])
@@ -231,12 +323,12 @@ fn without_strings(error: &str) -> String {
 }
 
 /// The answer that reports `error`.
-pub(crate) fn error_response(error: &ApiError) -> Response {
+pub fn error_response(error: &ApiError) -> Response {
     let status = error.code.http_status();
     let body = serde_json::to_vec(&ErrorBody { error: error.clone() }).expect("an error is plain data");
     let mut response = Response::builder()
         .status(status)
-        .extension(error.code)
+        .extension(error.clone())
         .header(header::CONTENT_TYPE, "application/json")
         .header(header::CACHE_CONTROL, "no-store");
     if error.code == ErrorCode::Unauthorized {

@@ -7,7 +7,8 @@ use axum::response::Response;
 use axum::{Extension, Router};
 use rbee_protocol::{
     ApiError, DaemonInfo, EmbedReport, ErrorBody, ErrorCode, Event, Health, HiveList, HiveReport, JobId,
-    JobInfo, JobList, ModelList, QueenReport, StopRequest, SubmitRequest, Submitted, SystemEvent, WorkerList,
+    JobInfo, JobList, ModelAlias, ModelList, QueenReport, StopRequest, SubmitRequest, Submitted, SystemEvent,
+    TokenCount, WorkerList,
 };
 use serde::Deserialize;
 use utoipa::{IntoParams, OpenApi, ToSchema};
@@ -35,7 +36,7 @@ impl<S> Clone for Api<S> {
 
 /// The job API over `jobs`, which `service` runs, for those whom `access` lets in.
 pub fn router<S: Service>(jobs: Jobs, service: Arc<S>, access: Access) -> Router {
-    job_routes(jobs, service).guarded(access)
+    job_routes(jobs, service).guarded(access, Vec::new())
 }
 
 /// The routes of the job API over `jobs`, which `service` runs.
@@ -70,7 +71,7 @@ struct SystemApi {
 #[derive(OpenApi)]
 #[openapi(
     paths(health, info, submit, list, show, cancel, read, stop, read_system),
-    components(schemas(Event, ErrorBody, QueenReport, HiveReport, HiveList, WorkerList, ModelList, EmbedReport)),
+    components(schemas(Event, ErrorBody, QueenReport, HiveReport, HiveList, WorkerList, ModelList, EmbedReport, ModelAlias, TokenCount)),
     tags(
         (name = "jobs", description = "Submitting jobs, reading their streams, cancelling them."),
         (name = "daemon", description = "The daemon itself, and what happens to it."),
@@ -142,11 +143,6 @@ async fn submit<S: Service>(
     Extension(principal): Extension<Principal>,
     Json(request): Json<SubmitRequest>,
 ) -> Answer<Submitted> {
-    // The body may have taken its time.
-    if principal.revoked.is_cancelled() {
-        let error = ApiError::new(ErrorCode::Unauthorized, "the key has been revoked");
-        return Answer(StatusCode::CREATED, Err(error.hint("ask an operator for another")));
-    }
     Answer(StatusCode::CREATED, api.jobs.submit(&api.service, &principal, request).await)
 }
 
@@ -327,7 +323,7 @@ async fn read<S: Service>(
         Ok((api.jobs.reader(&principal, &id, after)?, open))
     });
     match reader {
-        Ok((reader, open)) => stream_response(Source::Job(reader), open, &headers),
+        Ok((reader, open)) => stream_response(|form| Source::job(reader, form), open, &headers),
         Err(error) => error_response(&error),
     }
 }
@@ -366,7 +362,7 @@ async fn read_system(
         Ok((api.events.reader(after)?, open))
     });
     match reader {
-        Ok((reader, open)) => stream_response(Source::System(reader), open, &headers),
+        Ok((reader, open)) => stream_response(|form| Source::system(reader, form), open, &headers),
         Err(error) => error_response(&error),
     }
 }
@@ -391,7 +387,7 @@ fn after(cursor: Result<Query<Cursor>, QueryRejection>, headers: &HeaderMap) -> 
     })
 }
 
-fn stream_response(source: Source, open: OpenStream, headers: &HeaderMap) -> Response {
+fn stream_response(source: impl FnOnce(Form) -> Source, open: OpenStream, headers: &HeaderMap) -> Response {
     let accept = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok());
-    StreamAnswer::new(source, Form::accepted(accept.unwrap_or_default()), open).into_response()
+    StreamAnswer::new(source(Form::accepted(accept.unwrap_or_default())), open).into_response()
 }

@@ -400,6 +400,16 @@ impl JobLog {
         !is_new && !is_queued
     }
 
+    /// Waits until the job can be seen: its first line is stored.
+    ///
+    /// # Errors
+    /// Why it could not be stored.
+    pub(crate) async fn created(&self) -> Result<(), ApiError> {
+        // The log, held here, holds the sender.
+        let _ = self.visible.subscribe().wait_for(|visible| visible.seq > 0 || visible.ended()).await;
+        self.refused().map_or(Ok(()), |refused| Err(refused.into()))
+    }
+
     /// Why the job could not be stored, so that it does not exist.
     pub(crate) fn refused(&self) -> Option<StoreError> {
         self.lock().storing.refused.clone()

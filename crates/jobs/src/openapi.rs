@@ -4,6 +4,7 @@
 use rbee_protocol::ErrorBody;
 use utoipa::OpenApi as _;
 use utoipa::openapi::path::Operation;
+use utoipa::openapi::schema::{ObjectBuilder, Schema, Type};
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme};
 use utoipa::openapi::{
     Components, ContentBuilder, Header, InfoBuilder, LicenseBuilder, OpenApi, PathItem, Ref, RefOr, Response,
@@ -66,17 +67,24 @@ fn add_what_the_door_answers(operation: &mut Operation) {
         add("413", "`too_large`: the body is over 4 MiB.");
         add("415", "`unsupported_media_type`: the body is not announced as JSON.");
     }
+    // Other APIs say in their own words what went wrong.
+    let tags = operation.tags.iter().flatten();
+    let is_ours = tags.clone().any(|tag| ["jobs", "daemon", "keys"].contains(&tag.as_str()));
     for (status, response) in &mut operation.responses.responses {
         if let RefOr::T(response) = response
             && !status.starts_with('2')
         {
-            describe_failure(status, response);
+            describe_failure(status, response, is_ours);
         }
     }
 }
 
-fn describe_failure(status: &str, response: &mut Response) {
-    let schema = Ref::from_schema_name(ErrorBody::name());
+fn describe_failure(status: &str, response: &mut Response, is_ours: bool) {
+    let schema: RefOr<Schema> = if is_ours {
+        Ref::from_schema_name(ErrorBody::name()).into()
+    } else {
+        ObjectBuilder::new().schema_type(Type::Object).build().into()
+    };
     let content = ContentBuilder::new().schema(Some(schema)).build();
     response.content.insert("application/json".to_owned(), content.into());
     let (name, schema) = match status {

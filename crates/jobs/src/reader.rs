@@ -42,6 +42,21 @@ impl JobReader {
         Self { log, visible, seq: after }
     }
 
+    pub(crate) fn log(&self) -> &JobLog {
+        &self.log
+    }
+
+    /// The number of the last event that was read.
+    pub(crate) fn seq(&self) -> u64 {
+        self.seq
+    }
+
+    /// Whether all has been read.
+    pub(crate) fn is_done(&self) -> bool {
+        let visible = *self.visible.borrow();
+        visible.ended() && self.seq >= visible.seq
+    }
+
     /// The next frames, as many as there are up to 16 KiB, or `None` after the end event.
     /// Cancel-safe.
     ///

@@ -158,18 +158,31 @@ impl Jobs {
         by: &Principal,
         request: SubmitRequest,
     ) -> Result<Submitted, ApiError> {
+        let log = self.begin(service, by, request, &|_| {})?;
+        log.created().await?;
+        let state = log.visible.borrow().state;
+        let id = log.record.id.clone();
+        Ok(Submitted { sse_url: format!("/v1/jobs/{id}/stream"), job_id: id, state })
+    }
+
+    /// Creates a job for `by`, has `tell` add to its log, and has `service` run it.
+    pub(crate) fn begin<S: Service>(
+        &self,
+        service: &Arc<S>,
+        by: &Principal,
+        request: SubmitRequest,
+        tell: &dyn Fn(&JobWriter),
+    ) -> Result<Arc<JobLog>, ApiError> {
+        // The request's body may have taken its time.
+        if by.revoked.is_cancelled() {
+            let error = ApiError::new(ErrorCode::Unauthorized, "the key has been revoked");
+            return Err(error.hint("ask an operator for another"));
+        }
         service.check(&request, by)?;
         let (job, log) = self.new_job(&by.id, &request)?;
-        let id = job.id().clone();
+        tell(&job);
         self.spawn(service.clone().run(request.operation, job.clone()), job);
-
-        // The log, held here, holds the sender.
-        let _ = log.visible.subscribe().wait_for(|visible| visible.seq > 0 || visible.ended()).await;
-        if let Some(refused) = log.refused() {
-            return Err(refused.into());
-        }
-        let state = log.visible.borrow().state;
-        Ok(Submitted { sse_url: format!("/v1/jobs/{id}/stream"), job_id: id, state })
+        Ok(log)
     }
 
     /// Has `service` go on with jobs that a predecessor of this process left unfinished.

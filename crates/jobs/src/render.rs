@@ -82,6 +82,18 @@ impl Renderer {
         out
     }
 
+    pub(crate) fn content_type(&self) -> &'static str {
+        self.form.content_type()
+    }
+
+    /// What says that the stream is alive: only server-sent events have something that readers skip.
+    pub(crate) fn heartbeat(&self) -> &'static [u8] {
+        match self.form {
+            Form::Sse => b": heartbeat\n\n",
+            Form::Ndjson | Form::Text => b"",
+        }
+    }
+
     /// What follows the end event.
     pub(crate) fn done(&self) -> &'static [u8] {
         match self.form {

@@ -1,9 +1,12 @@
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use axum::handler::Handler;
-use axum::http::Method;
+use axum::http::{Method, StatusCode};
 use axum::routing::{MethodFilter, on};
 use axum::{Router, middleware};
+use rbee_protocol::ApiError;
+use serde_json::Value;
 
 use crate::access::Permission;
 use crate::door::{self, Access, Door};
@@ -15,7 +18,11 @@ use crate::door::{self, Access, Door};
 pub struct Routes<S = ()> {
     router: Router<S>,
     table: Vec<Route>,
+    shapes: HashMap<&'static str, Shape>,
 }
+
+/// How an API that is not ours says what went wrong: a status and a body of JSON.
+pub type Shape = fn(&ApiError) -> (StatusCode, Value);
 
 /// One route, as it is in the table.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,7 +37,7 @@ pub struct Route {
 
 impl<S: Clone + Send + Sync + 'static> Default for Routes<S> {
     fn default() -> Self {
-        Self { router: Router::new(), table: Vec::new() }
+        Self { router: Router::new(), table: Vec::new(), shapes: HashMap::new() }
     }
 }
 
@@ -55,11 +62,18 @@ impl<S: Clone + Send + Sync + 'static> Routes<S> {
 
     /// Gives the handlers their state.
     pub fn with_state(self, state: S) -> Routes {
-        Routes { router: self.router.with_state(state), table: self.table }
+        Routes { router: self.router.with_state(state), table: self.table, shapes: self.shapes }
     }
 }
 
 impl Routes {
+    /// Has these routes say what went wrong in another API's way.
+    #[must_use]
+    pub fn shaped(mut self, shape: Shape) -> Self {
+        self.shapes = self.table.iter().map(|route| (route.path, shape)).collect();
+        self
+    }
+
     /// These routes and `others`.
     ///
     /// # Panics
@@ -68,6 +82,7 @@ impl Routes {
     pub fn and(mut self, others: Self) -> Self {
         self.router = self.router.merge(others.router);
         self.table.extend(others.table);
+        self.shapes.extend(others.shapes);
         self
     }
 
@@ -76,9 +91,10 @@ impl Routes {
         &self.table
     }
 
-    /// The routes behind a door that lets in those whom `access` knows, each to what is for them.
-    pub fn guarded(self, access: Access) -> Router {
-        let door = Arc::new(Door { access, table: self.table });
+    /// The routes behind a door that lets in those whom `access` knows, each to what is for them. Pages of `origins` may
+    /// ask too, as far as they have a key.
+    pub fn guarded(self, access: Access, origins: Vec<String>) -> Router {
+        let door = Arc::new(Door { access, origins, table: self.table, shapes: self.shapes });
         self.router.layer(middleware::from_fn_with_state(door, door::guard))
     }
 }

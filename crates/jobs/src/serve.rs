@@ -250,8 +250,8 @@ impl Connection {
             let (answer, asking) = (router.call(request), asking.clone());
             async move {
                 let answer = answer.await?;
-                if let Some(code) = answer.extensions().get::<ErrorCode>() {
-                    self.open.0.refused(*code);
+                if let Some(error) = answer.extensions().get::<ApiError>() {
+                    self.open.0.refused(error.code);
                 }
                 if let Some(stream) = StreamAnswer::take(&answer).filter(|_| !is_head) {
                     let headers = answer.headers().clone();

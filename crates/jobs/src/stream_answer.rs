@@ -13,6 +13,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::time::Instant;
 
 use crate::events::SystemReader;
+use crate::exchange::{Exchange, Translate};
 use crate::io::Io;
 use crate::reader::{JobReader, ReadError};
 use crate::render::{Form, Renderer};
@@ -27,15 +28,14 @@ const HEARTBEAT: Duration = Duration::from_secs(15);
 /// and copies what is sent more often.
 pub(crate) struct StreamAnswer {
     source: Source,
-    form: Form,
-    renderer: Renderer,
     _open: OpenStream,
 }
 
-/// What a stream is made of.
+/// What a stream is made of, and its form.
 pub(crate) enum Source {
-    Job(JobReader),
-    System(SystemReader),
+    Job(JobReader, Renderer),
+    System(SystemReader, Renderer),
+    Translated(Exchange, Box<dyn Translate>),
 }
 
 /// A [`StreamAnswer`] on its way from the handler to the connection that sends it.
@@ -82,14 +82,14 @@ impl Framing {
 }
 
 impl StreamAnswer {
-    pub(crate) fn new(source: Source, form: Form, open: OpenStream) -> Self {
-        Self { source, form, renderer: Renderer::new(form), _open: open }
+    pub(crate) fn new(source: Source, open: OpenStream) -> Self {
+        Self { source, _open: open }
     }
 
     /// The head of the answer, which carries the rest of it along for [`StreamAnswer::take`].
     pub(crate) fn into_response(self) -> Response {
         Response::builder()
-            .header(header::CONTENT_TYPE, self.form.content_type())
+            .header(header::CONTENT_TYPE, self.source.content_type())
             .header(header::CACHE_CONTROL, "no-store")
             .header("x-accel-buffering", "no")
             .extension(Parcel(Arc::new(Mutex::new(Some(self)))))
@@ -117,37 +117,76 @@ impl StreamAnswer {
         loop {
             let bytes = tokio::select! {
                 biased;
-                next = self.source.next(&mut self.renderer) => match next.map_err(io::Error::other)? {
+                next = self.source.next() => match next.map_err(io::Error::other)? {
                     Some(bytes) => bytes,
                     None => break,
                 },
                 () = &mut heartbeat => {
                     let is_due = last.elapsed() >= HEARTBEAT;
                     heartbeat.as_mut().reset(if is_due { Instant::now() } else { last } + HEARTBEAT);
-                    // The other forms have nothing that a reader would skip.
-                    if !is_due || self.form != Form::Sse {
+                    if !is_due {
                         continue;
                     }
-                    b": heartbeat\n\n".to_vec()
+                    self.source.heartbeat().to_vec()
                 }
                 gone = poll_fn(|cx| io.poll_gone(cx)) => return Err(gone),
             };
             io.write_all(&framing.chunk(bytes)).await?;
             last = Instant::now();
         }
-        let mut end = framing.chunk(self.renderer.done().to_vec());
+        let mut end = framing.chunk(self.source.done());
         end.extend_from_slice(framing.end());
         io.write_all(&end).await
     }
 }
 
 impl Source {
+    pub(crate) fn job(reader: JobReader, form: Form) -> Self {
+        Self::Job(reader, Renderer::new(form))
+    }
+
+    pub(crate) fn system(reader: SystemReader, form: Form) -> Self {
+        Self::System(reader, Renderer::new(form))
+    }
+
+    pub(crate) fn translated(exchange: Exchange, translate: Box<dyn Translate>) -> Self {
+        Self::Translated(exchange, translate)
+    }
+
+    fn content_type(&self) -> &'static str {
+        match self {
+            Self::Job(_, renderer) | Self::System(_, renderer) => renderer.content_type(),
+            Self::Translated(_, translate) => translate.content_type(),
+        }
+    }
+
     /// The bytes that come next, or `None` after the end. Cancel-safe.
-    async fn next(&mut self, renderer: &mut Renderer) -> Result<Option<Vec<u8>>, ReadError> {
+    async fn next(&mut self) -> Result<Option<Vec<u8>>, ReadError> {
         Ok(match self {
-            Self::Job(reader) => reader.next().await?.map(|frames| renderer.frames(&frames)),
-            Self::System(reader) => reader.next().await.map(|frames| renderer.frames(&frames)),
+            Self::Job(reader, renderer) => reader.next().await?.map(|frames| renderer.frames(&frames)),
+            Self::System(reader, renderer) => reader.next().await.map(|frames| renderer.frames(&frames)),
+            Self::Translated(exchange, translate) => exchange.translated(translate.as_mut()).await?,
         })
+    }
+
+    /// What says that the stream is alive, if there is something that its reader would skip.
+    fn heartbeat(&self) -> &'static [u8] {
+        match self {
+            Self::Job(_, renderer) | Self::System(_, renderer) => renderer.heartbeat(),
+            Self::Translated(_, translate) => translate.heartbeat(),
+        }
+    }
+
+    /// What follows the end.
+    fn done(&mut self) -> Vec<u8> {
+        match self {
+            Self::Job(_, renderer) | Self::System(_, renderer) => renderer.done().to_vec(),
+            Self::Translated(_, translate) => {
+                let mut out = Vec::new();
+                translate.done(&mut out);
+                out
+            }
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod api;
+mod apis;
 mod canary;
 mod cancel;
 mod daemons;
@@ -102,6 +103,8 @@ enum Command {
     },
     /// Workers' memory beside what they computed beforehand, and after many requests
     Memory,
+    /// What it costs the queen to speak other APIs
+    Apis,
     /// Be the server that `streams` measures
     #[command(hide = true)]
     Serve {
@@ -164,6 +167,7 @@ async fn run(arguments: &Arguments) -> Result<Report> {
             Command::Disk => disk::run(&programs, short).await,
             Command::Restart => restart::run(&programs, short, seed).await,
             Command::Cancel => cancel::run(&programs, short).await,
+            Command::Apis => apis::run(&programs, short).await,
             Command::Memory => memory::run(&programs, short, seed).await,
             Command::Streams { runs } => streams::run(short, *runs).await,
             Command::Infer { peer, pairs, threads, only, models } => {

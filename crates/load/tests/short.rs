@@ -57,3 +57,8 @@ fn a_worker_takes_the_memory_that_it_computed_beforehand() {
 fn an_answer_that_is_cancelled_ends_at_once_whatever_it_is_at() {
     check("cancel");
 }
+
+#[test]
+fn answers_come_whole_through_every_api() {
+    check("apis");
+}

@@ -34,7 +34,8 @@ pub enum JobEvent {
     /// The answer of a question-like operation.
     Result {
         /// The answer itself: a `QueenReport` for `status`, a `HiveReport` for `hive_status`, an
-        /// `EmbedReport` for `embed`, and a `HiveList`, a `WorkerList` or a `ModelList` for the others.
+        /// `EmbedReport` for `embed`, a `TokenCount` for `count_tokens`, a `ModelAlias` for `model_alias`, and a
+        /// `HiveList`, a `WorkerList` or a `ModelList` for the others.
         result: Value,
     },
     /// How the job ended. Nothing follows it.
@@ -207,6 +208,9 @@ pub struct End {
     /// Why the answer stops where it stops.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub finish_reason: Option<FinishReason>,
+    /// Which of the request's stop strings ended it, if one did and not the model.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stop: Option<String>,
     /// What went wrong, or who cancelled.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<ApiError>,
@@ -228,6 +232,7 @@ impl End {
         Self {
             state: EndState::Succeeded,
             finish_reason: None,
+            stop: None,
             error: None,
             usage: None,
             timings: None,

@@ -29,8 +29,8 @@ pub use operation::{EmbedRequest, InferRequest, Message, Operation, Role, Submit
 pub use read::read;
 pub use report::{
     Device, DeviceKind, EmbedReport, HiveList, HiveReport, HiveState, HiveSummary, Instructions, Loaded,
-    ModelInfo, ModelList, Pooling, QueenReport, WatchedWorker, WorkerInfo, WorkerList, WorkerMemory,
-    WorkerState, WorkerWatch,
+    ModelAlias, ModelInfo, ModelList, Pooling, QueenReport, TokenCount, WatchedWorker, WorkerInfo,
+    WorkerList, WorkerMemory, WorkerState, WorkerWatch,
 };
 pub use system::{JobRef, SystemEvent, SystemEventKind, WorkerRef};
 pub use tool::{Tool, ToolCall, ToolChoice};

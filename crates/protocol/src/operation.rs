@@ -26,12 +26,13 @@ const GRAMMAR_MAX_BYTES: usize = 16 << 10;
 /// What a job does.
 #[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
 #[serde(tag = "operation", rename_all = "snake_case", deny_unknown_fields)]
-#[expect(clippy::large_enum_variant, reason = "nearly all that there are are of the largest")]
 pub enum Operation {
     /// Answers a chat, or goes on with a text, with a model's tokens.
     Infer(InferRequest),
     /// Turns texts into vectors that tell how near they are in meaning.
     Embed(EmbedRequest),
+    /// Counts the tokens of the prompt that `infer` would make of the same fields, and computes nothing.
+    CountTokens(InferRequest),
     /// Tells about the queen and what it has at its disposal.
     Status {},
     /// Tells about one hive: devices, memory, models, workers.
@@ -44,8 +45,17 @@ pub enum Operation {
     HiveList {},
     /// Lists the workers of all hives.
     WorkerList {},
-    /// Lists the models of all hives.
+    /// Lists the models of all hives, and the aliases.
     ModelList {},
+    /// Has a name of one's own stand for a model, or no longer. For operators.
+    ModelAlias {
+        /// The name, at most 128 bytes without a `/`. It goes before a model's own name.
+        #[schema(min_length = 1, max_length = 128, pattern = "^[^/]*$")]
+        alias: String,
+        /// What it is to stand for; nothing any more when absent.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        model: Option<ModelRef>,
+    },
     /// Tells of a hive's workers, and again whenever they change, until the hive goes. Hives take
     /// this from their queen.
     HiveWatch {},
@@ -55,6 +65,15 @@ pub enum Operation {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct NoFields {}
+
+/// The fields of `model_alias`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct AliasFields {
+    alias: String,
+    #[serde(default)]
+    model: Option<ModelRef>,
+}
 
 /// The fields of an operation on one hive.
 #[derive(Deserialize)]
@@ -66,19 +85,30 @@ struct HiveFields {
 
 impl Operation {
     /// What a queen can be asked for. [`Operation::HiveWatch`] is between daemons.
-    const PUBLIC: [&str; 7] =
-        ["infer", "embed", "status", "hive_status", "hive_list", "worker_list", "model_list"];
+    const PUBLIC: [&str; 9] = [
+        "infer",
+        "embed",
+        "count_tokens",
+        "status",
+        "hive_status",
+        "hive_list",
+        "worker_list",
+        "model_list",
+        "model_alias",
+    ];
 
     /// The operation's name on the wire.
     pub fn name(&self) -> &'static str {
         match self {
             Self::Infer(_) => "infer",
             Self::Embed(_) => "embed",
+            Self::CountTokens(_) => "count_tokens",
             Self::Status {} => "status",
             Self::HiveStatus { .. } => "hive_status",
             Self::HiveList {} => "hive_list",
             Self::WorkerList {} => "worker_list",
             Self::ModelList {} => "model_list",
+            Self::ModelAlias { .. } => "model_alias",
             Self::HiveWatch {} => "hive_watch",
         }
     }
@@ -86,9 +116,27 @@ impl Operation {
     /// Which model a worker is to do it with, nothing standing for the default model, where it is a worker's work.
     pub fn model(&self) -> Option<Option<&ModelRef>> {
         match self {
-            Self::Infer(request) => Some(request.model.as_ref()),
+            Self::Infer(request) | Self::CountTokens(request) => Some(request.model.as_ref()),
             Self::Embed(request) => Some(request.model.as_ref()),
             _ => None,
+        }
+    }
+
+    /// Has a worker do it with this model, where it is a worker's work.
+    pub fn set_model(&mut self, model: ModelRef) {
+        match self {
+            Self::Infer(request) | Self::CountTokens(request) => request.model = Some(model),
+            Self::Embed(request) => request.model = Some(model),
+            _ => {}
+        }
+    }
+
+    /// Whether the model that is loaded may do it where there is none of that name.
+    pub fn falls_back(&self) -> bool {
+        match self {
+            Self::Infer(request) | Self::CountTokens(request) => request.fallback,
+            Self::Embed(request) => request.fallback,
+            _ => false,
         }
     }
 
@@ -99,11 +147,15 @@ impl Operation {
         match name {
             "infer" => read(fields).map(Self::Infer),
             "embed" => read(fields).map(Self::Embed),
+            "count_tokens" => read(fields).map(Self::CountTokens),
             "status" => none(Self::Status {}),
             "hive_status" => read(fields).map(|HiveFields { hive }| Self::HiveStatus { hive }),
             "hive_list" => none(Self::HiveList {}),
             "worker_list" => none(Self::WorkerList {}),
             "model_list" => none(Self::ModelList {}),
+            "model_alias" => {
+                read(fields).map(|AliasFields { alias, model }| Self::ModelAlias { alias, model })
+            }
             "hive_watch" => none(Self::HiveWatch {}),
             _ => Err(format!("there is no operation `{name}`: it is one of {}", Self::PUBLIC.join(", "))),
         }
@@ -117,6 +169,10 @@ pub struct InferRequest {
     /// Which model; the default model when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub model: Option<ModelRef>,
+    /// Where there is no model of that name, has the one do it that is loaded, if that is one alone, and else the
+    /// default model, if it is the only one there is.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub fallback: bool,
     /// The chat so far, oldest first; at least one message is of the role `user`. Either this or `prompt`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub messages: Vec<Message>,
@@ -316,6 +372,10 @@ pub struct EmbedRequest {
     /// Which model; the default model when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub model: Option<ModelRef>,
+    /// Where there is no model of that name, has the one do it that is loaded, if that is one alone, and else the
+    /// default model, if it is the only one there is.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub fallback: bool,
     /// The texts, each taken literally and not empty; at most 1024.
     #[schema(min_items = 1, max_items = 1024)]
     pub input: Vec<String>,
@@ -479,6 +539,7 @@ impl ToSchema for SubmitRequest {
         InferRequest::schemas(schemas);
         EmbedRequest::schemas(schemas);
         schemas.push((HiveId::name().into_owned(), HiveId::schema()));
+        schemas.push((ModelRef::name().into_owned(), ModelRef::schema()));
     }
 }
 
@@ -619,7 +680,12 @@ mod tests {
     #[test]
     fn every_operation_can_be_read() {
         for name in Operation::PUBLIC.iter().filter(|name| **name != "infer").chain(&["hive_watch"]) {
-            let fields = if *name == "embed" { r#","input":["text"]"# } else { "" };
+            let fields = match *name {
+                "embed" => r#","input":["text"]"#,
+                "count_tokens" => r#","prompt":"text""#,
+                "model_alias" => r#","alias":"name""#,
+                _ => "",
+            };
             let request = parse(&format!(r#"{{"operation":"{name}"{fields}}}"#)).expect(name);
             assert_eq!(request.operation.name(), *name);
         }

@@ -1,9 +1,11 @@
 //! What the question-like operations answer.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::id::{HiveId, WorkerId};
+use crate::id::{HiveId, ModelRef, WorkerId};
 
 /// What `status` answers.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -153,6 +155,26 @@ pub enum DeviceKind {
 pub struct ModelList {
     /// The models.
     pub models: Vec<ModelInfo>,
+    /// Which model each alias stands for.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub aliases: BTreeMap<String, ModelRef>,
+}
+
+/// What `model_alias` answers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ModelAlias {
+    /// The name.
+    pub alias: String,
+    /// What it stands for from now on; absent when it is removed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model: Option<ModelRef>,
+}
+
+/// What `count_tokens` answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct TokenCount {
+    /// Tokens of the prompt, template included, whether or not they fit the context.
+    pub prompt_tokens: u64,
 }
 
 /// A model that a hive has or knows how to get.
@@ -168,6 +190,9 @@ pub struct ModelInfo {
     pub downloaded: bool,
     /// Whether it is what `infer` takes when no model is named.
     pub default: bool,
+    /// When its file was last changed, in milliseconds since the Unix epoch.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub modified_at_ms: Option<u64>,
     /// Where its file is, on the hive's machine.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub path: Option<String>,

@@ -10,14 +10,15 @@ use rbee_jobs::{
 use rbee_narration::Level;
 use rbee_protocol::{
     ApiError, Client, ClientError, DaemonInfo, End, ErrorCode, HiveId, HiveList, HiveState, JobEvent, JobId,
-    ModelInfo, ModelList, ModelRef, Operation, Phase, PrincipalId, Progress, QueenReport, Role, StopRequest,
-    SubmitRequest, SystemEventKind, Unit, WorkerInfo, WorkerList, WorkerState,
+    ModelAlias, ModelInfo, ModelList, ModelRef, Operation, Phase, PrincipalId, Progress, QueenReport, Role,
+    StopRequest, SubmitRequest, SystemEventKind, Unit, WorkerInfo, WorkerList, WorkerState,
 };
 use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 use tokio::time::sleep_until;
 use tokio_util::sync::CancellationToken;
 
+use crate::aliases::{self, Aliases};
 use crate::hives;
 use crate::state::{Action, Input, Need, Place, QueueLimits, State};
 
@@ -44,6 +45,7 @@ pub(crate) struct Queen {
     keep_hive: AtomicBool,
     stopping: AtomicBool,
     shutdown: CancellationToken,
+    aliases: Aliases,
     inner: Mutex<Inner>,
 }
 
@@ -75,6 +77,7 @@ impl Queen {
         jobs: Jobs,
         events: SystemLog,
         queue: QueueLimits,
+        aliases: Aliases,
         shutdown: CancellationToken,
     ) -> Self {
         let inner = Inner { state: State::new(queue), hives: HashMap::new(), waiting: HashMap::new() };
@@ -86,6 +89,7 @@ impl Queen {
             keep_hive: AtomicBool::new(false),
             stopping: AtomicBool::new(false),
             shutdown,
+            aliases,
             inner: Mutex::new(inner),
         }
     }
@@ -189,9 +193,17 @@ impl Queen {
     }
 
     /// Has a worker do `operation`.
-    async fn work(&self, operation: Operation, job: &JobWriter, is_new: bool) -> Result<End, ApiError> {
+    async fn work(&self, mut operation: Operation, job: &JobWriter, is_new: bool) -> Result<End, ApiError> {
+        if let Some(alias) = operation.model().flatten()
+            && let Some(model) = self.aliases.get(alias.as_str())
+        {
+            let narrator = job.narrator("queen");
+            let draft = narrator.action("alias").target(&model);
+            draft.context(alias).context(&model).human("{} stands for {}").emit();
+            operation.set_model(model);
+        }
+        let need = need(&operation, operation.model().flatten());
         let model = name_of_model(operation.model().flatten());
-        let need = Need::Worker { model: model.clone(), embeds: matches!(operation, Operation::Embed(_)) };
         let asked = Instant::now();
         let narrator = job.narrator("queen");
         let mut losses = 0;
@@ -340,6 +352,12 @@ fn queued(done: u64, total: u64, estimate: Option<Duration>) -> Progress {
     Progress { estimate_ms, ..Progress::new(Phase::Queued, done, Some(total), Unit::Jobs) }
 }
 
+/// What a worker's work with this model needs.
+fn need(operation: &Operation, model: Option<&ModelRef>) -> Need {
+    let (falls_back, embeds) = (operation.falls_back(), matches!(operation, Operation::Embed(_)));
+    Need::Worker { model: name_of_model(model), falls_back, embeds }
+}
+
 /// What a request calls its model; nothing stands for the default model.
 fn name_of_model(model: Option<&ModelRef>) -> String {
     model.map_or(String::new(), |model| model.as_str().to_owned())
@@ -400,7 +418,7 @@ impl Service for Queen {
             return bad("`scope` is for hives and workers", "leave it out");
         }
         match &request.operation {
-            Operation::Infer(infer) => {
+            Operation::Infer(infer) | Operation::CountTokens(infer) => {
                 infer.check()?;
                 let is_chat = infer.prompt.is_none();
                 if is_chat && !infer.messages.iter().any(|message| message.role == Role::User) {
@@ -409,28 +427,47 @@ impl Service for Queen {
                 }
             }
             Operation::Embed(embed) => embed.check()?,
+            Operation::ModelAlias { .. } if !by.operator => {
+                let error = ApiError::new(ErrorCode::Denied, "only operators may say what a name stands for");
+                return Err(error.hint("`rbee model list` shows what there is"));
+            }
+            Operation::ModelAlias { alias, model } => aliases::check(alias, model.as_ref())?,
             Operation::HiveWatch {} => {
                 return bad("a queen does not do `hive_watch`", "hives do it for their queen");
             }
             _ => {}
         }
         let Some(model) = request.operation.model() else { return Ok(()) };
-        if model.is_some_and(|model| model.as_str().is_empty()) {
-            return bad("the model's name is empty", "leave `model` out for the default model");
+        if let Some(model) = model.map(ModelRef::as_str) {
+            if model.is_empty() {
+                return bad("the model's name is empty", "leave `model` out for the default model");
+            }
+            if model.len() > aliases::MODEL_BYTES_MAX || model.contains('\0') {
+                return bad(
+                    "the model's name is none that a file can have",
+                    "`rbee model list` shows what there is",
+                );
+            }
+            // What there is to say about a file is not for everybody with a key. Only a whole path leads to one where
+            // another model may do it: elsewhere models have names with a `/` in them.
+            let is_path =
+                if request.operation.falls_back() { model.starts_with('/') } else { model.contains('/') };
+            if !by.operator && is_path {
+                let message = "only operators may name a model by the path of its file";
+                let hint = "`rbee model list` shows the models that have names";
+                return Err(ApiError::new(ErrorCode::Denied, message).hint(hint));
+            }
         }
-        // What there is to say about a file is not for everybody with a key.
-        if !by.operator && model.is_some_and(|model| model.as_str().contains('/')) {
-            let message = "only operators may name a model by the path of its file";
-            let hint = "`rbee model list` shows the models that have names";
-            return Err(ApiError::new(ErrorCode::Denied, message).hint(hint));
-        }
-        let embeds = matches!(request.operation, Operation::Embed(_));
-        self.lock().state.check_room(&by.id, &Need::Worker { model: name_of_model(model), embeds })
+        let stands_for = model.and_then(|model| self.aliases.get(model.as_str()));
+        let need = need(&request.operation, stands_for.as_ref().or(model));
+        self.lock().state.check_room(&by.id, &need)
     }
 
     async fn run(self: Arc<Self>, operation: Operation, job: JobWriter) -> Result<End, ApiError> {
         match operation {
-            Operation::Infer(_) | Operation::Embed(_) => self.work(operation, &job, true).await,
+            Operation::Infer(_) | Operation::Embed(_) | Operation::CountTokens(_) => {
+                self.work(operation, &job, true).await
+            }
             Operation::HiveStatus { hive } => {
                 let hive = hive.unwrap_or_else(hives::local);
                 let placed = self.place(&job, Need::Hive(hive.clone()), true).await?;
@@ -447,7 +484,16 @@ impl Service for Queen {
             Operation::ModelList {} => {
                 let lists: Vec<ModelList> = self.ask_all(&Operation::ModelList {}, &job).await?;
                 let models: Vec<ModelInfo> = lists.into_iter().flat_map(|list| list.models).collect();
-                job.answer(&ModelList { models });
+                job.answer(&ModelList { models, aliases: self.aliases.all() });
+                Ok(End::succeeded())
+            }
+            Operation::ModelAlias { alias, model } => {
+                job.start();
+                let answer = ModelAlias { alias, model };
+                let (queen, ModelAlias { alias, model }) = (self.clone(), answer.clone());
+                let set = tokio::task::spawn_blocking(move || queen.aliases.set(&alias, model)).await;
+                set.expect("keeping an alias does not panic")?;
+                job.answer(&answer);
                 Ok(End::succeeded())
             }
             Operation::HiveList {} => {

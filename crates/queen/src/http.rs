@@ -13,16 +13,25 @@ use rbee_narration::SystemNarrator;
 use rbee_protocol::{ApiError, CreateKey, ErrorCode, KeyInfo, KeyList, KeyName, NewKey, SystemEventKind};
 use utoipa::OpenApi;
 
+use crate::api::{self, AnthropicApi, Api, OllamaApi, OpenAiApi};
 use crate::driver::Queen;
 use crate::keys::Keys;
 
 /// Everything that the queen answers: the job API, and what is the queen's alone.
-pub(crate) fn routes(jobs: Jobs, queen: Arc<Queen>, keys: Arc<Keys>, system: SystemNarrator) -> Routes {
+pub(crate) fn routes(
+    jobs: Jobs,
+    queen: Arc<Queen>,
+    keys: Arc<Keys>,
+    system: SystemNarrator,
+    ollama: bool,
+) -> Routes {
     let events = queen.events.clone();
+    let api = Api { jobs: jobs.clone(), queen: queen.clone() };
     job_routes(jobs.clone(), queen.clone())
         .and(system_routes(jobs.clone(), events.clone()))
         .and(metrics_routes(MetricsApi { jobs, queen }))
         .and(key_routes(KeyApi { keys, events, system }))
+        .and(api::routes(&api, ollama))
         .and(Routes::default().add(Method::GET, "/openapi.json", Permission::User, openapi))
 }
 
@@ -72,7 +81,8 @@ struct QueenApi;
 
 /// The description of everything that the queen answers, as OpenAPI in JSON.
 pub(crate) fn description() -> String {
-    describe(QueenApi::openapi())
+    let others = OpenAiApi::openapi().merge_from(AnthropicApi::openapi()).merge_from(OllamaApi::openapi());
+    describe(QueenApi::openapi().merge_from(others))
 }
 
 /// Keys are no jobs: what a stream carries is kept and read again, and a key is shown once.
@@ -205,7 +215,10 @@ mod tests {
 
     use super::matrix::{self, Call};
     use super::*;
+    use crate::aliases::Aliases;
     use crate::state::QueueLimits;
+
+    const OPENAI: [&str; 4] = ["/v1/chat", "/v1/completions", "/v1/embeddings", "/v1/responses"];
 
     /// The keys of those who ask: none, one of nobody, a revoked one, a user's, two operators'.
     struct Askers([Option<String>; 6]);
@@ -228,6 +241,31 @@ mod tests {
             ("GET", "/v1/keys", Permission::Operator) => [401, 401, 401, 403, 200, 200],
             ("GET", "/v1/system/events" | "/metrics", Permission::Operator) => [401, 401, 401, 403, 200, 200],
             ("POST", "/v1/system/stop", Permission::Operator) => [401, 401, 401, 403, 202, 202],
+            // There is no hive, and so no model.
+            ("GET", "/v1/models", Permission::User) => [401, 401, 401, 200, 200, 200],
+            ("GET", "/v1/models/{model}", Permission::User) => [401, 401, 401, 404, 404, 404],
+            ("POST", "/v1/responses/{id}/cancel", Permission::User)
+            | ("GET", "/v1/responses/{id}", Permission::User) => [401, 401, 401, 404, 404, 404],
+            // Nothing is asked for.
+            (
+                "POST",
+                "/v1/chat/completions"
+                | "/v1/completions"
+                | "/v1/embeddings"
+                | "/v1/responses"
+                | "/v1/messages"
+                | "/v1/messages/count_tokens",
+                Permission::User,
+            ) => [401, 401, 401, 400, 400, 400],
+            // Whoever sends no key is a guest.
+            ("GET", "/" | "/api/version" | "/api/tags" | "/api/ps", Permission::Guest) => {
+                [200, 401, 401, 200, 200, 200]
+            }
+            (
+                "POST",
+                "/api/generate" | "/api/chat" | "/api/embed" | "/api/show" | "/api/pull",
+                Permission::Guest,
+            ) => [400, 401, 401, 400, 400, 400],
             _ => return None,
         })
     }
@@ -266,11 +304,14 @@ mod tests {
             let events = SystemLog::default();
             jobs.tell(events.clone());
             let queue = QueueLimits { jobs: 1, jobs_per_principal: 1 };
-            let queen = Queen::new(url.clone(), jobs.clone(), events, queue, CancellationToken::new());
+            let aliases = Aliases::load(folder.path().join("aliases.json")).expect("there are none yet");
+            let queen =
+                Queen::new(url.clone(), jobs.clone(), events, queue, aliases, CancellationToken::new());
             let queen = Arc::new(queen);
-            let routes = routes(jobs.clone(), queen, keys.clone(), SystemNarrator::new("queen", log));
+            let system = SystemNarrator::new("queen", log);
+            let routes = routes(jobs.clone(), queen, keys.clone(), system, true);
             let table = routes.table().to_vec();
-            let router = routes.guarded(Access::Keys(keys.clone()));
+            let router = routes.guarded(Access::Keys(keys.clone()), Vec::new());
             tokio::spawn(async move { run(Listener::Tcp(listener), router, &jobs, shutdown).await });
             Self { url, operator_key, routes: table, keys, lines, _folder: folder }
         }
@@ -282,7 +323,7 @@ mod tests {
 
         async fn status(&self, key: Option<&String>, route: &Route) -> u16 {
             let id = "job-00000000000000000000000000000001";
-            let path = route.path.replace("{id}", id).replace("{name}", "carol");
+            let path = route.path.replace("{id}", id).replace("{name}", "carol").replace("{model}", "m");
             assert!(!path.contains('{'), "the test knows what stands for each name in {path}");
             let http = reqwest::Client::builder().no_proxy().build().expect("the HTTP library can be set up");
             let mut request = http.request(route.method.clone(), format!("{}{path}", self.url));
@@ -330,12 +371,18 @@ mod tests {
         let mut follow = client.follow(&job, 0);
         while follow.next().await.expect("the stream goes on").is_some() {}
 
-        let path = |route: &Route| route.path.replace("{id}", job.as_str()).replace("{name}", "carol");
+        let path = |route: &Route| {
+            let id = if route.path.starts_with("/v1/responses") { "resp_0" } else { job.as_str() };
+            route.path.replace("{id}", id).replace("{name}", "carol").replace("{model}", "m")
+        };
         let call = |route: &Route| {
             let answers: &[u16] = match (route.method.as_str(), route.path) {
                 // The first to come makes the key, or has the other revoked.
                 ("POST", "/v1/keys") => &[201, 409],
                 ("DELETE", "/v1/keys/{name}") => &[200, 404],
+                // There is no hive, and nothing that they ask for.
+                (_, path) if path.starts_with("/api/") || path.starts_with("/v1/m") => &[200, 400, 404],
+                (_, path) if OPENAI.iter().any(|begin| path.starts_with(begin)) => &[400, 404],
                 _ => &[200, 201, 202],
             };
             Call { method: route.method.clone(), path: path(route), body: body(route), answers }
@@ -344,7 +391,9 @@ mod tests {
         calls.extend(matrix::others(&server.routes, path));
         let authority = server.url.strip_prefix("http://").expect("a URL");
         let reached = matrix::check(authority, &server.operator_key, &calls).await;
-        assert_eq!(client.jobs().await.expect("the queen answers").jobs.len(), 1 + reached);
+        // Lists of models and workers are jobs too, and are asked for by GET and HEAD.
+        let lists = ["/v1/models", "/v1/models/{model}", "/api/tags", "/api/ps"].len() * 2;
+        assert_eq!(client.jobs().await.expect("the queen answers").jobs.len(), 1 + (1 + lists) * reached);
     }
 
     /// The documented routes, and for whom each is.
@@ -383,7 +432,7 @@ mod tests {
     async fn the_description_has_every_route_and_no_other() {
         let server = Server::start().await;
         let routes = server.routes.iter().map(|route| {
-            let open = route.permission == Permission::Open;
+            let open = matches!(route.permission, Permission::Open | Permission::Guest);
             (route.path.to_owned(), route.method.to_string(), open)
         });
         let routes: BTreeSet<_> = routes.collect();

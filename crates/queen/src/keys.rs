@@ -120,13 +120,7 @@ impl Keys {
 
     /// Keeps `entries` instead of those before, first on the disk.
     fn replace(&self, entries: Vec<Entry>) -> Result<(), ApiError> {
-        write_private(&self.path, &encode(&entries)).map_err(|error| {
-            let full =
-                matches!(&error, HomeError::Io { source, .. } if source.kind() == io::ErrorKind::StorageFull);
-            let code = if full { ErrorCode::DiskFull } else { ErrorCode::Io };
-            let hint = error.hint().unwrap_or_else(|| "`rbee queen logs` may tell more".to_owned());
-            ApiError::new(code, error.to_string()).hint(hint)
-        })?;
+        write_private(&self.path, &encode(&entries)).map_err(|error| not_kept(&error))?;
         *lock(&self.entries) = entries;
         Ok(())
     }
@@ -158,6 +152,14 @@ impl Entry {
     fn new(info: KeyInfo, hash: KeyHash) -> Self {
         Self { info, hash, revoked: CancellationToken::new() }
     }
+}
+
+/// The error of what could not be written.
+pub(crate) fn not_kept(error: &HomeError) -> ApiError {
+    let full = matches!(error, HomeError::Io { source, .. } if source.kind() == io::ErrorKind::StorageFull);
+    let code = if full { ErrorCode::DiskFull } else { ErrorCode::Io };
+    let hint = error.hint().unwrap_or_else(|| "`rbee queen logs` may tell more".to_owned());
+    ApiError::new(code, error.to_string()).hint(hint)
 }
 
 fn hash(key: &str) -> KeyHash {

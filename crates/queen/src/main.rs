@@ -1,6 +1,8 @@
 //! The daemon that takes jobs, decides where they run, and serves their streams.
 #![forbid(unsafe_code)]
 
+mod aliases;
+mod api;
 mod driver;
 mod hives;
 mod http;
@@ -27,6 +29,7 @@ use rbee_protocol::{Client, ErrorCode, StopRequest, SystemEventKind};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
+use crate::aliases::Aliases;
 use crate::driver::Queen;
 use crate::keys::Keys;
 use crate::state::{Input, QueueLimits};
@@ -85,6 +88,7 @@ async fn start_and_serve() -> anyhow::Result<()> {
     // Connections are as many as this allows.
     allow_open_files(OPEN_FILES);
     let keys = Arc::new(Keys::load(home.keys_file(), &home.operator_key_file())?);
+    let aliases = Aliases::load(home.aliases_file())?;
     let listener = listen(config.queen_listen, &system).await?;
     let url = format!("http://{}", listener.local_addr()?);
     let asked = asked_to_end()?;
@@ -101,12 +105,12 @@ async fn start_and_serve() -> anyhow::Result<()> {
         jobs: setting(config.waiting_jobs, WAITING_JOBS),
         jobs_per_principal: setting(config.waiting_jobs_per_key, WAITING_JOBS_PER_KEY),
     };
-    let queen = Arc::new(Queen::new(url, jobs.clone(), events, queue, shutdown.clone()));
+    let queen = Arc::new(Queen::new(url, jobs.clone(), events, queue, aliases, shutdown.clone()));
     // Before the first request can ask for it.
     queen.hive_changed(Input::Connecting { hive: hives::local() }, None);
     jobs.resume(&queen, unfinished);
-    let routes = http::routes(jobs.clone(), queen.clone(), keys.clone(), system.clone());
-    let router = routes.guarded(Access::Keys(keys));
+    let routes = http::routes(jobs.clone(), queen.clone(), keys.clone(), system.clone(), config.ollama);
+    let router = routes.guarded(Access::Keys(keys), config.origins);
 
     let ending = queen.clone();
     let held = Arc::clone(&lock);

@@ -11,14 +11,18 @@ use rbee_protocol::{
 const SLOTS_UNTIL_TOLD: usize = 1;
 /// How long a wait will be is estimated from so many of a model's last jobs.
 const DURATIONS_KEPT: usize = 16;
+/// The key of all names that no worker goes by, of jobs that another model may do: one after the other is found out about.
+/// With a key for each, whoever makes names up would wait for no turn. No model can have this name.
+const UNKNOWN: &str = "\0";
 
 /// What a job needs in order to run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Need {
     /// This hive, in whatever state its workers are.
     Hive(HiveId),
-    /// A free slot of a worker of this model, on whichever hive; for an answer, or for embeddings.
-    Worker { model: String, embeds: bool },
+    /// A free slot of a worker of this model, or in its place of another, on whichever hive; for an answer, or for
+    /// embeddings.
+    Worker { model: String, falls_back: bool, embeds: bool },
     /// This hive, on which a worker of this model has the job already.
     Again { hive: HiveId, model: String },
 }
@@ -30,6 +34,11 @@ impl Need {
             Self::Worker { model, .. } | Self::Again { model, .. } => Some(model),
             Self::Hive(_) => None,
         }
+    }
+
+    /// Whether another model may do it where there is none of that name.
+    fn falls_back(&self) -> bool {
+        matches!(self, Self::Worker { falls_back: true, .. })
     }
 
     /// Whether it is known to be for embeddings. A worker computes those one after the other, so that one more of them
@@ -193,9 +202,8 @@ impl State {
             }
             Input::Finished { job } => {
                 if let Some(Running { need, since, .. }) = self.running.remove(&job)
-                    && let Some(model) = need.model()
+                    && let Some(key) = self.key(&need).map(str::to_owned)
                 {
-                    let key = self.key(model).to_owned();
                     self.turns.entry(key).or_default().end(now.saturating_duration_since(since));
                 }
                 self.waiting.retain(|waiting| waiting.job != job);
@@ -248,7 +256,7 @@ impl State {
         let turns = waiting.filter_map(|Waiting { need, told, .. }| {
             let model = need.model()?;
             let slots = self.ready_hives().map(|(_, hive)| slots(hive, model)).sum();
-            self.turns.get(self.key(model))?.estimate(*told, slots)
+            self.turns.get(self.key(need)?)?.estimate(*told, slots)
         });
         turns.min()
     }
@@ -275,11 +283,14 @@ impl State {
         self.hives.insert(hive, Hive { state, workers, reason });
     }
 
-    /// What a model is known by here, whatever a job calls it: one that a worker goes by has the first of its names.
-    fn key<'n>(&'n self, model: &'n str) -> &'n str {
+    /// What the model of a job is known by here, whatever the job calls it: one that a worker goes by has the first of
+    /// its names.
+    fn key<'n>(&'n self, need: &'n Need) -> Option<&'n str> {
+        let model = need.model()?;
         let mut workers = self.hives.values().flat_map(|hive| &hive.workers);
         let known = workers.find(|worker| goes_by(worker, model)).and_then(|worker| worker.names.first());
-        known.map_or(model, String::as_str)
+        let unknown = if need.falls_back() { UNKNOWN } else { model };
+        Some(known.map_or(unknown, String::as_str))
     }
 
     fn jobs_on(&self, hive: &HiveId) -> usize {
@@ -288,7 +299,7 @@ impl State {
 
     /// The hives on which jobs of the model with this key run, once for each, and whether they are for embeddings.
     fn running_at<'s>(&'s self, key: &'s str) -> impl Iterator<Item = (&'s HiveId, bool)> {
-        let at = move |running: &&Running| running.need.model().is_some_and(|model| self.key(model) == key);
+        let at = move |running: &&Running| self.key(&running.need) == Some(key);
         self.running.values().filter(at).map(|running| (&running.hive, running.need.embeds()))
     }
 
@@ -298,8 +309,7 @@ impl State {
         let mut rounds = HashMap::new();
         // Each principal's own are in the order in which they came, here and afterwards.
         for Waiting { job, principal, need, .. } in &self.waiting {
-            let Need::Worker { model, embeds } = need else { continue };
-            let key = self.key(model);
+            let (Need::Worker { embeds, .. }, Some(key)) = (need, self.key(need)) else { continue };
             let first = || self.turns.get(key).map_or(0, |turns| turns.next_round(principal));
             let round = next.entry((key, *embeds, principal)).or_insert_with(first);
             rounds.insert(job.clone(), *round);
@@ -313,8 +323,9 @@ impl State {
         // Models without a free slot, for answers or for embeddings: most who wait need not be looked at one by one.
         let mut full: Vec<(String, bool)> = Vec::new();
         for waiting in std::mem::take(&mut self.waiting) {
-            if let Need::Worker { model, embeds } = &waiting.need
-                && full.iter().any(|(key, of_embeddings)| of_embeddings == embeds && key == self.key(model))
+            if let Need::Worker { embeds, .. } = &waiting.need
+                && let Some(own) = self.key(&waiting.need)
+                && full.iter().any(|(key, of_embeddings)| of_embeddings == embeds && key == own)
             {
                 self.waiting.push(waiting);
                 continue;
@@ -322,8 +333,9 @@ impl State {
             match self.placement(&waiting.need) {
                 Placement::Here(hive) => {
                     let Waiting { job, principal, need, .. } = waiting;
-                    if let Need::Worker { model, .. } = &need {
-                        let key = self.key(model).to_owned();
+                    if matches!(need, Need::Worker { .. })
+                        && let Some(key) = self.key(&need).map(str::to_owned)
+                    {
                         self.turns.entry(key).or_default().begin(&principal);
                     }
                     self.running.insert(job.clone(), Running { hive: hive.clone(), need, since: now });
@@ -331,8 +343,10 @@ impl State {
                 }
                 Placement::Never(error) => actions.push(Action::Refuse { job: waiting.job, error }),
                 Placement::Later => {
-                    if let Need::Worker { model, embeds } = &waiting.need {
-                        full.push((self.key(model).to_owned(), *embeds));
+                    if let Need::Worker { embeds, .. } = &waiting.need
+                        && let Some(key) = self.key(&waiting.need)
+                    {
+                        full.push((key.to_owned(), *embeds));
                     }
                     self.waiting.push(waiting);
                 }
@@ -351,8 +365,7 @@ impl State {
         let mut lines: HashMap<(String, bool), Line> = HashMap::new();
         let mut waiting = std::mem::take(&mut self.waiting);
         for Waiting { job, need, told, .. } in &mut waiting {
-            let Some(model) = need.model() else { continue };
-            let key = self.key(model);
+            let (Some(model), Some(key)) = (need.model(), self.key(need)) else { continue };
             let line = lines.entry((key.to_owned(), need.embeds())).or_insert_with(|| {
                 let slots = || self.ready_hives().map(move |(_, hive)| slots(hive, model));
                 // Where there is no slot yet, all go before.
@@ -388,7 +401,7 @@ impl State {
         let mut turns = std::mem::take(&mut self.turns);
         let wanted = self.waiting.iter().map(|waiting| &waiting.need);
         let wanted = wanted.chain(self.running.values().map(|running| &running.need));
-        let mut keys: Vec<&str> = wanted.filter_map(Need::model).map(|model| self.key(model)).collect();
+        let mut keys: Vec<&str> = wanted.filter_map(|need| self.key(need)).collect();
         let workers = self.hives.values().flat_map(|hive| &hive.workers);
         keys.extend(workers.filter_map(|worker| worker.names.first()).map(String::as_str));
         turns.retain(|key, _| keys.contains(&key.as_str()));
@@ -412,14 +425,15 @@ impl State {
                     HiveState::Down => Placement::Never(unavailable(id, hive)),
                 },
             },
-            Need::Worker { model, embeds } => self.place_on_worker(model, *embeds),
+            Need::Worker { model, embeds, .. } => {
+                self.place_on_worker(model, self.key(need).unwrap_or(model), *embeds)
+            }
         }
     }
 
     /// The ready hive with a free slot for the model: one that has a worker of it if there is one,
     /// the one with the fewest jobs among those.
-    fn place_on_worker(&self, model: &str, embeds: bool) -> Placement {
-        let key = self.key(model);
+    fn place_on_worker(&self, model: &str, key: &str, embeds: bool) -> Placement {
         let free = self.ready_hives().filter(|(id, hive)| {
             let (slots, on) =
                 (slots(hive, model), || self.running_at(key).filter(move |(hive, _)| hive == id));

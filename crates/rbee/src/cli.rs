@@ -327,8 +327,27 @@ pub(crate) enum Worker {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Model {
-    /// List the models of all hives
+    /// List the models of all hives, and the aliases
     List,
+    /// Have a name of your choice stand for a model
+    ///
+    /// For programs that insist on a name: whoever asks for that gets this model, and is told so. For operators.
+    #[command(after_help = "\
+Examples:
+  rbee model alias gpt-4o SmolLM2-135M-Instruct.Q4_1
+  rbee model alias big ./my-model.gguf
+  rbee model alias gpt-4o --remove")]
+    Alias {
+        /// The name; it goes before a model's own
+        #[arg(value_parser = NonEmptyStringValueParser::new())]
+        name: String,
+        /// A model's name (see `rbee model list`), or the path of a .gguf file
+        #[arg(value_parser = NonEmptyStringValueParser::new(), required_unless_present = "remove")]
+        model: Option<String>,
+        /// Have it stand for nothing any more
+        #[arg(long, conflicts_with = "model")]
+        remove: bool,
+    },
 }
 
 #[derive(Debug, Subcommand)]
@@ -496,6 +515,9 @@ mod tests {
             "rbee key create Ada",
             "rbee key create ada --role king",
             "rbee key revoke ../jobs",
+            "rbee model alias",
+            "rbee model alias gpt-4o",
+            "rbee model alias gpt-4o m --remove",
             "rbee infer x --temperature hot",
             "rbee infer x --temperature nan",
             "rbee infer x --top-p inf",

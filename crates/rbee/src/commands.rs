@@ -52,6 +52,10 @@ async fn run_with_signals(command: Command, printer: &mut Printer) -> Result<u8>
         Command::Hive(Hive::List) => Operation::HiveList {},
         Command::Worker(Worker::List) => Operation::WorkerList {},
         Command::Model(Model::List) => Operation::ModelList {},
+        Command::Model(Model::Alias { name, model, .. }) => {
+            let model = model.as_deref().map(infer::model).transpose()?;
+            Operation::ModelAlias { alias: name, model }
+        }
     };
     question::ask(question, signals, printer).await
 }

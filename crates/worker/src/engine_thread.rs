@@ -128,14 +128,26 @@ impl Engine {
     /// Makes a request's prompt beside the engine's thread, because a chat template or a long text may take its
     /// time. The model must have been loaded.
     pub(crate) async fn prepare(&self, request: GenerateRequest) -> Result<Prompt, ApiError> {
+        self.beside(move |prompter| prompter.prepare(&request)).await
+    }
+
+    /// Counts the tokens of a request's prompt, likewise.
+    pub(crate) async fn count(&self, request: GenerateRequest) -> Result<u32, ApiError> {
+        self.beside(move |prompter| prompter.count(&request)).await
+    }
+
+    async fn beside<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Prompter) -> Result<T, EngineError> + Send + 'static,
+    ) -> Result<T, ApiError> {
         let prompter = self.prompter()?;
         let turn = Arc::clone(&self.preparing).acquire_owned().await.map_err(|_| thread_ended())?;
-        let prepared = tokio::task::spawn_blocking(move || {
+        let done = tokio::task::spawn_blocking(move || {
             let _turn = turn;
-            prompter.prepare(&request)
+            work(&prompter)
         });
-        match prepared.await {
-            Ok(prompt) => prompt.map_err(|error| api_error(&error)),
+        match done.await {
+            Ok(done) => done.map_err(|error| api_error(&error)),
             Err(error) => Err(api_error(&EngineError::Internal { reason: error.to_string() })),
         }
     }
@@ -431,6 +443,7 @@ fn end(generated: &Generated) -> End {
     End {
         state: if cancelled { EndState::Cancelled } else { EndState::Succeeded },
         finish_reason: Some(finish_reason),
+        stop: generated.stop.clone(),
         error: None,
         usage: Some(Usage {
             prompt_tokens: generated.prompt_tokens.into(),

@@ -8,7 +8,7 @@ use rbee_engine::{
 use rbee_jobs::{JobWriter, Principal, Service, daemon_info, now_ms};
 use rbee_protocol::{
     ApiError, DaemonInfo, End, ErrorCode, InferRequest, Message, Operation, Phase, Progress, Role,
-    StopRequest, SubmitRequest, Tool, ToolCall, ToolChoice, Unit,
+    StopRequest, SubmitRequest, TokenCount, Tool, ToolCall, ToolChoice, Unit,
 };
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
@@ -102,7 +102,7 @@ impl Service for WorkerService {
 
     fn check(&self, request: &SubmitRequest, _by: &Principal) -> Result<(), ApiError> {
         match request.operation {
-            Operation::Infer(_) | Operation::Embed(_) => Ok(()),
+            Operation::Infer(_) | Operation::Embed(_) | Operation::CountTokens(_) => Ok(()),
             _ => {
                 let message = format!("a worker does not do `{}`", request.operation.name());
                 Err(ApiError::new(ErrorCode::BadRequest, message).hint("ask the queen"))
@@ -121,6 +121,14 @@ impl Service for WorkerService {
                 () = job.cancelled() => return Err(job.cancel_error()),
             },
             Operation::Embed(request) => Task::Embed(request),
+            Operation::CountTokens(request) => {
+                let prompt_tokens = tokio::select! {
+                    count = self.engine.count(generate_request(request, None)) => u64::from(count?),
+                    () = job.cancelled() => return Err(job.cancel_error()),
+                };
+                job.answer(&TokenCount { prompt_tokens });
+                return Ok(End::succeeded());
+            }
             _ => unreachable!("refused by `check`"),
         };
         let mut end = self.engine.work(task, &job).await?;

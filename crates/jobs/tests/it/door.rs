@@ -85,7 +85,10 @@ async fn without_a_known_key_nothing_but_health_answers() {
         "\nAuthorization: Bearer wrong",
         "\nAuthorization: Basic key-of-ada",
         "\nAuthorization: key-of-ada",
-        "\nX-Api-Key: key-of-ada",
+        "\nX-Api-Key: wrong",
+        // What says one thing and another is believed in neither.
+        "\nAuthorization: Bearer wrong\nX-Api-Key: key-of-ada",
+        "\nX-Api-Key: key-of-ada\nX-Api-Key: wrong",
     ] {
         for line in [
             "POST /v1/jobs",
@@ -110,6 +113,9 @@ async fn without_a_known_key_nothing_but_health_answers() {
     assert!(server.stops().is_empty());
     // The scheme's name is not a matter of case.
     let fields = format!("Host: {{host}}\nAuthorization: bearer key-of-ada\n{JSON}");
+    assert_eq!(submit(&server, &fields, HIVE_STATUS).await.status, 201);
+    // Some clients put it elsewhere.
+    let fields = format!("Host: {{host}}\nX-Api-Key: key-of-ada\n{JSON}");
     assert_eq!(submit(&server, &fields, HIVE_STATUS).await.status, 201);
 }
 

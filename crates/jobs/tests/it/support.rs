@@ -197,7 +197,7 @@ impl Server {
         let (jobs, journal) = jobs(limits, log.clone(), shutdown.clone());
         let events = SystemLog::default();
         jobs.tell(events.clone());
-        let router = routes(&jobs, &service, &events).guarded(access);
+        let router = routes(&jobs, &service, &events).guarded(access, Vec::new());
         let running = tokio::spawn({
             let (jobs, shutdown) = (jobs.clone(), shutdown.clone());
             async move { run(listener, router, &jobs, shutdown).await }

@@ -6,7 +6,7 @@ const LIMITS: QueueLimits = QueueLimits { jobs: 5, jobs_per_principal: 4 };
 
 /// Plays a script, a step a line, and compares what each step leads to.
 ///
-/// `submit 1 model [principal]`, `embed 1 model [principal]`, `ask 1 hive`, `again 1 model hive`, `finished 1`, `connecting a`,
+/// `submit 1 model [principal]`, `embed 1 model [principal]`, `any 1 model [principal]` (falls back), `ask 1 hive`, `again 1 model hive`, `finished 1`, `connecting a`,
 /// `ready a [model[=name][:slots] …]`, `down a`, `after 5` (seconds)
 /// lead to `1@a` (dispatch), `1+2` (two ahead), `1+2~10` (for about 10 s), `1!code` (refused)
 /// and `1!code~10` (until in about 10 s).
@@ -26,9 +26,11 @@ fn check(script: &[(&str, &str)]) {
                 now += Duration::from_secs(words[1].parse().expect("a number of seconds"));
                 continue;
             }
-            kind @ ("submit" | "embed") => {
-                submit(Need::Worker { model: words[2].to_owned(), embeds: kind == "embed" })
-            }
+            kind @ ("submit" | "embed" | "any") => submit(Need::Worker {
+                model: words[2].to_owned(),
+                falls_back: kind == "any",
+                embeds: kind == "embed",
+            }),
             "again" => Input::Submit {
                 job: job(),
                 principal: PrincipalId::new("ada"),
@@ -136,6 +138,26 @@ fn a_model_is_the_same_whatever_jobs_call_it() {
         ("submit 4 path", "4+2"),
         ("finished 2", "3@a 4+1"),
     ]);
+}
+
+#[test]
+fn who_makes_names_up_waits_for_a_turn_all_the_same() {
+    check(&[
+        ("ready a m:2", ""),
+        ("submit 1 m", "1@a"),
+        ("submit 2 m", "2@a"),
+        // One is found out about at a time, whatever it is called and whosever it is.
+        ("any 3 gpt ada", "3@a"),
+        ("any 4 claude ada", "4+1"),
+        ("any 5 other bob", "5+1 4+2"),
+        // The hive has used the model of before for it, which so has one job too many.
+        ("ready a m=gpt:2", "5@a 4+1"),
+        ("any 6 gpt ada", "6+2"),
+        ("finished 1", "6+1"),
+        ("finished 3", "6@a"),
+    ]);
+    // A model that has a worker of its own is found under its name.
+    check(&[("ready a m:1 n:1", ""), ("submit 1 m", "1@a"), ("any 2 n", "2@a"), ("any 3 m", "3+1")]);
 }
 
 #[test]
@@ -313,7 +335,8 @@ fn names_that_jobs_make_up_are_forgotten_with_them() {
     state.handle(now, Input::Report { hive, workers: vec![worker("m")] });
     for number in 0..100 {
         let job = JobId::from_bits(number);
-        let need = Need::Worker { model: format!("made-up-{number}"), embeds: false };
+        let model = format!("made-up-{number}");
+        let need = Need::Worker { model, falls_back: number % 2 == 0, embeds: false };
         let principal = PrincipalId::new("ada");
         state.handle(now, Input::Submit { job: job.clone(), principal, need, is_new: true });
         state.handle(now, Input::Finished { job });

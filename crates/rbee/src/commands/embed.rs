@@ -16,7 +16,7 @@ pub(crate) async fn embed(arguments: Embed, signals: &mut Signals, printer: &mut
     let Embed { texts, model: named, truncate, no_stdin } = arguments;
     let model = named.as_deref().map(model).transpose()?;
     let input = prompt::read_texts(texts, no_stdin, printer).await?;
-    let operation = Operation::Embed(EmbedRequest { model, input, truncate });
+    let operation = Operation::Embed(EmbedRequest { model, input, truncate, ..EmbedRequest::default() });
 
     let mut connection = Connection::open(printer).await?;
     let name = operation.name();

@@ -1,11 +1,14 @@
 //! The commands that ask a question: one job, one result, shown as tables.
 
+use std::collections::BTreeMap;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::Result;
+use rbee_narration::printable;
 use rbee_protocol::{
-    Device, DeviceKind, HiveList, HiveReport, HiveState, HiveSummary, Instructions, Loaded, ModelInfo,
-    ModelList, Operation, QueenReport, SubmitRequest, WorkerInfo, WorkerList, WorkerMemory, WorkerState,
+    Device, DeviceKind, HiveList, HiveReport, HiveState, HiveSummary, Instructions, Loaded, ModelAlias,
+    ModelInfo, ModelList, ModelRef, Operation, QueenReport, SubmitRequest, WorkerInfo, WorkerList,
+    WorkerMemory, WorkerState,
 };
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -32,7 +35,18 @@ pub(crate) fn page(operation: &str, result: &Value, look: Look) -> String {
         "hive_status" => read(result).map(|report| hive(&report, look)),
         "hive_list" => read(result).map(|list: HiveList| hives(&list.hives, look)),
         "worker_list" => read(result).map(|list: WorkerList| workers(&list.workers, look)),
-        "model_list" => read(result).map(|list: ModelList| models(&list.models, look)),
+        "model_list" => read(result).map(|list: ModelList| {
+            let shown = models(&list.models, look);
+            if list.aliases.is_empty() {
+                shown
+            } else {
+                shown + &title("Aliases", look) + &aliases(list.aliases, look)
+            }
+        }),
+        "model_alias" => read(result).map(|ModelAlias { alias, model }| match model {
+            Some(model) => format!("{} stands for {}\n", printable(&alias), printable(model.as_str())),
+            None => format!("{} stands for nothing any more\n", printable(&alias)),
+        }),
         _ => None,
     };
     // What another version answers is better shown as it is than not at all.
@@ -157,6 +171,14 @@ fn models(models: &[ModelInfo], look: Look) -> String {
             format!("{state}{default}"),
             model.path.clone().unwrap_or_default(),
         ]);
+    }
+    table.render(look)
+}
+
+fn aliases(aliases: BTreeMap<String, ModelRef>, look: Look) -> String {
+    let mut table = Table::new(["ALIAS", "MODEL"]);
+    for (alias, model) in aliases {
+        table.row([alias, model.as_str().to_owned()]);
     }
     table.render(look)
 }
@@ -300,6 +322,17 @@ mod tests {
         assert!(text.contains("8192     600.0 MiB + 2.0 GiB on cards  2        "), "{text}");
         let text = page("hive_status", &report, Look { width: Some(72), bold: false });
         assert!(text.lines().all(|line| line.chars().count() <= 72), "{text}");
+    }
+
+    #[test]
+    fn aliases_stand_below_the_models() {
+        let list = json!({"models": [], "aliases": {"gpt-4o": "tiny", "big": "/models/big.gguf"}});
+        let text = page("model_list", &list, PIPE);
+        let aliases = "\nAliases\nALIAS   MODEL\nbig     /models/big.gguf\ngpt-4o  tiny\n";
+        assert!(text.ends_with(aliases), "{text}");
+        let set = json!({"alias": "gpt-4o", "model": "tiny"});
+        assert_eq!(page("model_alias", &set, PIPE), "gpt-4o stands for tiny\n");
+        assert_eq!(page("model_alias", &json!({"alias": "a"}), PIPE), "a stands for nothing any more\n");
     }
 
     #[test]

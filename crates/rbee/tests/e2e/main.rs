@@ -2,12 +2,15 @@
 #![forbid(unsafe_code)]
 
 mod adapters;
+mod apis;
+mod clients;
 mod daemons;
 mod durable;
 mod embed;
 mod http;
 mod infer;
 mod keys;
+mod names;
 mod openapi;
 mod protocol;
 mod questions;

@@ -5,7 +5,7 @@ use rbee_protocol::{HiveId, SystemEvent, SystemEventKind, WorkerId, WorkerRef};
 use serde_json::{Value, json};
 
 use crate::schema::problems;
-use crate::support::{Home, answer};
+use crate::support::{Home, MODEL, answer};
 
 const UNKNOWN: &str = "job-00000000000000000000000000000000";
 const JSON: &str = "application/json";
@@ -111,6 +111,50 @@ impl Described<'_> {
         events
     }
 
+    /// Asks through the APIs of others, rightly and wrongly.
+    fn try_other_apis(&mut self) {
+        let messages = json!([{"role": "user", "content": "hello"}]);
+        for (path, wanted) in [
+            ("/v1/chat/completions", json!({"messages": messages, "max_completion_tokens": 2})),
+            ("/v1/completions", json!({"prompt": "hello", "max_tokens": 2})),
+            ("/v1/responses", json!({"input": "hello", "max_output_tokens": 2})),
+            ("/v1/messages", json!({"messages": messages, "max_tokens": 2})),
+            ("/v1/messages/count_tokens", json!({"messages": messages})),
+            ("/v1/embeddings", json!({"input": "hello"})),
+            ("/api/chat", json!({"model": MODEL, "messages": messages, "options": {"num_predict": 2}})),
+            ("/api/generate", json!({"model": MODEL, "prompt": "hello", "options": {"num_predict": 2}})),
+            ("/api/embed", json!({"model": MODEL, "input": "hello"})),
+            ("/api/show", json!({"model": MODEL})),
+            ("/api/pull", json!({"model": MODEL})),
+        ] {
+            for streams in [false, true] {
+                let mut wanted = wanted.clone();
+                wanted["stream"] = streams.into();
+                self.check("POST", path, path, &wanted.to_string(), 200);
+            }
+            self.check("POST", path, path, "{}", 400);
+            self.check("POST", path, path, "nonsense", 400);
+        }
+        for path in ["/", "/v1/models", "/api/tags", "/api/ps", "/api/version"] {
+            self.check("GET", path, path, "", 200);
+            assert_eq!(self.request("GET", path, path, "Host: evil.example", "").0, 403);
+        }
+        let model = "/v1/models/{model}";
+        self.check("GET", model, &format!("/v1/models/{MODEL}"), "", 200);
+        self.check("GET", model, "/v1/models/none", "", 404);
+        let background = json!({"input": "hello", "max_output_tokens": 2, "background": true}).to_string();
+        let response = self.check("POST", "/v1/responses", "/v1/responses", &background, 200);
+        let response: Value = serde_json::from_str(&response).expect("JSON");
+        let id = response["id"].as_str().expect("an id");
+        for query in ["", "?stream=true"] {
+            self.check("GET", "/v1/responses/{id}", &format!("/v1/responses/{id}{query}"), "", 200);
+        }
+        self.check("GET", "/v1/responses/{id}", &format!("/v1/responses/{id}?stream=perhaps"), "", 400);
+        self.check("POST", "/v1/responses/{id}/cancel", &format!("/v1/responses/{id}/cancel"), "", 200);
+        self.check("GET", "/v1/responses/{id}", "/v1/responses/none", "", 404);
+        self.check("POST", "/v1/responses/{id}/cancel", "/v1/responses/none/cancel", "", 404);
+    }
+
     /// Submits jobs as `key`, which may have two, until there is one too many.
     fn submit_too_many(&mut self, key: &str) {
         let infer = json!({
@@ -132,6 +176,7 @@ fn kinds(events: &[Value]) -> BTreeSet<String> {
 fn what_a_queen_answers_is_what_its_description_says() {
     let mut home = Home::with_model();
     home.set("RBEE_JOBS_PER_KEY", "2");
+    home.set("RBEE_OLLAMA", "true");
     assert_eq!(home.run(["queen", "start"]).code, Some(0));
     let (status, document) = home.request("GET", "/openapi.json", "");
     assert_eq!(status, 200);
@@ -164,7 +209,9 @@ fn what_a_queen_answers_is_what_its_description_says() {
         (json!({"operation": "hive_status", "hive": "local", "detached": true}), Some("HiveReport")),
         (json!({"operation": "hive_list"}), Some("HiveList")),
         (json!({"operation": "worker_list"}), Some("WorkerList")),
+        (json!({"operation": "model_alias", "alias": "gpt-4o", "model": "a-model"}), Some("ModelAlias")),
         (json!({"operation": "model_list"}), Some("ModelList")),
+        (json!({"operation": "count_tokens", "prompt": "hello"}), Some("TokenCount")),
     ] {
         let events = api.read(&request);
         let answers = events.iter().filter(|event| event["kind"] == "result");
@@ -200,6 +247,8 @@ fn what_a_queen_answers_is_what_its_description_says() {
     api.check("GET", stream, &format!("/v1/jobs/{UNKNOWN}/stream"), "", 404);
     api.check("GET", stream, &format!("/v1/jobs/{id}/stream?after=x"), "", 400);
     api.check("GET", stream, &format!("/v1/jobs/{id}/stream?after=1000"), "", 409);
+
+    api.try_other_apis();
 
     let keys = "/v1/keys";
     api.check("POST", keys, keys, r#"{"name":"bob","role":"operator"}"#, 201);

@@ -1,0 +1,702 @@
+//! Ollama's API, as far as clients of a server use it.
+//!
+//! Its clients send no key, so its routes take guests, and are there only where the operator has said so.
+
+use axum::Extension;
+use axum::extract::State;
+use axum::http::{Method, StatusCode};
+use axum::response::{IntoResponse, Response};
+use rbee_jobs::{Answer, Json, Permission, Principal, Routes, Translate, error_response};
+use rbee_protocol::{
+    ApiError, EmbedRequest, End, ErrorCode, FinishReason, InferRequest, JobEvent, Message, ModelInfo,
+    ModelList, ModelRef, Operation, Role, Timings, Tool, ToolCall, ToolCallPart, WorkerList,
+};
+use serde_json::{Map, Value, json};
+use sha2::{Digest, Sha256};
+use utoipa::{OpenApi, ToSchema};
+
+use super::answer::{self, Call, Whole};
+use super::fields::{Fields, bad};
+use super::openai::message;
+use super::{Api, Asked, date, model_ref, with_job};
+
+/// Whose API it is, in narration.
+const API: &str = "Ollama's";
+
+/// What of the description in `rbee_jobs::describe` stands with the handlers. They answer only where `queen.ollama` is set.
+#[derive(OpenApi)]
+#[openapi(
+    paths(root, generate, chat, embed, tags, show, ps, pull, version),
+    tags((
+        name = "ollama",
+        description = "Ollama's API, for clients that speak it, where `queen.ollama` is set. It needs no key. \
+                       docs/compatibility.md tells of each field whether it is supported, ignored or refused."
+    ))
+)]
+pub(crate) struct OllamaApi;
+
+pub(super) fn routes(api: Api) -> Routes {
+    use Permission::Guest;
+    Routes::default()
+        .add(Method::GET, "/", Guest, root)
+        .add(Method::POST, "/api/generate", Guest, generate)
+        .add(Method::POST, "/api/chat", Guest, chat)
+        .add(Method::POST, "/api/embed", Guest, embed)
+        .add(Method::GET, "/api/tags", Guest, tags)
+        .add(Method::POST, "/api/show", Guest, show)
+        .add(Method::GET, "/api/ps", Guest, ps)
+        .add(Method::POST, "/api/pull", Guest, pull)
+        .add(Method::GET, "/api/version", Guest, version)
+        .with_state(api)
+        .shaped(shape)
+}
+
+/// A failure in Ollama's words.
+fn shape(error: &ApiError) -> (StatusCode, Value) {
+    let status = StatusCode::from_u16(error.code.http_status()).expect("codes have statuses of HTTP's");
+    (status, json!({"error": message(error), "code": error.code}))
+}
+
+/// A request to go on with a prompt; docs/compatibility.md tells of all fields.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "only its schema is used: fields are taken one by one")]
+struct OllamaGenerateRequest {
+    /// The name of a model, or an alias.
+    model: String,
+    /// What the model is asked; none has it loaded.
+    prompt: Option<String>,
+    /// Whether the answer comes as a stream; it does unless this is false.
+    stream: Option<bool>,
+}
+
+/// A request for a chat's next message; docs/compatibility.md tells of all fields.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "only its schema is used: fields are taken one by one")]
+struct OllamaChatRequest {
+    /// The name of a model, or an alias.
+    model: String,
+    /// The chat so far; none has the model loaded.
+    messages: Option<Vec<super::openai::ChatMessage>>,
+    /// Whether the answer comes as a stream; it does unless this is false.
+    stream: Option<bool>,
+}
+
+/// A request for the vectors of texts; docs/compatibility.md tells of all fields.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "only its schema is used: fields are taken one by one")]
+struct OllamaEmbedRequest {
+    /// The name of a model, or an alias.
+    model: String,
+    /// The text, or several.
+    input: super::Texts,
+}
+
+/// A model's name.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "only its schema is used: fields are taken one by one")]
+struct OllamaModel {
+    /// The name of a model, or an alias.
+    model: String,
+}
+
+/// What is to be done with a request, and how its answer is to be given.
+struct Plan {
+    asked: Asked,
+    streams: bool,
+    kind: Kind,
+}
+
+/// What an answer's lines are like.
+#[derive(Clone, Copy, PartialEq)]
+enum Kind {
+    Generate,
+    Chat,
+    /// Nothing but the model was wanted.
+    Load,
+}
+
+impl Api {
+    async fn answer_ollama(&self, principal: &Principal, plan: Result<Plan, ApiError>) -> Response {
+        let asked = async {
+            let Plan { asked, streams, kind } = plan?;
+            let model = asked.model.clone();
+            Ok::<_, ApiError>((self.ask(principal, asked).await?, model, streams, kind))
+        };
+        let (exchange, model, streams, kind) = match asked.await {
+            Ok(asked) => asked,
+            Err(error) => return error_response(&error),
+        };
+        let lines = Lines { kind, model, created_at: date(exchange.created_at_ms()), call: None };
+        if streams {
+            return self.stream(exchange, lines).await;
+        }
+        self.whole(exchange, |answers| lines.whole(answers.into_iter().next().unwrap_or_default())).await
+    }
+}
+
+/// Go on with a prompt
+#[utoipa::path(
+    post, path = "/api/generate", tag = "ollama", operation_id = "ollama_generate", security(()),
+    request_body(content = OllamaGenerateRequest, example = json!({"model": "SmolLM2-135M-Instruct.Q4_1", "prompt": "hello"})),
+    responses(
+        (
+            status = 200, description = "The answer, a line of JSON for each piece.",
+            content((Object = "application/json"), (Object = "application/x-ndjson"))
+        ),
+        (status = 404, description = "`not_found`: there is no such model."),
+        (status = 409, description = "`cancelled`: somebody cancelled the job."),
+        (status = 422, description = "`bad_model`, `context_full`: the model cannot answer it."),
+        (status = 500, description = "`internal`, `io`, `worker_crashed`, `worker_hung`, `quota`, `abandoned`: it failed."),
+        (status = 503, description = "`unavailable`, `does_not_fit`, `interrupted`: nobody can answer it now."),
+        (status = 507, description = "`disk_full`: there is no room to keep the job."),
+    )
+)]
+async fn generate(
+    State(api): State<Api>,
+    Extension(principal): Extension<Principal>,
+    Json(fields): Json<Map<String, Value>>,
+) -> Response {
+    api.answer_ollama(&principal, generate_plan(Fields::new(fields))).await
+}
+
+fn generate_plan(mut fields: Fields) -> Result<Plan, ApiError> {
+    let (model, mut request, streams) = common(&mut fields)?;
+    let prompt: String = fields.take("prompt")?.unwrap_or_default();
+    let system: Option<String> = fields.take("system")?;
+    let is_raw = fields.take("raw")?.unwrap_or(false);
+    fields.refuse("suffix", &[json!("")], "put what is to follow into the prompt, with `raw`")?;
+    fields.refuse("template", &[json!("")], "the model's own is used; with `raw` none is")?;
+    fields.refuse("context", &[json!([])], "use /api/chat with the messages so far")?;
+    fields.refuse("images", &[json!([])], "the models here read text alone")?;
+    let kind = if prompt.is_empty() { Kind::Load } else { Kind::Generate };
+    if kind == Kind::Load {
+        // Its model is loaded before anything can be counted.
+        request.messages = vec![Message::new(Role::User, " ")];
+    } else if is_raw {
+        request.prompt = Some(prompt);
+    } else {
+        request.messages = system.map(|system| Message::new(Role::System, system)).into_iter().collect();
+        request.messages.push(Message::new(Role::User, prompt));
+    }
+    Ok(plan(fields, model, request, streams, kind))
+}
+
+/// Answer a chat
+#[utoipa::path(
+    post, path = "/api/chat", tag = "ollama", operation_id = "ollama_chat", security(()),
+    request_body(content = OllamaChatRequest, example = json!({
+        "model": "SmolLM2-135M-Instruct.Q4_1", "messages": [{"role": "user", "content": "hello"}]
+    })),
+    responses(
+        (
+            status = 200, description = "The answer, a line of JSON for each piece.",
+            content((Object = "application/json"), (Object = "application/x-ndjson"))
+        ),
+        (status = 404, description = "`not_found`: there is no such model."),
+        (status = 409, description = "`cancelled`: somebody cancelled the job."),
+        (status = 422, description = "`bad_model`, `context_full`: the model cannot answer it."),
+        (status = 500, description = "`internal`, `io`, `worker_crashed`, `worker_hung`, `quota`, `abandoned`: it failed."),
+        (status = 503, description = "`unavailable`, `does_not_fit`, `interrupted`: nobody can answer it now."),
+        (status = 507, description = "`disk_full`: there is no room to keep the job."),
+    )
+)]
+async fn chat(
+    State(api): State<Api>,
+    Extension(principal): Extension<Principal>,
+    Json(fields): Json<Map<String, Value>>,
+) -> Response {
+    api.answer_ollama(&principal, chat_plan(Fields::new(fields))).await
+}
+
+fn chat_plan(mut fields: Fields) -> Result<Plan, ApiError> {
+    let (model, mut request, streams) = common(&mut fields)?;
+    let messages: Vec<Map<String, Value>> = fields.list("messages")?;
+    let messages = (0..).zip(messages).map(|(index, said)| chat_message(index, said));
+    request.messages = messages.collect::<Result<_, _>>()?;
+    let tools: Vec<Map<String, Value>> = fields.list("tools")?;
+    let tools =
+        (0..).zip(tools).map(|(index, fields)| super::openai::tool(&format!("tools[{index}]"), fields));
+    request.tools = tools.collect::<Result<Vec<Tool>, _>>()?;
+    let kind = if request.messages.is_empty() { Kind::Load } else { Kind::Chat };
+    if kind == Kind::Load {
+        request.messages = vec![Message::new(Role::User, " ")];
+    }
+    Ok(plan(fields, model, request, streams, kind))
+}
+
+fn chat_message(index: usize, said: Map<String, Value>) -> Result<Message, ApiError> {
+    let path = format!("messages[{index}]");
+    let mut said = Fields::within(&path, said);
+    let role = match said.need::<String>("role")?.as_str() {
+        "system" => Role::System,
+        "user" => Role::User,
+        "assistant" => Role::Assistant,
+        "tool" => Role::Tool,
+        _ => {
+            let message = format!("`{path}.role` is none that is known");
+            return Err(bad(message, "it is `system`, `user`, `assistant` or `tool`"));
+        }
+    };
+    said.refuse("images", &[json!([])], "the models here read text alone")?;
+    let calls: Vec<Value> = said.list("tool_calls")?;
+    // Its calls have no ids: the results follow in the order of the calls.
+    let call = |(at, call): (usize, Value)| {
+        let function = &call["function"];
+        let name = function["name"].as_str();
+        let name =
+            name.ok_or_else(|| bad(format!("`{path}.tool_calls[{at}].function.name` is missing"), "add it"))?;
+        Ok(ToolCall {
+            id: format!("call{at:05}"),
+            name: name.to_owned(),
+            arguments: function["arguments"].clone(),
+        })
+    };
+    let tool_calls = calls.into_iter().enumerate().map(call).collect::<Result<Vec<_>, ApiError>>()?;
+    let content: Option<String> = said.take("content")?;
+    Ok(Message {
+        role,
+        content: content.or_else(|| tool_calls.is_empty().then(String::new)),
+        tool_calls,
+        tool_call_id: said.take("tool_call_id")?,
+        name: said.take("tool_name")?,
+    })
+}
+
+/// What chats and prompts have in common: the model's name, how to choose tokens, and whether the answer is a stream.
+fn common(fields: &mut Fields) -> Result<(String, InferRequest, bool), ApiError> {
+    let model: String = fields.need("model")?;
+    let mut request = InferRequest { model: model_ref(Some(&model)), fallback: true, ..Default::default() };
+    let mut options = Fields::within("options", fields.take("options")?.unwrap_or_default());
+    request.temperature = options.take("temperature")?;
+    request.top_k = options.take("top_k")?;
+    request.top_p = options.take("top_p")?;
+    request.min_p = options.take("min_p")?;
+    request.typical_p = options.take("typical_p")?;
+    request.repetition_penalty = options.take("repeat_penalty")?;
+    request.presence_penalty = options.take("presence_penalty")?;
+    request.frequency_penalty = options.take("frequency_penalty")?;
+    // Below 0 is all that there is.
+    let last_n: Option<i64> = options.take("repeat_last_n")?;
+    request.penalty_last_n = last_n.map(|count| u32::try_from(count).unwrap_or(u32::MAX));
+    let predicted: Option<i64> = options.take("num_predict")?;
+    request.max_tokens = predicted.and_then(|count| u32::try_from(count).ok());
+    request.seed = options.take::<i64>("seed")?.map(i64::cast_unsigned);
+    request.stop = options.texts("stop")?;
+    options.ignore(&[
+        "num_ctx",
+        "num_keep",
+        "num_batch",
+        "num_gpu",
+        "main_gpu",
+        "num_thread",
+        "use_mmap",
+        "use_mlock",
+        "numa",
+        "low_vram",
+        "f16_kv",
+        "vocab_only",
+        "logits_all",
+    ]);
+    for name in ["mirostat", "mirostat_tau", "mirostat_eta", "tfs_z", "penalize_newline"] {
+        options.refuse(name, &[json!(0), json!(0.0), json!(false)], "leave it out")?;
+    }
+    options.notes().into_iter().for_each(|note| fields.note(note));
+    match fields.take("format")? {
+        None => {}
+        Some(Value::String(format)) if format.is_empty() => {}
+        Some(Value::String(format)) if format == "json" => {
+            request.json_schema = Some(json!({"type": "object"}))
+        }
+        Some(schema @ Value::Object(_)) => request.json_schema = Some(schema),
+        Some(_) => return Err(bad("`format` is none that is known", "it is `json`, or a JSON schema")),
+    }
+    request.truncate = fields.take("truncate")?.unwrap_or(true);
+    let streams = fields.take("stream")?.unwrap_or(true);
+    fields.refuse("logprobs", &[json!(false)], "ask /v1/chat/completions for them")?;
+    fields.ignore(&["keep_alive", "think", "shift", "top_logprobs"]);
+    Ok((model, request, streams))
+}
+
+fn plan(fields: Fields, model: String, request: InferRequest, streams: bool, kind: Kind) -> Plan {
+    let operation =
+        if kind == Kind::Load { Operation::CountTokens(request) } else { Operation::Infer(request) };
+    let asked =
+        Asked { api: API, model, operations: vec![operation], detached: false, notes: fields.notes() };
+    Plan { asked, streams, kind }
+}
+
+/// Turn texts into vectors
+#[utoipa::path(
+    post, path = "/api/embed", tag = "ollama", operation_id = "ollama_embed", security(()),
+    request_body(content = OllamaEmbedRequest, example = json!({"model": "SmolLM2-135M-Instruct.Q4_1", "input": ["hello"]})),
+    responses(
+        (status = 200, description = "The vectors.", body = Object),
+        (status = 404, description = "`not_found`: there is no such model."),
+        (status = 409, description = "`cancelled`: somebody cancelled the job."),
+        (status = 422, description = "`bad_model`, `context_full`: the model cannot answer it."),
+        (status = 500, description = "`internal`, `io`, `worker_crashed`, `worker_hung`, `quota`, `abandoned`: it failed."),
+        (status = 503, description = "`unavailable`, `does_not_fit`, `interrupted`: nobody can answer it now."),
+        (status = 507, description = "`disk_full`: there is no room to keep the job."),
+    )
+)]
+async fn embed(
+    State(api): State<Api>,
+    Extension(principal): Extension<Principal>,
+    Json(fields): Json<Map<String, Value>>,
+) -> Response {
+    let answer = async {
+        let asked = embed_asked(Fields::new(fields))?;
+        let model = asked.model.clone();
+        Ok::<_, ApiError>((api.ask(&principal, asked).await?, model))
+    };
+    match answer.await {
+        Ok((exchange, model)) => {
+            api.whole(exchange, |answers| {
+                let mut whole = answers.into_iter().next().unwrap_or_default();
+                whole.embeddings.sort_by_key(|embedding| embedding.index);
+                let vectors: Vec<_> = whole.embeddings.iter().map(|embedding| &embedding.values).collect();
+                let mut answer = json!({"model": model, "embeddings": vectors});
+                add_figures(&mut answer, whole.end.as_deref());
+                answer
+            })
+            .await
+        }
+        Err(error) => error_response(&error),
+    }
+}
+
+fn embed_asked(mut fields: Fields) -> Result<Asked, ApiError> {
+    let model: String = fields.need("model")?;
+    let input = fields.texts("input")?;
+    fields.refuse("dimensions", &[], "a model's vectors have one length here")?;
+    let truncate = fields.take("truncate")?.unwrap_or(true);
+    fields.ignore(&["keep_alive", "options"]);
+    let request = EmbedRequest { model: model_ref(Some(&model)), fallback: true, input, truncate };
+    Ok(Asked {
+        api: API,
+        model,
+        operations: vec![Operation::Embed(request)],
+        detached: false,
+        notes: fields.notes(),
+    })
+}
+
+/// List the models
+#[utoipa::path(
+    get, path = "/api/tags", tag = "ollama", operation_id = "ollama_tags", security(()),
+    responses(
+        (status = 200, description = "The models.", body = Object),
+        (status = 500, description = "`internal`, `io`: it failed."),
+        (status = 503, description = "`unavailable`, `interrupted`: no hive can be reached."),
+        (status = 507, description = "`disk_full`: there is no room to keep the job."),
+    )
+)]
+async fn tags(State(api): State<Api>, Extension(principal): Extension<Principal>) -> Response {
+    let answer = async {
+        let (list, job) = api.question(&principal, API, Operation::ModelList {}).await?;
+        let list: ModelList = parsed(list)?;
+        Ok::<_, ApiError>((json!({"models": list.models.iter().map(tag).collect::<Vec<_>>()}), job))
+    };
+    respond(answer.await)
+}
+
+/// Tell about a model
+#[utoipa::path(
+    post, path = "/api/show", tag = "ollama", operation_id = "ollama_show", security(()),
+    request_body(content = OllamaModel, example = json!({"model": "SmolLM2-135M-Instruct.Q4_1"})),
+    responses(
+        (status = 200, description = "The model.", body = Object),
+        (status = 404, description = "`not_found`: there is no such model."),
+        (status = 500, description = "`internal`, `io`: it failed."),
+        (status = 503, description = "`unavailable`, `interrupted`: no hive can be reached."),
+        (status = 507, description = "`disk_full`: there is no room to keep the job."),
+    )
+)]
+async fn show(
+    State(api): State<Api>,
+    Extension(principal): Extension<Principal>,
+    Json(fields): Json<Map<String, Value>>,
+) -> Response {
+    let answer = async {
+        let (model, job) = named(&api, &principal, fields).await?;
+        let answer = json!({
+            "details": details(), "model_info": {"general.name": model.model}, "capabilities": ["completion", "tools"],
+        });
+        Ok::<_, ApiError>((answer, job))
+    };
+    respond(answer.await)
+}
+
+/// List the models that are loaded
+#[utoipa::path(
+    get, path = "/api/ps", tag = "ollama", operation_id = "ollama_ps", security(()),
+    responses(
+        (status = 200, description = "The models.", body = Object),
+        (status = 500, description = "`internal`, `io`: it failed."),
+        (status = 503, description = "`unavailable`, `interrupted`: no hive can be reached."),
+        (status = 507, description = "`disk_full`: there is no room to keep the job."),
+    )
+)]
+async fn ps(State(api): State<Api>, Extension(principal): Extension<Principal>) -> Response {
+    let answer = async {
+        let (list, job) = api.question(&principal, API, Operation::WorkerList {}).await?;
+        let list: WorkerList = parsed(list)?;
+        let model = |worker: &rbee_protocol::WorkerInfo| {
+            let memory = worker.loaded.and_then(|loaded| loaded.memory);
+            json!({
+                "name": worker.model, "model": worker.model, "digest": digest(&worker.model), "details": details(),
+                "size": memory.map(|memory| memory.total_bytes() + memory.device_bytes),
+                "size_vram": memory.map(|memory| memory.device_bytes),
+                "context_length": worker.loaded.map(|loaded| loaded.context_length),
+            })
+        };
+        Ok::<_, ApiError>((json!({"models": list.workers.iter().map(model).collect::<Vec<_>>()}), job))
+    };
+    respond(answer.await)
+}
+
+/// See that a model is there
+///
+/// One that is not here is refused: `rbee` brings models here, not its clients.
+#[utoipa::path(
+    post, path = "/api/pull", tag = "ollama", operation_id = "ollama_pull", security(()),
+    request_body(content = OllamaModel, example = json!({"model": "SmolLM2-135M-Instruct.Q4_1"})),
+    responses(
+        (status = 200, description = "It is.", body = Object),
+        (status = 404, description = "`not_found`: there is no such model."),
+        (status = 500, description = "`internal`, `io`: it failed."),
+        (status = 503, description = "`unavailable`, `interrupted`: no hive can be reached."),
+        (status = 507, description = "`disk_full`: there is no room to keep the job."),
+    )
+)]
+async fn pull(
+    State(api): State<Api>,
+    Extension(principal): Extension<Principal>,
+    Json(fields): Json<Map<String, Value>>,
+) -> Response {
+    let found = named(&api, &principal, fields).await;
+    respond(found.map(|(_, job)| (json!({"status": "success"}), job)))
+}
+
+/// Which version answers
+#[utoipa::path(
+    get, path = "/api/version", tag = "ollama", operation_id = "ollama_version", security(()),
+    responses((status = 200, description = "The version of rbee, not of Ollama.", body = Object))
+)]
+async fn version() -> Answer<Value> {
+    Answer(StatusCode::OK, Ok(json!({"version": env!("CARGO_PKG_VERSION")})))
+}
+
+/// Whether somebody answers
+///
+/// Clients ask this before anything else.
+#[utoipa::path(
+    get, path = "/", tag = "ollama", operation_id = "ollama_root", security(()),
+    responses((status = 200, description = "The queen does.", body = String, content_type = "text/plain"))
+)]
+async fn root() -> &'static str {
+    "rbee is running"
+}
+
+fn respond(answer: Result<(Value, axum::http::HeaderValue), ApiError>) -> Response {
+    match answer {
+        Ok((answer, job)) => with_job(Answer(StatusCode::OK, Ok(answer)).into_response(), job),
+        Err(error) => error_response(&error),
+    }
+}
+
+/// The model that a request names.
+async fn named(
+    api: &Api,
+    principal: &Principal,
+    fields: Map<String, Value>,
+) -> Result<(ModelInfo, axum::http::HeaderValue), ApiError> {
+    let mut fields = Fields::new(fields);
+    let name: Option<String> = fields.take("model")?;
+    let name = name.map_or_else(|| fields.need("name"), Ok)?;
+    let (list, job) = api.question(principal, API, Operation::ModelList {}).await?;
+    let list: ModelList = parsed(list)?;
+    // Clients add the tag that stands for none.
+    let wanted = name.strip_suffix(":latest").unwrap_or(&name);
+    let wanted = list.aliases.get(wanted).map_or(wanted, ModelRef::as_str);
+    let found = list.models.into_iter().find(|model| model.model == wanted);
+    let found = found.ok_or_else(|| {
+        let message = format!("there is no model `{}`", rbee_narration::printable(&name));
+        ApiError::new(ErrorCode::NotFound, message).hint("`rbee model list` shows what there is")
+    });
+    Ok((found?, job))
+}
+
+fn parsed<T: serde::de::DeserializeOwned>(answer: Value) -> Result<T, ApiError> {
+    serde_json::from_value(answer).map_err(|error| {
+        ApiError::new(ErrorCode::Internal, format!("the list makes no sense: {error}"))
+            .hint("this is a bug in rbee")
+    })
+}
+
+fn tag(model: &ModelInfo) -> Value {
+    json!({
+        "name": model.model,
+        "model": model.model,
+        "modified_at": date(model.modified_at_ms.unwrap_or_default()),
+        "size": model.size_bytes,
+        "digest": digest(&model.model),
+        "details": details(),
+    })
+}
+
+/// What clients tell models apart by. It is of the name: to read whole files for a list would take minutes.
+fn digest(model: &str) -> String {
+    Sha256::digest(model).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn details() -> Value {
+    json!({"format": "gguf"})
+}
+
+/// An answer as lines of JSON, or as one.
+struct Lines {
+    kind: Kind,
+    model: String,
+    created_at: String,
+    /// The call that is being written: calls are given whole.
+    call: Option<Call>,
+}
+
+impl Lines {
+    fn whole(&self, whole: Whole) -> Value {
+        let mut line = self.piece(&whole.text, &whole.reasoning);
+        if self.kind == Kind::Chat && !whole.calls.is_empty() {
+            line["message"]["tool_calls"] = whole.calls.iter().map(call).collect();
+        }
+        self.end(&mut line, whole.end.as_deref());
+        line
+    }
+
+    /// A line with a piece of the answer.
+    fn piece(&self, text: &str, thinking: &str) -> Value {
+        let mut line = json!({"model": self.model, "created_at": self.created_at, "done": false});
+        let (place, field) = match self.kind {
+            Kind::Chat => {
+                line["message"] = json!({"role": "assistant"});
+                (&mut line["message"], "content")
+            }
+            Kind::Generate | Kind::Load => (&mut line, "response"),
+        };
+        place[field] = text.into();
+        if !thinking.is_empty() {
+            place["thinking"] = thinking.into();
+        }
+        line
+    }
+
+    fn end(&self, line: &mut Value, end: Option<&End>) {
+        line["done"] = true.into();
+        line["done_reason"] = match (self.kind, end.and_then(|end| end.finish_reason)) {
+            (Kind::Load, _) => "load",
+            (_, Some(FinishReason::Length)) => "length",
+            _ => "stop",
+        }
+        .into();
+        add_figures(line, end);
+    }
+
+    fn tell_call(&mut self, out: &mut Vec<u8>) {
+        if let Some(whole) = self.call.take() {
+            let mut line = self.piece("", "");
+            line["message"]["tool_calls"] = json!([call(&whole)]);
+            tell(&line, out);
+        }
+    }
+}
+
+fn call(call: &Call) -> Value {
+    let arguments: Value = serde_json::from_str(&call.arguments).unwrap_or_else(|_| json!({}));
+    json!({"function": {"name": call.name, "arguments": arguments}})
+}
+
+fn add_figures(line: &mut Value, end: Option<&End>) {
+    let ns = |ms: f64| (ms * 1e6) as u64;
+    let Timings { queue_ms, load_ms, prefill_ms, decode_ms, .. } =
+        end.and_then(|end| end.timings).unwrap_or_default();
+    let usage = answer::usage(end);
+    line["total_duration"] = ns(queue_ms + load_ms + prefill_ms + decode_ms).into();
+    line["load_duration"] = ns(load_ms).into();
+    line["prompt_eval_count"] = usage.prompt_tokens.into();
+    line["prompt_eval_duration"] = ns(prefill_ms).into();
+    line["eval_count"] = usage.completion_tokens.into();
+    line["eval_duration"] = ns(decode_ms).into();
+}
+
+fn tell(line: &Value, out: &mut Vec<u8>) {
+    serde_json::to_writer(&mut *out, line).expect("JSON can be written to memory");
+    out.push(b'\n');
+}
+
+impl Translate for Lines {
+    fn content_type(&self) -> &'static str {
+        "application/x-ndjson"
+    }
+
+    fn event(&mut self, _job: usize, event: JobEvent, out: &mut Vec<u8>) {
+        match event {
+            JobEvent::Token(token) if token.reasoning => tell(&self.piece("", &token.text), out),
+            JobEvent::Token(token) => tell(&self.piece(&token.text, ""), out),
+            JobEvent::ToolCall(ToolCallPart { id, name, arguments, .. }) => {
+                if let Some(name) = name {
+                    self.tell_call(out);
+                    self.call = Some(Call { id: id.unwrap_or_default(), name, arguments: String::new() });
+                }
+                if let Some(call) = &mut self.call {
+                    call.arguments.push_str(&arguments);
+                }
+            }
+            JobEvent::End(end) => {
+                if let Some(error) = answer::failure(&end) {
+                    return tell(&json!({"error": message(error)}), out);
+                }
+                self.tell_call(out);
+                let mut line = self.piece("", "");
+                self.end(&mut line, Some(&end));
+                tell(&line, out);
+            }
+            JobEvent::Narration(_)
+            | JobEvent::Progress(_)
+            | JobEvent::Embedding(_)
+            | JobEvent::Result { .. } => {}
+        }
+    }
+
+    fn done(&mut self, _out: &mut Vec<u8>) {}
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::api::tests::{answer, cases, joined, told};
+
+    proptest! {
+        #![proptest_config(cases())]
+
+        #[test]
+        fn a_stream_is_the_answer_in_pieces(events in answer()) {
+            let lines = || Lines {
+                kind: Kind::Chat, model: "m".to_owned(), created_at: date(0), call: None,
+            };
+            let told = told(&events, lines());
+            let whole = lines().whole(crate::api::tests::whole(&events));
+            for field in ["content", "thinking"] {
+                let streamed = joined(&told, &format!("/message/{field}"));
+                assert_eq!(streamed, whole["message"][field].as_str().unwrap_or_default());
+            }
+            let calls = told.iter().filter_map(|line| line["message"]["tool_calls"].as_array()).flatten();
+            assert!(calls.eq(whole["message"]["tool_calls"].as_array().into_iter().flatten()));
+            let last = told.last().expect("there is an end");
+            assert_eq!(last["done_reason"], whole["done_reason"]);
+            assert_eq!(last["eval_count"], whole["eval_count"]);
+            assert!(told.iter().rev().skip(1).all(|line| line["done"] == false));
+        }
+    }
+}

@@ -1,0 +1,112 @@
+use axum::Extension;
+use axum::extract::State;
+use axum::response::Response;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use rbee_jobs::{Json, Principal, error_response};
+use rbee_protocol::{ApiError, EmbedRequest, Embedding, Operation};
+use serde_json::{Map, Value, json};
+use utoipa::ToSchema;
+
+use super::API;
+use crate::api::answer::Whole;
+use crate::api::fields::{Fields, bad, typed};
+use crate::api::{Api, Asked, Texts, model_ref};
+
+/// A request for the vectors of texts; docs/compatibility.md tells of all fields.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "only its schema is used: fields are taken one by one")]
+pub(super) struct EmbeddingRequest {
+    /// The texts.
+    input: Texts,
+    /// The name of a model, or an alias.
+    model: Option<String>,
+    /// How numbers are written.
+    encoding_format: Option<EncodingFormat>,
+}
+
+/// How the numbers of a vector are written.
+#[derive(Clone, Copy, Default, serde::Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum EncodingFormat {
+    /// As numbers.
+    #[default]
+    Float,
+    /// As the Base64 of their 32 bits each, the lowest byte first.
+    Base64,
+}
+
+/// Turn texts into vectors
+///
+/// The answer's `pooling` says how the vectors of a text's tokens became one, and whether the model says so itself.
+#[utoipa::path(
+    post, path = "/v1/embeddings", tag = "openai", operation_id = "create_embedding",
+    request_body(content = EmbeddingRequest, example = json!({"input": ["hello"]})),
+    responses(
+        (status = 200, description = "The vectors.", body = Object),
+        (status = 404, description = "`not_found`: there is no such model."),
+        (status = 409, description = "`cancelled`: somebody cancelled the job."),
+        (status = 422, description = "`bad_model`: the model's file is not one that can be used."),
+        (status = 500, description = "`internal`, `io`, `worker_crashed`, `worker_hung`, `quota`, `abandoned`: it failed."),
+        (status = 503, description = "`unavailable`, `does_not_fit`, `interrupted`: nobody can answer it now."),
+        (status = 507, description = "`disk_full`: there is no room to keep the job."),
+    )
+)]
+pub(super) async fn create(
+    State(api): State<Api>,
+    Extension(principal): Extension<Principal>,
+    Json(fields): Json<Map<String, Value>>,
+) -> Response {
+    let answer = async {
+        let (asked, format) = asked(Fields::new(fields))?;
+        let model = asked.model.clone();
+        Ok::<_, ApiError>((api.ask(&principal, asked).await?, model, format))
+    };
+    match answer.await {
+        Ok((exchange, model, format)) => {
+            api.whole(exchange, |answers| embeddings(&model, &answers, format)).await
+        }
+        Err(error) => error_response(&error),
+    }
+}
+
+fn asked(mut fields: Fields) -> Result<(Asked, EncodingFormat), ApiError> {
+    let model: Option<String> = fields.take("model")?;
+    let input = match fields.need("input")? {
+        Value::String(text) => vec![text],
+        Value::Array(tokens) if tokens.first().is_some_and(|text| !text.is_string()) => {
+            return Err(bad("`input` is not supported as tokens", "send texts"));
+        }
+        texts => typed("input", texts)?,
+    };
+    let format = fields.take("encoding_format")?.unwrap_or_default();
+    fields.refuse("dimensions", &[], "a model's vectors have one length here")?;
+    fields.ignore(&["user"]);
+    let request = EmbedRequest { model: model_ref(model.as_deref()), fallback: true, input, truncate: false };
+    let model = model.unwrap_or_default();
+    let operations = vec![Operation::Embed(request)];
+    Ok((Asked { api: API, model, operations, detached: false, notes: fields.notes() }, format))
+}
+
+fn embeddings(model: &str, answers: &[Whole], format: EncodingFormat) -> Value {
+    let mut all: Vec<&Embedding> = answers.iter().flat_map(|whole| &whole.embeddings).collect();
+    all.sort_by_key(|embedding| embedding.index);
+    let data = all.into_iter().map(|Embedding { index, values, .. }| {
+        let embedding: Value = match format {
+            EncodingFormat::Float => json!(values),
+            EncodingFormat::Base64 => {
+                let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+                STANDARD.encode(bytes).into()
+            }
+        };
+        json!({"object": "embedding", "index": index, "embedding": embedding})
+    });
+    let tokens = answers.iter().map(|whole| whole.usage().prompt_tokens).sum::<u64>();
+    json!({
+        "object": "list",
+        "data": data.collect::<Vec<_>>(),
+        "model": model,
+        "usage": {"prompt_tokens": tokens, "total_tokens": tokens},
+        "pooling": answers.first().and_then(|whole| whole.result.clone()),
+    })
+}
