@@ -69,8 +69,20 @@ struct BodyMax(usize);
 /// Lets a request in when its host and origin are right and whoever makes it may.
 pub(crate) async fn guard(State(door): State<Arc<Door>>, request: Request, next: Next) -> Response {
     let page = door.page(&request).cloned();
-    let shape = request.extensions().get::<MatchedPath>().and_then(|path| door.shapes.get(path.as_str()));
-    let shape = shape.copied();
+    let shape = match request.extensions().get::<MatchedPath>() {
+        Some(path) => door.shapes.get(path.as_str()).copied(),
+        // Whoever asks for what is not there speaks the API of what is beside it.
+        None => request
+            .uri()
+            .path()
+            .rsplit_once('/')
+            .and_then(|(folder, _)| {
+                door.shapes
+                    .iter()
+                    .find(|(path, _)| path.rsplit_once('/').is_some_and(|(other, _)| other == folder))
+            })
+            .map(|(_, shape)| *shape),
+    };
     let mut response = match check_host(&request) {
         Ok(()) if page.is_some() && is_preflight(&request) => preflight(&request),
         Ok(()) => door.answer(request, next).await,
@@ -124,7 +136,9 @@ impl Door {
             Err(error) => return error_response(&error),
             Ok(None) => {}
             Ok(Some(principal)) => {
-                if let Some(serving) = request.extensions().get::<Serving>() {
+                // Guests who only look are strangers, and do not keep a connection.
+                let is_known = principal.id.as_str() != GUEST || *request.method() == Method::POST;
+                if let Some(serving) = request.extensions().get::<Serving>().filter(|_| is_known) {
                     serving.0.send_replace(principal.revoked.clone());
                 }
                 request.extensions_mut().insert(principal);
@@ -149,13 +163,20 @@ impl Door {
             check_origin(request)?;
         }
         let route = self.route(request);
-        let takes_guests = route.as_ref().is_ok_and(|route| route.permission == Permission::Guest);
+        // Of what is not there, guests are told in their own API.
+        let is_absent = route.is_err() && is_ollamas(request.uri().path());
+        let guests = self.table.iter().any(|route| route.permission == Permission::Guest);
+        let takes_guests =
+            is_absent && guests || route.as_ref().is_ok_and(|route| route.permission == Permission::Guest);
         let principal = match self.principal(request) {
-            None if takes_guests && key(request).is_none() => Some(Principal {
-                id: PrincipalId::new(GUEST),
-                operator: false,
-                revoked: CancellationToken::new(),
-            }),
+            None if takes_guests && key(request).is_none() => {
+                check_site(request)?;
+                Some(Principal {
+                    id: PrincipalId::new(GUEST),
+                    operator: false,
+                    revoked: CancellationToken::new(),
+                })
+            }
             principal => principal,
         };
         // That a path or a method does not exist is for those to know who have a key.
@@ -182,7 +203,12 @@ impl Door {
         let (method, path) = (request.method(), request.uri().path());
         let Some(matched) = request.extensions().get::<MatchedPath>() else {
             let error = ApiError::new(ErrorCode::NotFound, format!("there is no {method} {path}"));
-            return Err(error.hint("the API begins at /v1/jobs"));
+            return Err(error.hint(match path {
+                path if is_ollamas(path) => {
+                    "docs/compatibility.md lists what of Ollama's API is answered, with `queen.ollama` in config.toml"
+                }
+                _ => "docs/protocol.md lists what there is, docs/compatibility.md what of other APIs",
+            }));
         };
         let registered = if *method == Method::HEAD { &Method::GET } else { method };
         let found =
@@ -201,6 +227,11 @@ fn key(request: &Request) -> Option<Option<&str>> {
     };
     let (scheme, key) = authorization.split_once(' ').unwrap_or_default();
     Some(scheme.eq_ignore_ascii_case("bearer").then(|| key.trim()))
+}
+
+/// Whether a path is of Ollama's API, which knows no keys.
+fn is_ollamas(path: &str) -> bool {
+    path.starts_with("/api/")
 }
 
 fn check_host(request: &Request) -> Result<(), ApiError> {
@@ -229,6 +260,17 @@ fn check_origin(request: &Request) -> Result<(), ApiError> {
     Ok(())
 }
 
+/// A page can have a browser ask without saying which page it is, though not without saying that it is another site's.
+fn check_site(request: &Request) -> Result<(), ApiError> {
+    match text(request, HeaderName::from_static("sec-fetch-site")) {
+        None | Some("same-origin" | "none") => Ok(()),
+        Some(_) => {
+            Err(ApiError::new(ErrorCode::Denied, "requests from web pages of other sites are not answered")
+                .hint("call the API from a program, or with a key"))
+        }
+    }
+}
+
 /// A header's value, empty where it is no text, or where there are several, of which none is to be believed.
 fn text(request: &Request, name: header::HeaderName) -> Option<&str> {
     let mut values = request.headers().get_all(name).iter();
@@ -254,6 +296,21 @@ impl<T: Serialize> IntoResponse for Answer<T> {
             Ok(answer) => (self.0, [(header::CACHE_CONTROL, "no-store")], axum::Json(answer)).into_response(),
             Err(error) => error_response(&error),
         }
+    }
+}
+
+/// A failure as a handler's way out.
+pub struct Failed(ApiError);
+
+impl From<ApiError> for Failed {
+    fn from(error: ApiError) -> Self {
+        Self(error)
+    }
+}
+
+impl IntoResponse for Failed {
+    fn into_response(self) -> Response {
+        error_response(&self.0)
     }
 }
 
@@ -308,18 +365,22 @@ async fn read_json<T: DeserializeOwned>(request: Request) -> Result<T, ApiError>
     whole.map_err(|error| {
         let message = format!("the body is not a request of this API: {}", without_strings(&error));
         ApiError::new(ErrorCode::BadRequest, message)
-            .hint("docs/protocol.md tells the fields, as does /openapi.json")
+            .hint("docs/protocol.md tells the fields, docs/compatibility.md those of other APIs, and /openapi.json both")
     })
 }
 
 /// What serde says of a text, less the text itself: it may be somebody's prompt.
 pub fn without_strings(error: &str) -> String {
-    match (error.find("string \""), error.rfind("\", expected")) {
-        (Some(start), Some(end)) if start < end => {
-            format!("{}a string{}", &error[..start], &error[end + 1..])
+    for (before, after, stand_in) in
+        [("string \"", "\", expected", "a string"), ("unknown variant `", "`, expected", "unknown variant")]
+    {
+        if let (Some(start), Some(end)) = (error.find(before), error.rfind(after))
+            && start < end
+        {
+            return format!("{}{stand_in}{}", &error[..start], &error[end + 1..]);
         }
-        _ => error.to_owned(),
     }
+    error.to_owned()
 }
 
 /// The answer that reports `error`.
@@ -337,6 +398,10 @@ pub fn error_response(error: &ApiError) -> Response {
     if error.code == ErrorCode::Busy {
         response = response.header(header::RETRY_AFTER, error.retry_after_s.unwrap_or(1));
     }
+    // Clients of other APIs ask again after such a status, and what was ended here would begin anew.
+    if matches!(error.code, ErrorCode::Cancelled | ErrorCode::Quota) {
+        response = response.header("x-should-retry", "false");
+    }
     // What is left of a body that is not wanted must not be read as the next request.
     if matches!(error.code, ErrorCode::TooLarge | ErrorCode::Timeout) {
         response = response.header(header::CONNECTION, "close");
@@ -349,11 +414,24 @@ mod tests {
     use super::*;
 
     #[test]
+    fn an_error_quotes_no_text_of_a_request() {
+        for (error, expected) in [
+            (
+                "invalid type: string \"my \"secret\"\", expected a sequence at line 1",
+                "invalid type: a string, expected a sequence at line 1",
+            ),
+            (
+                "unknown variant `my `secret``, expected `float` or `base64`",
+                "unknown variant, expected `float` or `base64`",
+            ),
+            ("missing field `a`", "missing field `a`"),
+        ] {
+            assert_eq!(without_strings(error), expected);
+        }
+    }
+
+    #[test]
     fn only_loopback_names_are_own_hosts() {
-        assert_eq!(
-            without_strings("invalid type: string \"my \"secret\"\", expected a sequence at line 1"),
-            "invalid type: a string, expected a sequence at line 1"
-        );
         for host in ["localhost", "LOCALHOST:7833", "127.0.0.1:7833", "[::1]:80", "localhost:1"] {
             assert!(is_own_host(host), "{host}");
         }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use axum::response::Response;
 use futures_util::future::select_all;
-use rbee_protocol::{ApiError, EndState, ErrorCode, Event, JobEvent, JobId, Phase, SubmitRequest};
+use rbee_protocol::{ApiError, End, EndState, ErrorCode, Event, JobEvent, JobId, Phase, SubmitRequest};
 
 use crate::access::Principal;
 use crate::log::JobWriter;
@@ -18,7 +18,7 @@ use crate::streams::OpenStream;
 
 /// The jobs that answer one request of another API, and what there is to read of them.
 ///
-/// Unless they are detached they are cancelled when this goes: whoever asked has gone then.
+/// Those that were made for it are cancelled when this goes, unless they are detached: whoever asked has gone then.
 pub struct Exchange {
     readers: Vec<JobReader>,
     /// What was read ahead.
@@ -26,6 +26,9 @@ pub struct Exchange {
     is_cancelling: bool,
     open: Option<OpenStream>,
 }
+
+/// A comment of a stream of server-sent events.
+const HEARTBEAT: &[u8] = b": heartbeat\n\n";
 
 /// Turns the events of jobs into another API's stream.
 pub trait Translate: Send + 'static {
@@ -38,9 +41,14 @@ pub trait Translate: Send + 'static {
     /// Adds what follows the last end event.
     fn done(&mut self, out: &mut Vec<u8>);
 
+    /// Whether nothing is to follow, whatever comes of jobs that have not ended: one of them has failed.
+    fn is_over(&self) -> bool {
+        false
+    }
+
     /// What a stream that has nothing to say says now and then; nothing where readers would not skip it.
     fn heartbeat(&self) -> &'static [u8] {
-        b""
+        HEARTBEAT
     }
 }
 
@@ -54,13 +62,12 @@ impl Jobs {
         &self,
         service: &Arc<S>,
         by: &Principal,
-        requests: Vec<SubmitRequest>,
+        requests: impl IntoIterator<Item = SubmitRequest>,
         tell: impl Fn(&JobWriter),
     ) -> Result<Exchange, ApiError> {
         let open = Some(self.open_stream(&by.id)?);
         let mut exchange =
             Exchange { readers: Vec::new(), ahead: VecDeque::new(), is_cancelling: true, open };
-        let is_detached = requests.iter().any(|request| request.detached);
         for request in requests {
             let log = self.begin(service, by, request, &tell)?;
             exchange.readers.push(JobReader::new(log, 0));
@@ -68,7 +75,7 @@ impl Jobs {
         for reader in &exchange.readers {
             reader.log().created().await?;
         }
-        exchange.is_cancelling = !is_detached;
+        exchange.is_cancelling = !exchange.is_detached();
         Ok(exchange)
     }
 
@@ -87,6 +94,11 @@ impl Exchange {
     /// The jobs, in the order of their requests.
     pub fn jobs(&self) -> impl Iterator<Item = &JobId> {
         self.readers.iter().map(|reader| &reader.log().record.id)
+    }
+
+    /// Whether they go on whoever reads them.
+    pub fn is_detached(&self) -> bool {
+        self.readers.first().is_some_and(|reader| reader.log().record.detached)
     }
 
     /// When the first of them was created, in milliseconds since the Unix epoch.
@@ -111,17 +123,21 @@ impl Exchange {
         }
     }
 
-    /// The events that there are, without waiting for more.
-    pub async fn so_far(&mut self) -> Result<Vec<(usize, JobEvent)>, ApiError> {
-        let mut events = Vec::new();
-        let numbers: Vec<u64> = self.readers.iter().map(|reader| reader.log().visible.borrow().seq).collect();
-        for (job, last) in numbers.into_iter().enumerate() {
-            while self.readers[job].seq() < last {
-                let page = self.readers[job].next().await.map_err(|error| unreadable(&error))?;
-                events.extend(page.into_iter().flatten().filter_map(|frame| Some((job, event(&frame)?))));
+    /// Has `take` take the events that there are, without waiting for more.
+    ///
+    /// # Errors
+    /// `io` when they cannot be had any more.
+    pub async fn so_far(&mut self, mut take: impl FnMut(JobEvent)) -> Result<(), ApiError> {
+        for reader in &mut self.readers {
+            let last = reader.log().visible.borrow().seq;
+            while reader.seq() < last {
+                let page = reader.next().await.map_err(|error| unreadable(&error))?;
+                page.into_iter().flatten().filter_map(|frame| event(&frame)).for_each(&mut take);
+                // What is in memory is there at once.
+                tokio::task::yield_now().await;
             }
         }
-        Ok(events)
+        Ok(())
     }
 
     /// Waits until a job has begun to answer, or for so long.
@@ -135,7 +151,7 @@ impl Exchange {
             for (_, frame) in self.ahead.iter().skip(seen) {
                 match event(frame) {
                     Some(JobEvent::End(end)) if end.state != EndState::Succeeded => {
-                        return end.error.map_or(Ok(()), Err);
+                        return Err(failure(*end));
                     }
                     Some(JobEvent::Narration(_)) | None => {}
                     Some(JobEvent::Progress(progress)) if progress.phase != Phase::Prefill => {}
@@ -155,7 +171,7 @@ impl Exchange {
     /// The answer that is a stream of what `translate` makes of the events.
     pub fn into_response(mut self, translate: impl Translate) -> Response {
         let open = self.open.take().expect("it is taken here alone");
-        StreamAnswer::new(Source::translated(self, Box::new(translate)), open).into_response()
+        StreamAnswer::new(Source::Translated(self, Box::new(translate)), open).into_response()
     }
 
     /// Reads on, or says that all has been read. Cancel-safe.
@@ -185,7 +201,7 @@ impl Exchange {
         &mut self,
         translate: &mut dyn Translate,
     ) -> Result<Option<Vec<u8>>, ReadError> {
-        if self.ahead.is_empty() && !self.read().await? {
+        if self.ahead.is_empty() && (translate.is_over() || !self.read().await?) {
             return Ok(None);
         }
         let mut out = Vec::new();
@@ -207,6 +223,13 @@ impl Drop for Exchange {
             }
         }
     }
+}
+
+/// Why a job that did not succeed has ended.
+pub fn failure(end: End) -> ApiError {
+    end.error.unwrap_or_else(|| {
+        ApiError::new(ErrorCode::Internal, "the job ended without a word why").hint("this is a bug in rbee")
+    })
 }
 
 /// What an event that this version wrote is; one of another's is none that could be translated.

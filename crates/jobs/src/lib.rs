@@ -30,9 +30,9 @@ mod streams;
 mod sync;
 
 pub use access::{Permission, Principal};
-pub use door::{Access, Answer, Authenticate, Json, error_response, without_strings};
+pub use door::{Access, Answer, Authenticate, Failed, Json, error_response, without_strings};
 pub use events::SystemLog;
-pub use exchange::{Exchange, Translate};
+pub use exchange::{Exchange, Translate, failure};
 pub use http::{job_routes, router, system_routes};
 pub use limits::Limits;
 pub use log::{Closed, JobWriter};

@@ -131,8 +131,11 @@ impl StreamAnswer {
                 }
                 gone = poll_fn(|cx| io.poll_gone(cx)) => return Err(gone),
             };
-            io.write_all(&framing.chunk(bytes)).await?;
-            last = Instant::now();
+            // What is translated to nothing is no sign of life.
+            if !bytes.is_empty() {
+                io.write_all(&framing.chunk(bytes)).await?;
+                last = Instant::now();
+            }
         }
         let mut end = framing.chunk(self.source.done());
         end.extend_from_slice(framing.end());
@@ -147,10 +150,6 @@ impl Source {
 
     pub(crate) fn system(reader: SystemReader, form: Form) -> Self {
         Self::System(reader, Renderer::new(form))
-    }
-
-    pub(crate) fn translated(exchange: Exchange, translate: Box<dyn Translate>) -> Self {
-        Self::Translated(exchange, translate)
     }
 
     fn content_type(&self) -> &'static str {

@@ -278,6 +278,12 @@ impl InferRequest {
             let error = ApiError::new(ErrorCode::BadRequest, "there are both `messages` and a `prompt`");
             return Err(error.hint("leave one of them out"));
         }
+        for (index, message) in self.messages.iter().enumerate() {
+            if let Err(problem) = message.check() {
+                let error = ApiError::new(ErrorCode::BadRequest, format!("`messages[{index}]`: {problem}"));
+                return Err(error.hint("send it as it came, or as a text"));
+            }
+        }
         if self.prompt.as_ref().is_some_and(String::is_empty) {
             let error = ApiError::new(ErrorCode::BadRequest, "`prompt` is empty");
             return Err(error.hint("give it the text to go on with"));
@@ -439,13 +445,8 @@ impl TryFrom<MessageFields> for Message {
 
     fn try_from(fields: MessageFields) -> Result<Self, Self::Error> {
         let MessageFields { role, content, tool_calls, tool_call_id, name } = fields;
-        if content.is_none() && tool_calls.is_empty() {
-            return Err("missing field `content`");
-        }
-        if role != Role::Assistant && !tool_calls.is_empty() {
-            return Err("only messages of the role `assistant` have `tool_calls`");
-        }
-        Ok(Self { role, content, tool_calls, tool_call_id, name })
+        let message = Self { role, content, tool_calls, tool_call_id, name };
+        message.check().map(|()| message)
     }
 }
 
@@ -453,6 +454,17 @@ impl Message {
     /// A message that is a text and nothing else.
     pub fn new(role: Role, content: impl Into<String>) -> Self {
         Self { role, content: Some(content.into()), tool_calls: Vec::new(), tool_call_id: None, name: None }
+    }
+
+    /// Says what is wrong with the message, if something is.
+    fn check(&self) -> Result<(), &'static str> {
+        if self.content.is_none() && self.tool_calls.is_empty() {
+            return Err("missing field `content`");
+        }
+        if self.role != Role::Assistant && !self.tool_calls.is_empty() {
+            return Err("only messages of the role `assistant` have `tool_calls`");
+        }
+        Ok(())
     }
 }
 

@@ -99,8 +99,11 @@ impl Aliases {
 /// `bad_request` for what can be no alias, or no model's name.
 pub(crate) fn check(alias: &str, model: Option<&ModelRef>) -> Result<(), ApiError> {
     // A name is never a path, so that who may not name files may name it.
-    if !is_text(alias, ALIAS_BYTES_MAX) || alias.contains('/') || alias.ends_with(".gguf") {
-        let hint = format!("take 1 to {ALIAS_BYTES_MAX} characters without `/`, not ending in `.gguf`");
+    let is_odd = alias.contains(|c: char| c == '/' || c.is_whitespace()) || alias.starts_with('-');
+    if !is_text(alias, ALIAS_BYTES_MAX) || is_odd || alias.ends_with(".gguf") {
+        let hint = format!(
+            "take 1 to {ALIAS_BYTES_MAX} bytes without `/` and spaces, not beginning with `-` nor ending in `.gguf`"
+        );
         return Err(ApiError::new(ErrorCode::BadRequest, "the alias is no name of a model").hint(hint));
     }
     let Some(model) = model.map(ModelRef::as_str) else { return Ok(()) };

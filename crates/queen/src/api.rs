@@ -12,10 +12,14 @@ mod openai;
 use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
-use axum::http::{HeaderName, HeaderValue};
+use axum::http::{HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
-use rbee_jobs::{Answer, Exchange, Jobs, Principal, Routes, Translate, error_response};
-use rbee_protocol::{ApiError, JobEvent, JobId, ModelRef, Operation, Phase, Progress, SubmitRequest};
+use rbee_jobs::{Answer, Exchange, JobWriter, Jobs, Principal, Routes, Translate, error_response};
+use rbee_protocol::{
+    ApiError, ErrorCode, JobEvent, JobId, ModelRef, Operation, Phase, Progress, SubmitRequest,
+};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 use utoipa::ToSchema;
 
@@ -27,6 +31,9 @@ pub(crate) use openai::OpenAiApi;
 
 /// Has every answer say which job it is of.
 const JOB: HeaderName = HeaderName::from_static("x-rbee-job");
+
+/// The action of the line that says what a job was asked for in another API; its target is the model's name.
+const API_REQUEST: &str = "api_request";
 
 /// A stream's head waits so long for the answer to begin, so that what fails before has a status of its own.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -69,75 +76,104 @@ enum Texts {
 struct Asked {
     /// Whose API it is, for people.
     api: &'static str,
-    /// What it calls the model.
+    /// What it calls the model; empty where it names none.
     model: String,
-    operations: Vec<Operation>,
+    operations: Box<dyn Iterator<Item = Operation> + Send>,
     /// Whether it goes on when whoever asked has gone.
     detached: bool,
+    /// What fields are called here and there, where that differs.
+    names: Names,
     /// What to tell the jobs about it.
     notes: Vec<String>,
+}
+
+type Names = &'static [(&'static str, &'static str)];
+
+impl Asked {
+    fn new(api: &'static str, model: String, operation: Operation, notes: Vec<String>) -> Self {
+        let operations = Box::new(std::iter::once(operation));
+        Self { api, model, operations, detached: false, names: &[], notes }
+    }
 }
 
 impl Api {
     /// Has a request done as jobs of `by`.
     async fn ask(&self, by: &Principal, asked: Asked) -> Result<Exchange, ApiError> {
-        let Asked { api, model, operations, detached, notes } = asked;
-        let requests = operations
-            .into_iter()
-            .map(|operation| SubmitRequest { detached, ..SubmitRequest::new(operation) })
-            .collect();
-        let tell = |job: &rbee_jobs::JobWriter| {
+        let Asked { api, model, operations, detached, names, notes } = asked;
+        let requests =
+            operations.map(|operation| SubmitRequest { detached, ..SubmitRequest::new(operation) });
+        let tell = |job: &JobWriter| {
             let narrator = job.narrator("queen");
             let action = || narrator.action(API_REQUEST).target(&model);
-            action().context(api).context(&model).human("A request of {} API for the model {}").emit();
+            match model.as_str() {
+                "" => action().context(api).human("A request of {} API").emit(),
+                model => {
+                    action().context(api).context(model).human("A request of {} API for the model {}").emit();
+                }
+            }
             notes.iter().for_each(|note| action().human("{}").context(note).emit());
         };
-        self.jobs.exchange(&self.queen, by, requests, tell).await
-    }
-
-    /// The answer that is `exchange` as `translate` has it, event by event.
-    async fn stream(&self, mut exchange: Exchange, translate: impl Translate) -> Response {
-        let job = job_header(&exchange);
-        match exchange.begun(PATIENCE).await {
-            Ok(()) => with_job(exchange.into_response(translate), job),
-            Err(error) => with_job(error_response(&error), job),
-        }
-    }
-
-    /// The answer that is what `translate` makes of whole jobs.
-    async fn whole(
-        &self,
-        exchange: Exchange,
-        translate: impl FnOnce(Vec<answer::Whole>) -> Value,
-    ) -> Response {
-        let job = job_header(&exchange);
-        let answer = answer::whole(exchange).await.map(translate);
-        with_job(Answer(axum::http::StatusCode::OK, answer).into_response(), job)
+        let exchange = self.jobs.exchange(&self.queen, by, requests, tell).await;
+        exchange.map_err(|error| renamed(error, names))
     }
 
     /// What a question-like operation of `by` answers, and its job.
-    async fn question(
+    async fn question<T: DeserializeOwned>(
         &self,
         by: &Principal,
         api: &'static str,
         operation: Operation,
-    ) -> Result<(Value, HeaderValue), ApiError> {
-        let asked = Asked {
-            api,
-            model: String::new(),
-            operations: vec![operation],
-            detached: false,
-            notes: Vec::new(),
-        };
-        let exchange = self.ask(by, asked).await?;
+    ) -> Result<(T, HeaderValue), ApiError> {
+        let exchange = self.ask(by, Asked::new(api, String::new(), operation, Vec::new())).await?;
         let job = job_header(&exchange);
         let answer = answer::whole(exchange).await?.pop().and_then(|whole| whole.result);
-        Ok((answer.unwrap_or_default(), job))
+        let answer = serde_json::from_value(answer.unwrap_or_default()).map_err(|error| {
+            ApiError::new(ErrorCode::Internal, format!("the hives' answer makes no sense: {error}"))
+                .hint("they may be of another version: `rbee queen stop`, then again")
+        });
+        Ok((answer?, job))
     }
 }
 
-/// The action of the line that says what a job was asked for in another API; its target is the model's name.
-const API_REQUEST: &str = "api_request";
+/// An error of ours with the fields' names of another API.
+fn renamed(mut error: ApiError, names: Names) -> ApiError {
+    for (ours, theirs) in names {
+        // What begins with a dot is the name of a field within another.
+        let quote = if ours.starts_with('.') { "" } else { "`" };
+        let (ours, theirs) = (format!("{quote}{ours}`"), format!("{quote}{theirs}`"));
+        error.message = error.message.replace(&ours, &theirs);
+        error.hint = error.hint.map(|hint| hint.replace(&ours, &theirs));
+    }
+    error
+}
+
+/// The answer that is `exchange` as `translate` has it, event by event.
+async fn stream(mut exchange: Exchange, translate: impl Translate) -> Response {
+    let job = job_header(&exchange);
+    match exchange.begun(PATIENCE).await {
+        Ok(()) => with_job(exchange.into_response(translate), job),
+        Err(error) => with_job(error_response(&error), job),
+    }
+}
+
+/// The answer that is what `translate` makes of whole jobs.
+async fn whole<T: Serialize>(
+    exchange: Exchange,
+    translate: impl FnOnce(Vec<answer::Whole>) -> T,
+) -> Response {
+    let job = job_header(&exchange);
+    let answer = answer::whole(exchange).await.map(translate);
+    with_job(Answer(StatusCode::OK, answer).into_response(), job)
+}
+
+/// The status with which another API says what went wrong. A prompt that is too long is a bad request there.
+fn status(error: &ApiError) -> StatusCode {
+    let status = match error.code {
+        ErrorCode::ContextFull => 400,
+        code => code.http_status(),
+    };
+    StatusCode::from_u16(status).expect("codes have statuses of HTTP's")
+}
 
 /// The reference of a model's name as clients have it. Of none, and of an empty one, it is that of the default model.
 fn model_ref(name: Option<&str>) -> Option<ModelRef> {
@@ -159,9 +195,12 @@ fn digits(job: &JobId) -> &str {
     job.as_str().trim_start_matches("job-")
 }
 
+/// The last millisecond that RFC 3339 has.
+const LAST_MS: u64 = 253_402_300_799_999;
+
 /// A time in milliseconds since the Unix epoch, as RFC 3339 has it.
 fn date(at_ms: u64) -> String {
-    humantime::format_rfc3339_millis(UNIX_EPOCH + Duration::from_millis(at_ms)).to_string()
+    humantime::format_rfc3339_millis(UNIX_EPOCH + Duration::from_millis(at_ms.min(LAST_MS))).to_string()
 }
 
 /// Adds an event of a stream of server-sent events.

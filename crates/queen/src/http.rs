@@ -388,7 +388,7 @@ mod tests {
             Call { method: route.method.clone(), path: path(route), body: body(route), answers }
         };
         let mut calls: Vec<Call> = server.routes.iter().map(call).collect();
-        calls.extend(matrix::others(&server.routes, path));
+        calls.extend(matrix::others(&server.routes, call));
         let authority = server.url.strip_prefix("http://").expect("a URL");
         let reached = matrix::check(authority, &server.operator_key, &calls).await;
         // Lists of models and workers are jobs too, and are asked for by GET and HEAD.

@@ -55,7 +55,7 @@ async fn of_all_hosts_and_origins_the_daemons_own_alone_reach_a_handler() {
     };
     let routes = server.routes();
     let mut calls: Vec<Call> = routes.iter().map(call).collect();
-    calls.extend(matrix::others(&routes, path));
+    calls.extend(matrix::others(&routes, call));
     let reached = matrix::check(&server.authority, &format!("key-of-{key}"), &calls).await;
     assert_eq!(server.jobs.count(), 1 + reached);
     assert_eq!(server.stops().len(), reached);

@@ -2,6 +2,7 @@
 
 mod access;
 mod door;
+mod exchange;
 mod framing;
 mod isolation;
 mod limits;

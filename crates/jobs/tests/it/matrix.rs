@@ -129,14 +129,9 @@ pub(crate) struct Call {
 }
 
 /// What is asked of a daemon besides calls of its routes: HEAD of each that has GET, and what it does not have.
-pub(crate) fn others(routes: &[Route], path: impl Fn(&Route) -> String) -> Vec<Call> {
+pub(crate) fn others(routes: &[Route], call: impl Fn(&Route) -> Call) -> Vec<Call> {
     let heads = routes.iter().filter(|route| route.method == Method::GET);
-    let heads = heads.map(|route| Call {
-        method: Method::HEAD,
-        path: path(route),
-        body: "",
-        answers: &[200, 404, 503],
-    });
+    let heads = heads.map(|route| Call { method: Method::HEAD, ..call(route) });
     let absent = [(Method::GET, "/v1/nowhere"), (Method::OPTIONS, "/v1/jobs"), (Method::PUT, "/health")];
     let absent =
         absent.map(|(method, path)| Call { method, path: path.into(), body: "", answers: &[404, 405] });

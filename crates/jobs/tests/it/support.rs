@@ -144,7 +144,7 @@ pub(crate) struct Server {
     pub(crate) lines: Capture,
     pub(crate) shutdown: CancellationToken,
     keys: Arc<Keys>,
-    service: Arc<Scripted>,
+    pub(crate) service: Arc<Scripted>,
     running: JoinHandle<()>,
     _journal: Option<TempDir>,
 }

@@ -1,4 +1,4 @@
-use rbee_jobs::Exchange;
+use rbee_jobs::{Exchange, failure};
 use rbee_protocol::{
     ApiError, Embedding, End, EndState, FinishReason, JobEvent, TokenLogprobs, ToolCallPart, Usage,
 };
@@ -64,8 +64,8 @@ pub(crate) fn usage(end: Option<&End>) -> Usage {
 }
 
 /// Why a job failed, if it did.
-pub(crate) fn failure(end: &End) -> Option<&ApiError> {
-    end.error.as_ref().filter(|_| end.state != EndState::Succeeded)
+pub(crate) fn failed(end: &End) -> Option<ApiError> {
+    (end.state != EndState::Succeeded).then(|| failure(end.clone()))
 }
 
 /// Reads jobs to their ends.
@@ -76,9 +76,9 @@ pub(crate) async fn whole(mut exchange: Exchange) -> Result<Vec<Whole>, ApiError
     let mut answers: Vec<Whole> = exchange.jobs().map(|_| Whole::default()).collect();
     while let Some((job, event)) = exchange.next().await? {
         if let JobEvent::End(end) = &event
-            && let Some(error) = failure(end)
+            && let Some(error) = failed(end)
         {
-            return Err(error.clone());
+            return Err(error);
         }
         answers[job].take(event);
     }

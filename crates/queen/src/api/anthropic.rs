@@ -4,10 +4,10 @@ use axum::Extension;
 use axum::extract::State;
 use axum::http::{Method, StatusCode};
 use axum::response::Response;
-use rbee_jobs::{Exchange, Json, Permission, Principal, Routes, Translate, error_response};
+use rbee_jobs::{Exchange, Failed, Json, Permission, Principal, Routes, Translate};
 use rbee_protocol::{
-    ApiError, End, ErrorCode, FinishReason, InferRequest, JobEvent, Message, Operation, Phase, Role, Tool,
-    ToolCall, ToolCallPart, ToolChoice,
+    ApiError, End, FinishReason, InferRequest, JobEvent, Message, Operation, Phase, Role, Tool, ToolCall,
+    ToolCallPart, ToolChoice,
 };
 use serde_json::{Map, Value, json};
 use utoipa::{OpenApi, ToSchema};
@@ -15,10 +15,14 @@ use utoipa::{OpenApi, ToSchema};
 use super::answer::{self, Whole};
 use super::fields::{Fields, bad, text_of, typed};
 use super::openai::{json_schema, message};
-use super::{Api, Asked, SseEvent, comment, digits, model_ref, sse};
+use super::{Api, Asked, Names, SseEvent, comment, digits, model_ref, sse, status, stream, whole};
 
 /// Whose API it is, in narration.
 const API: &str = "Anthropic's";
+
+/// What is called otherwise there.
+const NAMES: Names =
+    &[("stop", "stop_sequences"), ("json_schema", "output_config.format"), (".parameters", ".input_schema")];
 
 const TEXTS: [&str; 1] = ["text"];
 
@@ -44,11 +48,7 @@ pub(super) fn routes(api: Api) -> Routes {
 
 /// A failure in Anthropic's words.
 fn shape(error: &ApiError) -> (StatusCode, Value) {
-    let status = match error.code {
-        ErrorCode::ContextFull => 400,
-        code => code.http_status(),
-    };
-    (StatusCode::from_u16(status).expect("codes have statuses of HTTP's"), error_object(error))
+    (status(error), error_object(error))
 }
 
 fn error_object(error: &ApiError) -> Value {
@@ -142,23 +142,16 @@ async fn create(
     State(api): State<Api>,
     Extension(principal): Extension<Principal>,
     Json(fields): Json<Map<String, Value>>,
-) -> Response {
-    let answer = async {
-        let (model, request, streams, notes) = asked(Fields::new(fields), true)?;
-        let operations = vec![Operation::Infer(request)];
-        let asked = Asked { api: API, model: model.clone(), operations, detached: false, notes };
-        Ok::<_, ApiError>((api.ask(&principal, asked).await?, model, streams))
-    };
-    let (exchange, model, streams) = match answer.await {
-        Ok(asked) => asked,
-        Err(error) => return error_response(&error),
-    };
+) -> Result<Response, Failed> {
+    let (model, request, streams, notes) = asked(Fields::new(fields), true)?;
+    let asked = Asked::new(API, model.clone(), Operation::Infer(request), notes);
+    let exchange = api.ask(&principal, Asked { names: NAMES, ..asked }).await?;
     let head = head(&exchange, &model);
     if streams {
-        let stream = Stream { head, has_begun: false, prompt_tokens: 0, block: None, blocks: 0 };
-        return api.stream(exchange, stream).await;
+        let translate = Stream { head, has_begun: false, prompt_tokens: 0, block: None, blocks: 0 };
+        return Ok(stream(exchange, translate).await);
     }
-    api.whole(exchange, |answers| whole(head, answers)).await
+    Ok(whole(exchange, |answers| message_of(head, answers)).await)
 }
 
 /// Count a conversation's tokens
@@ -183,22 +176,15 @@ async fn count_tokens(
     State(api): State<Api>,
     Extension(principal): Extension<Principal>,
     Json(fields): Json<Map<String, Value>>,
-) -> Response {
-    let answer = async {
-        let (model, request, _, notes) = asked(Fields::new(fields), false)?;
-        let operations = vec![Operation::CountTokens(request)];
-        api.ask(&principal, Asked { api: API, model, operations, detached: false, notes }).await
+) -> Result<Response, Failed> {
+    let (model, request, _, notes) = asked(Fields::new(fields), false)?;
+    let asked = Asked::new(API, model, Operation::CountTokens(request), notes);
+    let exchange = api.ask(&principal, Asked { names: NAMES, ..asked }).await?;
+    let count = |answers: Vec<Whole>| {
+        let count = answers.first().and_then(|whole| whole.result.as_ref());
+        json!({"input_tokens": count.map_or(Value::Null, |count| count["prompt_tokens"].clone())})
     };
-    match answer.await {
-        Ok(exchange) => {
-            api.whole(exchange, |answers| {
-                let count = answers.first().and_then(|whole| whole.result.as_ref());
-                json!({"input_tokens": count.map_or(Value::Null, |count| count["prompt_tokens"].clone())})
-            })
-            .await
-        }
-        Err(error) => error_response(&error),
-    }
+    Ok(whole(exchange, count).await)
 }
 
 /// What a request asks for: the model's name, the request itself, whether as a stream, and what to tell its job.
@@ -228,6 +214,7 @@ fn asked(
     request.top_p = fields.take("top_p")?;
     request.top_k = fields.take("top_k")?;
     request.stop = fields.list("stop_sequences")?;
+    request.truncate = fields.take("truncate")?.unwrap_or(false);
     request.tools = tools(&mut fields)?;
     if let Some(choice) = fields.take("tool_choice")? {
         add_tool_choice(&mut request, typed("tool_choice", choice)?)?;
@@ -367,7 +354,7 @@ fn stop(end: Option<&End>) -> (&'static str, Value) {
 }
 
 /// The message that an answer is.
-fn whole(mut message: Value, answers: Vec<Whole>) -> Value {
+fn message_of(mut message: Value, answers: Vec<Whole>) -> Value {
     let whole = answers.into_iter().next().unwrap_or_default();
     let mut content = Vec::new();
     if !whole.reasoning.is_empty() {
@@ -439,8 +426,8 @@ impl Stream {
     }
 
     fn end(&mut self, end: &End, out: &mut Vec<u8>) {
-        if let Some(error) = answer::failure(end) {
-            return Self::tell(error_object(error), out);
+        if let Some(error) = answer::failed(end) {
+            return Self::tell(error_object(&error), out);
         }
         self.begin(out);
         self.close(out);
@@ -513,7 +500,7 @@ mod tests {
         fn a_stream_is_the_answer_in_pieces(events in answer()) {
             let stream = Stream { head: json!({}), has_begun: false, prompt_tokens: 0, block: None, blocks: 0 };
             let told = told(&events, stream);
-            let message = whole(json!({}), vec![crate::api::tests::whole(&events)]);
+            let message = message_of(json!({}), vec![crate::api::tests::whole(&events)]);
             let content = message["content"].as_array().expect("a list");
             for (delta, field) in [("text", "/text"), ("thinking", "/thinking")] {
                 assert_eq!(joined(&told, &format!("/delta/{delta}")), joined(content, field));

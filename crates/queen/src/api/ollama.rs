@@ -4,13 +4,14 @@
 
 use axum::Extension;
 use axum::extract::State;
-use axum::http::{Method, StatusCode};
+use axum::http::{HeaderValue, Method, StatusCode};
 use axum::response::{IntoResponse, Response};
-use rbee_jobs::{Answer, Json, Permission, Principal, Routes, Translate, error_response};
+use rbee_jobs::{Answer, Failed, Json, Permission, Principal, Routes, Translate};
 use rbee_protocol::{
     ApiError, EmbedRequest, End, ErrorCode, FinishReason, InferRequest, JobEvent, Message, ModelInfo,
-    ModelList, ModelRef, Operation, Role, Timings, Tool, ToolCall, ToolCallPart, WorkerList,
+    ModelList, ModelRef, Operation, Role, Timings, Tool, ToolCall, ToolCallPart, WorkerInfo, WorkerList,
 };
+use serde::Serialize;
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 use utoipa::{OpenApi, ToSchema};
@@ -18,10 +19,18 @@ use utoipa::{OpenApi, ToSchema};
 use super::answer::{self, Call, Whole};
 use super::fields::{Fields, bad};
 use super::openai::message;
-use super::{Api, Asked, date, model_ref, with_job};
+use super::{Api, Asked, Names, date, model_ref, stream, whole, with_job};
 
 /// Whose API it is, in narration.
 const API: &str = "Ollama's";
+
+/// What is called otherwise there.
+const NAMES: Names = &[
+    ("max_tokens", "options.num_predict"),
+    ("repetition_penalty", "options.repeat_penalty"),
+    ("penalty_last_n", "options.repeat_last_n"),
+    ("json_schema", "format"),
+];
 
 /// What of the description in `rbee_jobs::describe` stands with the handlers. They answer only where `queen.ollama` is set.
 #[derive(OpenApi)]
@@ -104,6 +113,8 @@ struct Plan {
     asked: Asked,
     streams: bool,
     kind: Kind,
+    /// Whether nothing but the model is wanted.
+    loads: bool,
 }
 
 /// What an answer's lines are like.
@@ -111,26 +122,18 @@ struct Plan {
 enum Kind {
     Generate,
     Chat,
-    /// Nothing but the model was wanted.
-    Load,
 }
 
 impl Api {
-    async fn answer_ollama(&self, principal: &Principal, plan: Result<Plan, ApiError>) -> Response {
-        let asked = async {
-            let Plan { asked, streams, kind } = plan?;
-            let model = asked.model.clone();
-            Ok::<_, ApiError>((self.ask(principal, asked).await?, model, streams, kind))
-        };
-        let (exchange, model, streams, kind) = match asked.await {
-            Ok(asked) => asked,
-            Err(error) => return error_response(&error),
-        };
-        let lines = Lines { kind, model, created_at: date(exchange.created_at_ms()), call: None };
+    async fn answer_ollama(&self, principal: &Principal, plan: Plan) -> Result<Response, Failed> {
+        let Plan { asked, streams, kind, loads } = plan;
+        let model = asked.model.clone();
+        let exchange = self.ask(principal, asked).await?;
+        let lines = Lines { kind, loads, model, created_at: date(exchange.created_at_ms()), call: None };
         if streams {
-            return self.stream(exchange, lines).await;
+            return Ok(stream(exchange, lines).await);
         }
-        self.whole(exchange, |answers| lines.whole(answers.into_iter().next().unwrap_or_default())).await
+        Ok(whole(exchange, |answers| lines.whole(answers.into_iter().next().unwrap_or_default())).await)
     }
 }
 
@@ -155,8 +158,8 @@ async fn generate(
     State(api): State<Api>,
     Extension(principal): Extension<Principal>,
     Json(fields): Json<Map<String, Value>>,
-) -> Response {
-    api.answer_ollama(&principal, generate_plan(Fields::new(fields))).await
+) -> Result<Response, Failed> {
+    api.answer_ollama(&principal, generate_plan(Fields::new(fields))?).await
 }
 
 fn generate_plan(mut fields: Fields) -> Result<Plan, ApiError> {
@@ -168,17 +171,14 @@ fn generate_plan(mut fields: Fields) -> Result<Plan, ApiError> {
     fields.refuse("template", &[json!("")], "the model's own is used; with `raw` none is")?;
     fields.refuse("context", &[json!([])], "use /api/chat with the messages so far")?;
     fields.refuse("images", &[json!([])], "the models here read text alone")?;
-    let kind = if prompt.is_empty() { Kind::Load } else { Kind::Generate };
-    if kind == Kind::Load {
-        // Its model is loaded before anything can be counted.
-        request.messages = vec![Message::new(Role::User, " ")];
-    } else if is_raw {
+    let loads = prompt.is_empty();
+    if is_raw {
         request.prompt = Some(prompt);
     } else {
         request.messages = system.map(|system| Message::new(Role::System, system)).into_iter().collect();
         request.messages.push(Message::new(Role::User, prompt));
     }
-    Ok(plan(fields, model, request, streams, kind))
+    Ok(plan(fields, model, request, streams, Kind::Generate, loads))
 }
 
 /// Answer a chat
@@ -204,8 +204,8 @@ async fn chat(
     State(api): State<Api>,
     Extension(principal): Extension<Principal>,
     Json(fields): Json<Map<String, Value>>,
-) -> Response {
-    api.answer_ollama(&principal, chat_plan(Fields::new(fields))).await
+) -> Result<Response, Failed> {
+    api.answer_ollama(&principal, chat_plan(Fields::new(fields))?).await
 }
 
 fn chat_plan(mut fields: Fields) -> Result<Plan, ApiError> {
@@ -217,11 +217,8 @@ fn chat_plan(mut fields: Fields) -> Result<Plan, ApiError> {
     let tools =
         (0..).zip(tools).map(|(index, fields)| super::openai::tool(&format!("tools[{index}]"), fields));
     request.tools = tools.collect::<Result<Vec<Tool>, _>>()?;
-    let kind = if request.messages.is_empty() { Kind::Load } else { Kind::Chat };
-    if kind == Kind::Load {
-        request.messages = vec![Message::new(Role::User, " ")];
-    }
-    Ok(plan(fields, model, request, streams, kind))
+    let loads = request.messages.is_empty();
+    Ok(plan(fields, model, request, streams, Kind::Chat, loads))
 }
 
 fn chat_message(index: usize, said: Map<String, Value>) -> Result<Message, ApiError> {
@@ -245,11 +242,15 @@ fn chat_message(index: usize, said: Map<String, Value>) -> Result<Message, ApiEr
         let name = function["name"].as_str();
         let name =
             name.ok_or_else(|| bad(format!("`{path}.tool_calls[{at}].function.name` is missing"), "add it"))?;
-        Ok(ToolCall {
-            id: format!("call{at:05}"),
-            name: name.to_owned(),
-            arguments: function["arguments"].clone(),
-        })
+        let arguments = match &function["arguments"] {
+            Value::Null => json!({}),
+            arguments @ Value::Object(_) => arguments.clone(),
+            _ => {
+                let message = format!("`{path}.tool_calls[{at}].function.arguments` is no object");
+                return Err(bad(message, "send them as they came"));
+            }
+        };
+        Ok(ToolCall { id: format!("call{at:05}"), name: name.to_owned(), arguments })
     };
     let tool_calls = calls.into_iter().enumerate().map(call).collect::<Result<Vec<_>, ApiError>>()?;
     let content: Option<String> = said.take("content")?;
@@ -265,7 +266,7 @@ fn chat_message(index: usize, said: Map<String, Value>) -> Result<Message, ApiEr
 /// What chats and prompts have in common: the model's name, how to choose tokens, and whether the answer is a stream.
 fn common(fields: &mut Fields) -> Result<(String, InferRequest, bool), ApiError> {
     let model: String = fields.need("model")?;
-    let mut request = InferRequest { model: model_ref(Some(&model)), fallback: true, ..Default::default() };
+    let mut request = infer(&model);
     let mut options = Fields::within("options", fields.take("options")?.unwrap_or_default());
     request.temperature = options.take("temperature")?;
     request.top_k = options.take("top_k")?;
@@ -296,10 +297,12 @@ fn common(fields: &mut Fields) -> Result<(String, InferRequest, bool), ApiError>
         "f16_kv",
         "vocab_only",
         "logits_all",
+        "mirostat_tau",
+        "mirostat_eta",
+        "penalize_newline",
     ]);
-    for name in ["mirostat", "mirostat_tau", "mirostat_eta", "tfs_z", "penalize_newline"] {
-        options.refuse(name, &[json!(0), json!(0.0), json!(false)], "leave it out")?;
-    }
+    options.refuse("mirostat", &[json!(0)], "leave it out")?;
+    options.refuse("tfs_z", &[json!(0), json!(1), json!(1.0)], "leave it out")?;
     options.notes().into_iter().for_each(|note| fields.note(note));
     match fields.take("format")? {
         None => {}
@@ -317,12 +320,32 @@ fn common(fields: &mut Fields) -> Result<(String, InferRequest, bool), ApiError>
     Ok((model, request, streams))
 }
 
-fn plan(fields: Fields, model: String, request: InferRequest, streams: bool, kind: Kind) -> Plan {
-    let operation =
-        if kind == Kind::Load { Operation::CountTokens(request) } else { Operation::Infer(request) };
-    let asked =
-        Asked { api: API, model, operations: vec![operation], detached: false, notes: fields.notes() };
-    Plan { asked, streams, kind }
+fn plan(
+    fields: Fields,
+    model: String,
+    request: InferRequest,
+    streams: bool,
+    kind: Kind,
+    loads: bool,
+) -> Plan {
+    let operation = if loads {
+        // The model is loaded before anything can be counted.
+        let prompt = Some(" ".to_owned());
+        Operation::CountTokens(InferRequest { prompt, ..infer(&model) })
+    } else {
+        Operation::Infer(request)
+    };
+    let asked = Asked::new(API, model, operation, fields.notes());
+    Plan { asked: Asked { names: NAMES, ..asked }, streams, kind, loads }
+}
+
+/// A request to the model of this name, to which clients add the tag that stands for none.
+fn infer(model: &str) -> InferRequest {
+    InferRequest { model: model_ref(Some(untagged(model))), fallback: true, ..Default::default() }
+}
+
+fn untagged(model: &str) -> &str {
+    model.strip_suffix(":latest").unwrap_or(model)
 }
 
 /// Turn texts into vectors
@@ -343,26 +366,27 @@ async fn embed(
     State(api): State<Api>,
     Extension(principal): Extension<Principal>,
     Json(fields): Json<Map<String, Value>>,
-) -> Response {
-    let answer = async {
-        let asked = embed_asked(Fields::new(fields))?;
-        let model = asked.model.clone();
-        Ok::<_, ApiError>((api.ask(&principal, asked).await?, model))
+) -> Result<Response, Failed> {
+    let asked = embed_asked(Fields::new(fields))?;
+    let model = asked.model.clone();
+    let exchange = api.ask(&principal, asked).await?;
+    let vectors = |answers: Vec<Whole>| {
+        let mut whole = answers.into_iter().next().unwrap_or_default();
+        whole.embeddings.sort_by_key(|embedding| embedding.index);
+        let embeddings = std::mem::take(&mut whole.embeddings);
+        let embeddings = embeddings.into_iter().map(|embedding| embedding.values).collect();
+        Vectors { model, embeddings, figures: figures(whole.end.as_deref()) }
     };
-    match answer.await {
-        Ok((exchange, model)) => {
-            api.whole(exchange, |answers| {
-                let mut whole = answers.into_iter().next().unwrap_or_default();
-                whole.embeddings.sort_by_key(|embedding| embedding.index);
-                let vectors: Vec<_> = whole.embeddings.iter().map(|embedding| &embedding.values).collect();
-                let mut answer = json!({"model": model, "embeddings": vectors});
-                add_figures(&mut answer, whole.end.as_deref());
-                answer
-            })
-            .await
-        }
-        Err(error) => error_response(&error),
-    }
+    Ok(whole(exchange, vectors).await)
+}
+
+/// Vectors, in numbers as short as they are exact.
+#[derive(Serialize)]
+struct Vectors {
+    model: String,
+    embeddings: Vec<Vec<f32>>,
+    #[serde(flatten)]
+    figures: Map<String, Value>,
 }
 
 fn embed_asked(mut fields: Fields) -> Result<Asked, ApiError> {
@@ -371,14 +395,8 @@ fn embed_asked(mut fields: Fields) -> Result<Asked, ApiError> {
     fields.refuse("dimensions", &[], "a model's vectors have one length here")?;
     let truncate = fields.take("truncate")?.unwrap_or(true);
     fields.ignore(&["keep_alive", "options"]);
-    let request = EmbedRequest { model: model_ref(Some(&model)), fallback: true, input, truncate };
-    Ok(Asked {
-        api: API,
-        model,
-        operations: vec![Operation::Embed(request)],
-        detached: false,
-        notes: fields.notes(),
-    })
+    let request = EmbedRequest { model: model_ref(Some(untagged(&model))), fallback: true, input, truncate };
+    Ok(Asked::new(API, model, Operation::Embed(request), fields.notes()))
 }
 
 /// List the models
@@ -391,13 +409,15 @@ fn embed_asked(mut fields: Fields) -> Result<Asked, ApiError> {
         (status = 507, description = "`disk_full`: there is no room to keep the job."),
     )
 )]
-async fn tags(State(api): State<Api>, Extension(principal): Extension<Principal>) -> Response {
-    let answer = async {
-        let (list, job) = api.question(&principal, API, Operation::ModelList {}).await?;
-        let list: ModelList = parsed(list)?;
-        Ok::<_, ApiError>((json!({"models": list.models.iter().map(tag).collect::<Vec<_>>()}), job))
-    };
-    respond(answer.await)
+async fn tags(
+    State(api): State<Api>,
+    Extension(principal): Extension<Principal>,
+) -> Result<Response, Failed> {
+    let (ModelList { models, aliases }, job) = api.question(&principal, API, Operation::ModelList {}).await?;
+    let named = |name: &str| models.iter().find(|model| model.model == name);
+    let aliases = aliases.iter().filter_map(|(alias, model)| Some(tag(alias, named(model.as_str())?)));
+    let tags = models.iter().map(|model| tag(&model.model, model)).chain(aliases);
+    Ok(respond(json!({"models": tags.collect::<Vec<_>>()}), job))
 }
 
 /// Tell about a model
@@ -416,15 +436,9 @@ async fn show(
     State(api): State<Api>,
     Extension(principal): Extension<Principal>,
     Json(fields): Json<Map<String, Value>>,
-) -> Response {
-    let answer = async {
-        let (model, job) = named(&api, &principal, fields).await?;
-        let answer = json!({
-            "details": details(), "model_info": {"general.name": model.model}, "capabilities": ["completion", "tools"],
-        });
-        Ok::<_, ApiError>((answer, job))
-    };
-    respond(answer.await)
+) -> Result<Response, Failed> {
+    let (model, job) = named(&api, &principal, fields).await?;
+    Ok(respond(json!({"details": details(), "model_info": {"general.name": model.model}}), job))
 }
 
 /// List the models that are loaded
@@ -437,22 +451,18 @@ async fn show(
         (status = 507, description = "`disk_full`: there is no room to keep the job."),
     )
 )]
-async fn ps(State(api): State<Api>, Extension(principal): Extension<Principal>) -> Response {
-    let answer = async {
-        let (list, job) = api.question(&principal, API, Operation::WorkerList {}).await?;
-        let list: WorkerList = parsed(list)?;
-        let model = |worker: &rbee_protocol::WorkerInfo| {
-            let memory = worker.loaded.and_then(|loaded| loaded.memory);
-            json!({
-                "name": worker.model, "model": worker.model, "digest": digest(&worker.model), "details": details(),
-                "size": memory.map(|memory| memory.total_bytes() + memory.device_bytes),
-                "size_vram": memory.map(|memory| memory.device_bytes),
-                "context_length": worker.loaded.map(|loaded| loaded.context_length),
-            })
-        };
-        Ok::<_, ApiError>((json!({"models": list.workers.iter().map(model).collect::<Vec<_>>()}), job))
+async fn ps(State(api): State<Api>, Extension(principal): Extension<Principal>) -> Result<Response, Failed> {
+    let (WorkerList { workers }, job) = api.question(&principal, API, Operation::WorkerList {}).await?;
+    let model = |worker: &WorkerInfo| {
+        let memory = worker.loaded.and_then(|loaded| loaded.memory);
+        json!({
+            "name": worker.model, "model": worker.model, "digest": digest(&worker.model), "details": details(),
+            "size": memory.map(|memory| memory.total_bytes() + memory.device_bytes),
+            "size_vram": memory.map(|memory| memory.device_bytes),
+            "context_length": worker.loaded.map(|loaded| loaded.context_length),
+        })
     };
-    respond(answer.await)
+    Ok(respond(json!({"models": workers.iter().map(model).collect::<Vec<_>>()}), job))
 }
 
 /// See that a model is there
@@ -473,9 +483,15 @@ async fn pull(
     State(api): State<Api>,
     Extension(principal): Extension<Principal>,
     Json(fields): Json<Map<String, Value>>,
-) -> Response {
-    let found = named(&api, &principal, fields).await;
-    respond(found.map(|(_, job)| (json!({"status": "success"}), job)))
+) -> Result<Response, Failed> {
+    let (model, job) = named(&api, &principal, fields).await?;
+    if !model.downloaded {
+        let message = format!("the model `{}` is not here yet", rbee_narration::printable(&model.model));
+        return Err(ApiError::new(ErrorCode::NotFound, message)
+            .hint("it comes with the first answer")
+            .into());
+    }
+    Ok(respond(json!({"status": "success"}), job))
 }
 
 /// Which version answers
@@ -498,11 +514,8 @@ async fn root() -> &'static str {
     "rbee is running"
 }
 
-fn respond(answer: Result<(Value, axum::http::HeaderValue), ApiError>) -> Response {
-    match answer {
-        Ok((answer, job)) => with_job(Answer(StatusCode::OK, Ok(answer)).into_response(), job),
-        Err(error) => error_response(&error),
-    }
+fn respond(answer: Value, job: HeaderValue) -> Response {
+    with_job(Answer(StatusCode::OK, Ok(answer)).into_response(), job)
 }
 
 /// The model that a request names.
@@ -510,14 +523,12 @@ async fn named(
     api: &Api,
     principal: &Principal,
     fields: Map<String, Value>,
-) -> Result<(ModelInfo, axum::http::HeaderValue), ApiError> {
+) -> Result<(ModelInfo, HeaderValue), ApiError> {
     let mut fields = Fields::new(fields);
     let name: Option<String> = fields.take("model")?;
     let name = name.map_or_else(|| fields.need("name"), Ok)?;
-    let (list, job) = api.question(principal, API, Operation::ModelList {}).await?;
-    let list: ModelList = parsed(list)?;
-    // Clients add the tag that stands for none.
-    let wanted = name.strip_suffix(":latest").unwrap_or(&name);
+    let (list, job): (ModelList, _) = api.question(principal, API, Operation::ModelList {}).await?;
+    let wanted = untagged(&name);
     let wanted = list.aliases.get(wanted).map_or(wanted, ModelRef::as_str);
     let found = list.models.into_iter().find(|model| model.model == wanted);
     let found = found.ok_or_else(|| {
@@ -527,17 +538,10 @@ async fn named(
     Ok((found?, job))
 }
 
-fn parsed<T: serde::de::DeserializeOwned>(answer: Value) -> Result<T, ApiError> {
-    serde_json::from_value(answer).map_err(|error| {
-        ApiError::new(ErrorCode::Internal, format!("the list makes no sense: {error}"))
-            .hint("this is a bug in rbee")
-    })
-}
-
-fn tag(model: &ModelInfo) -> Value {
+fn tag(name: &str, model: &ModelInfo) -> Value {
     json!({
-        "name": model.model,
-        "model": model.model,
+        "name": name,
+        "model": name,
         "modified_at": date(model.modified_at_ms.unwrap_or_default()),
         "size": model.size_bytes,
         "digest": digest(&model.model),
@@ -557,6 +561,7 @@ fn details() -> Value {
 /// An answer as lines of JSON, or as one.
 struct Lines {
     kind: Kind,
+    loads: bool,
     model: String,
     created_at: String,
     /// The call that is being written: calls are given whole.
@@ -581,7 +586,7 @@ impl Lines {
                 line["message"] = json!({"role": "assistant"});
                 (&mut line["message"], "content")
             }
-            Kind::Generate | Kind::Load => (&mut line, "response"),
+            Kind::Generate => (&mut line, "response"),
         };
         place[field] = text.into();
         if !thinking.is_empty() {
@@ -592,13 +597,15 @@ impl Lines {
 
     fn end(&self, line: &mut Value, end: Option<&End>) {
         line["done"] = true.into();
-        line["done_reason"] = match (self.kind, end.and_then(|end| end.finish_reason)) {
-            (Kind::Load, _) => "load",
-            (_, Some(FinishReason::Length)) => "length",
+        line["done_reason"] = match end.and_then(|end| end.finish_reason) {
+            _ if self.loads => "load",
+            Some(FinishReason::Length) => "length",
             _ => "stop",
         }
         .into();
-        add_figures(line, end);
+        if let Value::Object(line) = line {
+            line.extend(figures(end));
+        }
     }
 
     fn tell_call(&mut self, out: &mut Vec<u8>) {
@@ -615,17 +622,21 @@ fn call(call: &Call) -> Value {
     json!({"function": {"name": call.name, "arguments": arguments}})
 }
 
-fn add_figures(line: &mut Value, end: Option<&End>) {
+/// How much it was, and how many nanoseconds it took.
+fn figures(end: Option<&End>) -> Map<String, Value> {
     let ns = |ms: f64| (ms * 1e6) as u64;
     let Timings { queue_ms, load_ms, prefill_ms, decode_ms, .. } =
         end.and_then(|end| end.timings).unwrap_or_default();
     let usage = answer::usage(end);
-    line["total_duration"] = ns(queue_ms + load_ms + prefill_ms + decode_ms).into();
-    line["load_duration"] = ns(load_ms).into();
-    line["prompt_eval_count"] = usage.prompt_tokens.into();
-    line["prompt_eval_duration"] = ns(prefill_ms).into();
-    line["eval_count"] = usage.completion_tokens.into();
-    line["eval_duration"] = ns(decode_ms).into();
+    let figures = [
+        ("total_duration", ns(queue_ms + load_ms + prefill_ms + decode_ms)),
+        ("load_duration", ns(load_ms)),
+        ("prompt_eval_count", usage.prompt_tokens),
+        ("prompt_eval_duration", ns(prefill_ms)),
+        ("eval_count", usage.completion_tokens),
+        ("eval_duration", ns(decode_ms)),
+    ];
+    figures.into_iter().map(|(name, value)| (name.to_owned(), value.into())).collect()
 }
 
 fn tell(line: &Value, out: &mut Vec<u8>) {
@@ -652,8 +663,8 @@ impl Translate for Lines {
                 }
             }
             JobEvent::End(end) => {
-                if let Some(error) = answer::failure(&end) {
-                    return tell(&json!({"error": message(error)}), out);
+                if let Some(error) = answer::failed(&end) {
+                    return tell(&json!({"error": message(&error)}), out);
                 }
                 self.tell_call(out);
                 let mut line = self.piece("", "");
@@ -668,6 +679,11 @@ impl Translate for Lines {
     }
 
     fn done(&mut self, _out: &mut Vec<u8>) {}
+
+    fn heartbeat(&self) -> &'static [u8] {
+        // There are no comments in it.
+        b""
+    }
 }
 
 #[cfg(test)]
@@ -683,7 +699,7 @@ mod tests {
         #[test]
         fn a_stream_is_the_answer_in_pieces(events in answer()) {
             let lines = || Lines {
-                kind: Kind::Chat, model: "m".to_owned(), created_at: date(0), call: None,
+                kind: Kind::Chat, loads: false, model: "m".to_owned(), created_at: date(0), call: None,
             };
             let told = told(&events, lines());
             let whole = lines().whole(crate::api::tests::whole(&events));

@@ -15,11 +15,14 @@ use utoipa::OpenApi;
 
 pub(in crate::api) use chat::ChatMessage;
 
-use super::Api;
 use super::fields::{Fields, bad, typed};
+use super::{Api, Names, status};
 
 /// Whose API it is, in narration.
 const API: &str = "OpenAI's";
+
+/// What is called otherwise in chats and completions.
+const NAMES: Names = &[("json_schema", "response_format"), ("logprobs", "top_logprobs")];
 
 /// What of the description in `rbee_jobs::describe` stands with the handlers.
 #[derive(OpenApi)]
@@ -59,13 +62,7 @@ pub(super) fn routes(api: Api) -> Routes {
 
 /// A failure in OpenAI's words.
 fn shape(error: &ApiError) -> (StatusCode, Value) {
-    // A prompt that is too long is a bad request there, which clients tell by its code.
-    let status = match error.code {
-        ErrorCode::ContextFull => 400,
-        code => code.http_status(),
-    };
-    let status = StatusCode::from_u16(status).expect("codes have statuses of HTTP's");
-    (status, json!({"error": error_object(error)}))
+    (status(error), json!({"error": error_object(error)}))
 }
 
 fn error_object(error: &ApiError) -> Value {
@@ -83,6 +80,9 @@ fn error_object(error: &ApiError) -> Value {
     };
     // Messages about a field begin with its name.
     let param = error.message.strip_prefix('`').and_then(|rest| rest.split_once('`')).map(|(name, _)| name);
+    let is_name =
+        |name: &&str| name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_.[]".contains(&byte));
+    let param = param.filter(is_name);
     json!({"message": message(error), "type": kind, "param": param, "code": code})
 }
 
@@ -141,11 +141,12 @@ pub(in crate::api) fn tool(path: &str, mut fields: Map<String, Value>) -> Result
         let message = format!("`{path}.type`: there are no tools of this type here");
         return Err(bad(message, "use tools of the type `function`, and call them yourself"));
     }
+    let path = if fields.contains_key("function") { format!("{path}.function") } else { path.to_owned() };
     let fields = match fields.remove("function") {
-        Some(function) => typed(&format!("{path}.function"), function)?,
+        Some(function) => typed(&path, function)?,
         None => fields,
     };
-    let mut fields = Fields::within(path, fields);
+    let mut fields = Fields::within(&path, fields);
     let name = fields.need("name")?;
     let description = fields.take("description")?;
     Ok(Tool { name, description, parameters: fields.take("parameters")? })
@@ -174,6 +175,15 @@ fn tool_choice(fields: &mut Fields) -> Result<Option<ToolChoice>, ApiError> {
             Some(ToolChoice::Name(name.ok_or_else(unknown)?.to_owned()))
         }
     })
+}
+
+/// Whether a stream is to end with how much it was.
+fn with_usage(fields: &mut Fields) -> Result<bool, ApiError> {
+    let mut options = Fields::within("stream_options", fields.take("stream_options")?.unwrap_or_default());
+    let with_usage = options.take("include_usage")?.unwrap_or(false);
+    options.ignore(&["include_obfuscation"]);
+    options.notes().into_iter().for_each(|note| fields.note(note));
+    Ok(with_usage)
 }
 
 /// The schema that an answer's format asks for, if it asks for one.
@@ -226,6 +236,6 @@ mod tests {
             tool("tools[1]", typed("tool", shape).expect("an object")).expect_err("it is none").message
         };
         assert!(of(json!({"type": "web_search"})).starts_with("`tools[1].type`"));
-        assert!(of(json!({"type": "function", "function": {}})).starts_with("`tools[1].name`"));
+        assert!(of(json!({"type": "function", "function": {}})).starts_with("`tools[1].function.name`"));
     }
 }

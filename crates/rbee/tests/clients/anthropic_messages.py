@@ -81,9 +81,11 @@ with client.messages.stream(**request, tool_choice=forced) as stream:
 for use in (call, streamed):
     assert use.name == "get_weather" and set(use.input) == {"location", "unit"}, use
     assert use.input["unit"] in ("celsius", "fahrenheit"), use
-assert client.messages.count_tokens(
-    model=MODEL, messages=conversation, tools=tools
-).input_tokens > len("get_weather location unit".split())
+with_tools, without = (
+    client.messages.count_tokens(model=MODEL, messages=conversation, **more).input_tokens
+    for more in ({"tools": tools}, {})
+)
+assert with_tools > without + len("get_weather location unit".split()), (with_tools, without)
 
 asked = client.messages.create(**request, tool_choice={"type": "none"})
 conversation += [

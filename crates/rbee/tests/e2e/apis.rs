@@ -5,7 +5,7 @@ use std::io::{BufRead, BufReader};
 
 use serde_json::{Value, json};
 
-use crate::support::{Home, MODEL};
+use crate::support::{Home, MODEL, answer};
 
 const JSON: &str = "Content-Type: application/json";
 
@@ -119,13 +119,13 @@ fn a_field_of_the_wrong_type_is_named_in_the_words_of_each_api() {
     for (path, field, pointer) in [
         ("/v1/chat/completions", "temperature", "/error/message"),
         ("/v1/completions", "max_tokens", "/error/message"),
-        ("/v1/embeddings", "input", "/error/message"),
+        ("/v1/embeddings", "encoding_format", "/error/message"),
         ("/v1/responses", "instructions", "/error/message"),
         ("/v1/messages", "max_tokens", "/error/message"),
-        ("/api/chat", "model", "/error"),
+        ("/api/chat", "options", "/error"),
     ] {
         let mut body = base(path);
-        body[field] = json!({"a": "secret"});
+        body[field] = if field == "instructions" { json!({"a": "secret"}) } else { json!("secret") };
         let (status, _, answer) = post(&home, &home.key(), path, &body);
         let parsed: Value = serde_json::from_str(&answer).expect("JSON");
         let message = parsed.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
@@ -233,6 +233,27 @@ fn a_background_response_is_cancelled_by_its_owner_alone() {
 }
 
 #[test]
+fn what_is_cancelled_is_not_asked_for_again_by_clients_that_would() {
+    let home = serving();
+    let body = json!({
+        "messages": [{"role": "user", "content": "Count from 1 to 1000."}], "logit_bias": {"2": -100},
+    });
+    let headers = format!("Authorization: Bearer {}\r\n{JSON}", home.key());
+    let waiting = home.send("POST", "/v1/chat/completions", &headers, &body.to_string());
+    let job = loop {
+        let jobs = home.ask(&["job", "list"]);
+        let mut jobs = jobs["jobs"].as_array().expect("a list").iter();
+        if let Some(job) = jobs.find(|job| job["operation"] == "infer" && job["state"] == "running") {
+            break job["job_id"].as_str().expect("an id").to_owned();
+        }
+    };
+    assert_eq!(home.run(["job", "cancel", &job]).code, Some(0));
+    let (status, head, body) = answer(waiting);
+    assert!(status == 409 && head.contains("x-should-retry: false"), "{head}");
+    assert!(body.contains(r#""code":"cancelled""#), "{body}");
+}
+
+#[test]
 fn clients_that_vanish_leave_no_job_and_no_slot_taken() {
     let home = serving();
     let headers = format!("Authorization: Bearer {}\r\n{JSON}", home.key());
@@ -273,6 +294,16 @@ fn ollamas_clients_need_no_key_and_only_where_the_operator_wants_them() {
     assert_eq!(home.exchange("POST", "/api/chat", &wrong, &body).0, 401);
     // What guests ask is for no other route.
     assert_eq!(home.exchange("GET", "/v1/jobs", "", "").0, 401);
+    // A page can ask without a word about itself, but for this one.
+    for (site, expected) in [("cross-site", 403), ("same-site", 403), ("same-origin", 200), ("none", 200)] {
+        let headers = format!("Sec-Fetch-Site: {site}");
+        assert_eq!(home.exchange("GET", "/api/tags", &headers, "").0, expected, "{site}");
+    }
+    for empty in [json!({"model": MODEL, "messages": []}), json!({"model": MODEL})] {
+        let (_, _, lines) = home.exchange("POST", "/api/chat", JSON, &empty.to_string());
+        let line: Value = serde_json::from_str(&lines).expect("a line");
+        assert_eq!((&line["done_reason"], &line["message"]["role"]), (&json!("load"), &json!("assistant")));
+    }
 
     let closed = Home::with_model();
     closed.ask(&["status"]);

@@ -1,7 +1,7 @@
 use axum::Extension;
 use axum::extract::State;
 use axum::response::Response;
-use rbee_jobs::{Json, Principal, Translate, error_response};
+use rbee_jobs::{Failed, Json, Principal, Translate};
 use rbee_protocol::{
     ApiError, End, InferRequest, JobEvent, Message, Operation, Role, Token, ToolCall, ToolCallPart, Usage,
 };
@@ -10,11 +10,12 @@ use serde_json::{Map, Value, json};
 use utoipa::ToSchema;
 
 use super::{
-    API, error_object, finish_reason, json_schema, logprobs, sampling, tool_choice, tools, usage, usage_of,
+    API, NAMES, error_object, finish_reason, json_schema, logprobs, sampling, tool_choice, tools, usage,
+    usage_of, with_usage,
 };
 use crate::api::answer::{self, Call, Whole};
 use crate::api::fields::{Fields, bad, text_of};
-use crate::api::{Api, Asked, SseEvent, comment, digits, model_ref, sse};
+use crate::api::{Api, Asked, SseEvent, comment, digits, model_ref, sse, stream, whole};
 
 /// One request has so many answers at most, each a job.
 pub(super) const CHOICES_MAX: usize = 8;
@@ -73,23 +74,17 @@ pub(super) async fn create(
     State(api): State<Api>,
     Extension(principal): Extension<Principal>,
     Json(fields): Json<Map<String, Value>>,
-) -> Response {
-    let answer = async {
-        let (asked, form) = asked(Fields::new(fields))?;
-        let model = asked.model.clone();
-        Ok((api.ask(&principal, asked).await?, model, form))
-    };
-    let (exchange, model, form) = match answer.await {
-        Ok(asked) => asked,
-        Err(error) => return error_response(&error),
-    };
+) -> Result<Response, Failed> {
+    let (asked, form) = asked(Fields::new(fields))?;
+    let model = asked.model.clone();
+    let exchange = api.ask(&principal, asked).await?;
     let id = exchange.jobs().next().map(|job| format!("chatcmpl-{}", digits(job))).unwrap_or_default();
     let head = Head { id, created: exchange.created_at_ms() / 1000, model };
     if form.streams {
         let choices = exchange.jobs().map(|_| Choice::default()).collect();
-        return api.stream(exchange, Stream { head, choices, form, has_failed: false }).await;
+        return Ok(stream(exchange, Stream { head, choices, form, has_failed: false }).await);
     }
-    api.whole(exchange, |answers| completion(&head, &answers, form)).await
+    Ok(whole(exchange, |answers| completion(&head, &answers, form)).await)
 }
 
 /// How an answer is to be given.
@@ -124,16 +119,16 @@ fn asked(mut fields: Fields) -> Result<(Asked, Form), ApiError> {
         request.json_schema = json_schema("response_format", format)?;
     }
     request.grammar = fields.take("grammar")?;
+    request.truncate = fields.take("truncate")?.unwrap_or(false);
     let with_logprobs = fields.take("logprobs")?.unwrap_or(false);
     let top_logprobs = fields.take("top_logprobs")?;
     if top_logprobs.is_some() && !with_logprobs {
         return Err(bad("`top_logprobs` needs `logprobs`", "set `logprobs` to true"));
     }
     request.logprobs = with_logprobs.then(|| top_logprobs.unwrap_or(0));
-    let stream_options: Map<String, Value> = fields.take("stream_options")?.unwrap_or_default();
     let form = Form {
         streams: fields.take("stream")?.unwrap_or(false),
-        with_usage: stream_options.get("include_usage") == Some(&json!(true)),
+        with_usage: with_usage(&mut fields)?,
         with_logprobs,
     };
     let choices = choices(&mut fields)?;
@@ -155,9 +150,10 @@ fn asked(mut fields: Fields) -> Result<(Asked, Form), ApiError> {
         "prompt_cache_retention",
         "safety_identifier",
     ]);
-    let operations = operations(request, choices);
+    let operations = Box::new(operations(request, choices));
     let model = model.unwrap_or_default();
-    Ok((Asked { api: API, model, operations, detached: false, notes: fields.notes() }, form))
+    let notes = fields.notes();
+    Ok((Asked { api: API, model, operations, detached: false, names: NAMES, notes }, form))
 }
 
 /// How many answers are wanted.
@@ -170,37 +166,36 @@ pub(super) fn choices(fields: &mut Fields) -> Result<usize, ApiError> {
 }
 
 /// The same request so many times, with seeds that follow one another, so that the answers differ.
-pub(super) fn operations(request: InferRequest, choices: usize) -> Vec<Operation> {
-    let with_seed = |choice: usize| {
-        let seed = request.seed.map(|seed| seed.wrapping_add(choice as u64));
+pub(super) fn operations(request: InferRequest, choices: usize) -> impl Iterator<Item = Operation> + Send {
+    (0..choices as u64).map(move |choice| {
+        let seed = request.seed.map(|seed| seed.wrapping_add(choice));
         Operation::Infer(InferRequest { seed, ..request.clone() })
-    };
-    (0..choices).map(with_seed).collect()
+    })
 }
 
 /// A message as clients send it. What else they send with it, e.g. what they got with an answer, does nothing.
 #[derive(Deserialize)]
+#[serde(expecting = "a message")]
 struct Said {
     role: String,
     #[serde(default)]
     content: Value,
-    #[serde(default)]
     refusal: Option<String>,
-    #[serde(default)]
     tool_calls: Option<Vec<SaidCall>>,
-    #[serde(default)]
     function_call: Option<Value>,
     tool_call_id: Option<String>,
     name: Option<String>,
 }
 
 #[derive(Deserialize)]
+#[serde(expecting = "a call of a tool")]
 struct SaidCall {
     id: String,
     function: SaidFunction,
 }
 
 #[derive(Deserialize)]
+#[serde(expecting = "a function's name and arguments")]
 struct SaidFunction {
     name: String,
     #[serde(default)]
@@ -229,13 +224,6 @@ impl Said {
             content => Some(text_of(&path("content"), content, &TEXTS)?),
         };
         let tool_calls: Vec<ToolCall> = self.tool_calls.into_iter().flatten().map(tool_call).collect();
-        if content.is_none() && tool_calls.is_empty() {
-            return Err(bad(format!("`{}` is missing", path("content")), "send a text"));
-        }
-        if role != Role::Assistant && !tool_calls.is_empty() {
-            let message = format!("`{}` are for messages of the role `assistant`", path("tool_calls"));
-            return Err(bad(message, "leave them out"));
-        }
         Ok(Message { role, content, tool_calls, tool_call_id: self.tool_call_id, name: self.name })
     }
 }
@@ -322,11 +310,9 @@ impl Stream {
     }
 
     fn end(&mut self, job: usize, end: &End, out: &mut Vec<u8>) {
-        if let Some(error) = answer::failure(end) {
-            if !std::mem::replace(&mut self.has_failed, true) {
-                sse(out, None, &json!({"error": error_object(error)}));
-            }
-            return;
+        if let Some(error) = answer::failed(end) {
+            self.has_failed = true;
+            return sse(out, None, &json!({"error": error_object(&error)}));
         }
         self.choices[job].usage = Some(answer::usage(Some(end)));
         self.delta(job, json!({}), None, Some(finish_reason(end.finish_reason)), out);
@@ -374,8 +360,8 @@ impl Translate for Stream {
         out.extend_from_slice(b"data: [DONE]\n\n");
     }
 
-    fn heartbeat(&self) -> &'static [u8] {
-        b": heartbeat\n\n"
+    fn is_over(&self) -> bool {
+        self.has_failed
     }
 }
 
@@ -422,8 +408,6 @@ mod tests {
         assert_eq!(message.expect("it is one"), Message::new(Role::System, "a"));
         for message in [
             json!({"role": "king", "content": "a"}),
-            json!({"role": "user"}),
-            json!({"role": "user", "content": "a", "tool_calls": calls}),
             json!({"role": "user", "content": [{"type": "image_url", "image_url": {"url": "x"}}]}),
         ] {
             let error = said(message.clone()).expect_err("it is none").message;

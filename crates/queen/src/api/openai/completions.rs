@@ -1,16 +1,16 @@
 use axum::Extension;
 use axum::extract::State;
 use axum::response::Response;
-use rbee_jobs::{Json, Principal, Translate, error_response};
-use rbee_protocol::{ApiError, End, InferRequest, JobEvent, Operation, Token, TokenLogprobs, Usage};
+use rbee_jobs::{Failed, Json, Principal, Translate};
+use rbee_protocol::{ApiError, End, InferRequest, JobEvent, Token, TokenLogprobs, Usage};
 use serde_json::{Map, Value, json};
 use utoipa::ToSchema;
 
 use super::chat::{CHOICES_MAX, choices, operations};
-use super::{API, error_object, finish_reason, sampling, usage};
+use super::{API, NAMES, error_object, finish_reason, sampling, usage, with_usage};
 use crate::api::answer::{self, Whole};
 use crate::api::fields::{Fields, bad, typed};
-use crate::api::{Api, Asked, SseEvent, Texts, comment, digits, model_ref, sse};
+use crate::api::{Api, Asked, SseEvent, Texts, comment, digits, model_ref, sse, stream, whole};
 
 /// What OpenAI has for `max_tokens` where a request says nothing.
 const MAX_TOKENS: u32 = 16;
@@ -53,23 +53,17 @@ pub(super) async fn create(
     State(api): State<Api>,
     Extension(principal): Extension<Principal>,
     Json(fields): Json<Map<String, Value>>,
-) -> Response {
-    let answer = async {
-        let (asked, form) = asked(Fields::new(fields))?;
-        let model = asked.model.clone();
-        Ok::<_, ApiError>((api.ask(&principal, asked).await?, model, form))
-    };
-    let (exchange, model, form) = match answer.await {
-        Ok(asked) => asked,
-        Err(error) => return error_response(&error),
-    };
+) -> Result<Response, Failed> {
+    let (asked, form) = asked(Fields::new(fields))?;
+    let model = asked.model.clone();
+    let exchange = api.ask(&principal, asked).await?;
     let id = exchange.jobs().next().map(|job| format!("cmpl-{}", digits(job))).unwrap_or_default();
     let head = json!({
         "id": id, "object": "text_completion", "created": exchange.created_at_ms() / 1000, "model": model,
     });
     if form.streams {
-        let answers = exchange.jobs().map(|_| None).collect();
-        return api.stream(exchange, Stream { head, form, usages: answers, has_failed: false }).await;
+        let usages = exchange.jobs().map(|_| None).collect();
+        return Ok(stream(exchange, Stream { head, form, usages, has_failed: false }).await);
     }
     let translate = |answers: Vec<Whole>| {
         let choice = |(index, whole): (usize, &Whole)| {
@@ -80,7 +74,7 @@ pub(super) async fn create(
         answer["usage"] = usage(form.usage_of(answers.iter().map(Whole::usage)));
         answer
     };
-    api.whole(exchange, translate).await
+    Ok(whole(exchange, translate).await)
 }
 
 /// How an answer is to be given.
@@ -124,11 +118,11 @@ fn asked(mut fields: Fields) -> Result<(Asked, Form), ApiError> {
     request.max_tokens = Some(fields.take("max_tokens")?.unwrap_or(MAX_TOKENS));
     request.logprobs = fields.take("logprobs")?;
     request.grammar = fields.take("grammar")?;
-    let stream_options: Map<String, Value> = fields.take("stream_options")?.unwrap_or_default();
+    request.truncate = fields.take("truncate")?.unwrap_or(false);
     let choices = choices(&mut fields)?;
     let form = Form {
         streams: fields.take("stream")?.unwrap_or(false),
-        with_usage: stream_options.get("include_usage") == Some(&json!(true)),
+        with_usage: with_usage(&mut fields)?,
         with_logprobs: request.logprobs.is_some(),
         choices,
     };
@@ -142,12 +136,12 @@ fn asked(mut fields: Fields) -> Result<(Asked, Form), ApiError> {
     fields.refuse("echo", &[json!(false)], "put the prompt before the answer yourself")?;
     fields.refuse("suffix", &[json!("")], "put what is to follow into the prompt, in the model's own way")?;
     fields.ignore(&["user"]);
-    let operations = prompts
-        .into_iter()
-        .flat_map(|prompt| operations(InferRequest { prompt: Some(prompt), ..request.clone() }, choices));
-    let operations: Vec<Operation> = operations.collect();
+    let operations = prompts.into_iter().flat_map(move |prompt| {
+        operations(InferRequest { prompt: Some(prompt), ..request.clone() }, choices)
+    });
     let model = model.unwrap_or_default();
-    Ok((Asked { api: API, model, operations, detached: false, notes: fields.notes() }, form))
+    let (operations, notes) = (Box::new(operations), fields.notes());
+    Ok((Asked { api: API, model, operations, detached: false, names: NAMES, notes }, form))
 }
 
 fn choice(index: usize, text: &str, all: &[TokenLogprobs], form: Form, reason: Option<&str>) -> Value {
@@ -185,9 +179,9 @@ impl Stream {
     }
 
     fn end(&mut self, job: usize, end: &End, out: &mut Vec<u8>) {
-        if let Some(error) = answer::failure(end) {
+        if let Some(error) = answer::failed(end) {
             self.has_failed = true;
-            return sse(out, None, &json!({"error": error_object(error)}));
+            return sse(out, None, &json!({"error": error_object(&error)}));
         }
         self.usages[job] = Some(answer::usage(Some(end)));
         let last = choice(job, "", &[], self.form, Some(finish_reason(end.finish_reason)));
@@ -224,8 +218,8 @@ impl Translate for Stream {
         out.extend_from_slice(b"data: [DONE]\n\n");
     }
 
-    fn heartbeat(&self) -> &'static [u8] {
-        b": heartbeat\n\n"
+    fn is_over(&self) -> bool {
+        self.has_failed
     }
 }
 

@@ -3,15 +3,16 @@ use axum::extract::State;
 use axum::response::Response;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use rbee_jobs::{Json, Principal, error_response};
+use rbee_jobs::{Failed, Json, Principal};
 use rbee_protocol::{ApiError, EmbedRequest, Embedding, Operation};
+use serde::Serialize;
 use serde_json::{Map, Value, json};
 use utoipa::ToSchema;
 
 use super::API;
 use crate::api::answer::Whole;
 use crate::api::fields::{Fields, bad, typed};
-use crate::api::{Api, Asked, Texts, model_ref};
+use crate::api::{Api, Asked, Texts, model_ref, whole};
 
 /// A request for the vectors of texts; docs/compatibility.md tells of all fields.
 #[derive(ToSchema)]
@@ -26,11 +27,10 @@ pub(super) struct EmbeddingRequest {
 }
 
 /// How the numbers of a vector are written.
-#[derive(Clone, Copy, Default, serde::Deserialize, ToSchema)]
+#[derive(Clone, Copy, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum EncodingFormat {
     /// As numbers.
-    #[default]
     Float,
     /// As the Base64 of their 32 bits each, the lowest byte first.
     Base64,
@@ -56,18 +56,11 @@ pub(super) async fn create(
     State(api): State<Api>,
     Extension(principal): Extension<Principal>,
     Json(fields): Json<Map<String, Value>>,
-) -> Response {
-    let answer = async {
-        let (asked, format) = asked(Fields::new(fields))?;
-        let model = asked.model.clone();
-        Ok::<_, ApiError>((api.ask(&principal, asked).await?, model, format))
-    };
-    match answer.await {
-        Ok((exchange, model, format)) => {
-            api.whole(exchange, |answers| embeddings(&model, &answers, format)).await
-        }
-        Err(error) => error_response(&error),
-    }
+) -> Result<Response, Failed> {
+    let (asked, format) = asked(Fields::new(fields))?;
+    let model = asked.model.clone();
+    let exchange = api.ask(&principal, asked).await?;
+    Ok(whole(exchange, |answers| embeddings(model, answers, format)).await)
 }
 
 fn asked(mut fields: Fields) -> Result<(Asked, EncodingFormat), ApiError> {
@@ -79,34 +72,60 @@ fn asked(mut fields: Fields) -> Result<(Asked, EncodingFormat), ApiError> {
         }
         texts => typed("input", texts)?,
     };
-    let format = fields.take("encoding_format")?.unwrap_or_default();
+    let format = match fields.take::<String>("encoding_format")?.as_deref() {
+        None | Some("float") => EncodingFormat::Float,
+        Some("base64") => EncodingFormat::Base64,
+        Some(_) => return Err(bad("`encoding_format` is none that is known", "it is `float` or `base64`")),
+    };
     fields.refuse("dimensions", &[], "a model's vectors have one length here")?;
     fields.ignore(&["user"]);
     let request = EmbedRequest { model: model_ref(model.as_deref()), fallback: true, input, truncate: false };
     let model = model.unwrap_or_default();
-    let operations = vec![Operation::Embed(request)];
-    Ok((Asked { api: API, model, operations, detached: false, notes: fields.notes() }, format))
+    Ok((Asked::new(API, model, Operation::Embed(request), fields.notes()), format))
 }
 
-fn embeddings(model: &str, answers: &[Whole], format: EncodingFormat) -> Value {
-    let mut all: Vec<&Embedding> = answers.iter().flat_map(|whole| &whole.embeddings).collect();
-    all.sort_by_key(|embedding| embedding.index);
-    let data = all.into_iter().map(|Embedding { index, values, .. }| {
-        let embedding: Value = match format {
-            EncodingFormat::Float => json!(values),
-            EncodingFormat::Base64 => {
-                let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
-                STANDARD.encode(bytes).into()
-            }
-        };
-        json!({"object": "embedding", "index": index, "embedding": embedding})
-    });
-    let tokens = answers.iter().map(|whole| whole.usage().prompt_tokens).sum::<u64>();
-    json!({
-        "object": "list",
-        "data": data.collect::<Vec<_>>(),
-        "model": model,
-        "usage": {"prompt_tokens": tokens, "total_tokens": tokens},
-        "pooling": answers.first().and_then(|whole| whole.result.clone()),
-    })
+/// The vectors, in numbers as short as they are exact.
+#[derive(Serialize)]
+struct Embeddings {
+    object: &'static str,
+    data: Vec<Vector>,
+    model: String,
+    usage: Value,
+    pooling: Option<Value>,
+}
+
+#[derive(Serialize)]
+struct Vector {
+    object: &'static str,
+    index: u64,
+    embedding: Numbers,
+}
+
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Numbers {
+    Float(Vec<f32>),
+    Base64(String),
+}
+
+fn embeddings(model: String, answers: Vec<Whole>, format: EncodingFormat) -> Embeddings {
+    let whole = answers.into_iter().next().unwrap_or_default();
+    let tokens = whole.usage().prompt_tokens;
+    let mut data: Vec<Vector> = whole
+        .embeddings
+        .into_iter()
+        .map(|Embedding { index, values, .. }| {
+            let embedding = match format {
+                EncodingFormat::Float => Numbers::Float(values),
+                EncodingFormat::Base64 => {
+                    let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+                    Numbers::Base64(STANDARD.encode(bytes))
+                }
+            };
+            Vector { object: "embedding", index, embedding }
+        })
+        .collect();
+    data.sort_by_key(|vector| vector.index);
+    let usage = json!({"prompt_tokens": tokens, "total_tokens": tokens});
+    Embeddings { object: "list", data, model, usage, pooling: whole.result }
 }

@@ -6,7 +6,7 @@ use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use rbee_jobs::{Answer, Exchange, Json, Principal, Translate, error_response};
+use rbee_jobs::{Answer, Exchange, Failed, Json, Principal, Translate};
 use rbee_protocol::{
     ApiError, End, EndState, ErrorCode, FinishReason, InferRequest, JobEvent, JobId, Message, Operation,
     Role, ToolCall, ToolCallPart,
@@ -18,10 +18,16 @@ use utoipa::{IntoParams, ToSchema};
 use super::{API, json_schema, message, sampling, tool_choice, tools};
 use crate::api::answer;
 use crate::api::fields::{Fields, bad, text_of, typed};
-use crate::api::{API_REQUEST, Api, Asked, SseEvent, comment, digits, job_header, model_ref, sse, with_job};
+use crate::api::{
+    API_REQUEST, Api, Asked, Names, SseEvent, comment, digits, job_header, model_ref, sse, stream, with_job,
+};
 
 /// Types of parts of a message that are texts.
 const TEXTS: [&str; 4] = ["input_text", "output_text", "text", "refusal"];
+
+/// What is called otherwise in responses.
+const NAMES: Names =
+    &[("max_tokens", "max_output_tokens"), ("json_schema", "text.format"), ("messages", "input")];
 
 /// So long a job that is told to stop is waited for.
 const CANCEL_TIMEOUT: Duration = Duration::from_secs(10);
@@ -80,23 +86,22 @@ pub(super) async fn create(
     State(api): State<Api>,
     Extension(principal): Extension<Principal>,
     Json(fields): Json<Map<String, Value>>,
-) -> Response {
-    let answer = async {
-        let (asked, streams, echo) = asked(Fields::new(fields))?;
-        let is_background = asked.detached;
-        Ok::<_, ApiError>((api.ask(&principal, asked).await?, is_background, streams, echo))
-    };
-    let (exchange, is_background, streams, echo) = match answer.await {
-        Ok(asked) => asked,
-        Err(error) => return error_response(&error),
-    };
-    let builder = Builder::new(&exchange, is_background, echo);
+) -> Result<Response, Failed> {
+    let (asked, streams, echo) = asked(Fields::new(fields))?;
+    let model = asked.model.clone();
+    let exchange = api.ask(&principal, asked).await?;
+    // The line that says so may not be stored yet.
+    let builder = Builder { model, ..Builder::new(&exchange, echo) };
     if streams {
-        return api.stream(exchange, Stream { builder, after: None }).await;
+        return Ok(stream(exchange, Stream { builder, after: None }).await);
     }
     let job = job_header(&exchange);
-    let answer = if is_background { so_far(exchange, builder).await } else { whole(exchange, builder).await };
-    with_job(Answer(StatusCode::OK, answer).into_response(), job)
+    let answer = if exchange.is_detached() {
+        so_far(exchange, builder).await
+    } else {
+        to_end(exchange, builder).await
+    };
+    Ok(with_job(Answer(StatusCode::OK, answer).into_response(), job))
 }
 
 #[derive(Deserialize, IntoParams)]
@@ -133,27 +138,18 @@ pub(super) async fn show(
     Extension(principal): Extension<Principal>,
     id: Result<Path<String>, PathRejection>,
     resume: Result<Query<Resume>, QueryRejection>,
-) -> Response {
-    let found = job(id).and_then(|job| {
-        let resume = resume.map_err(|_| {
-            bad(
-                "`starting_after` is a number, and `stream` is `true` or `false`",
-                "leave them out, or mend them",
-            )
-        })?;
-        Ok((api.jobs.attend(&principal, &job)?, resume.0))
-    });
-    let (exchange, resume) = match found {
-        Ok(found) => found,
-        Err(error) => return error_response(&error),
-    };
+) -> Result<Response, Failed> {
+    let job = job(&api, &principal, id)?;
+    let Query(Resume { stream, starting_after }) = resume.map_err(|_| {
+        bad("`starting_after` is a number, and `stream` is `true` or `false`", "leave them out, or mend them")
+    })?;
+    let exchange = api.jobs.attend(&principal, &job)?;
     let header = job_header(&exchange);
-    let builder = Builder::new(&exchange, true, Echo::default());
-    if resume.stream {
-        let stream = Stream { builder, after: resume.starting_after };
-        return with_job(exchange.into_response(stream), header);
+    let builder = Builder::new(&exchange, Echo::unknown());
+    if stream {
+        return Ok(with_job(exchange.into_response(Stream { builder, after: starting_after }), header));
     }
-    with_job(Answer(StatusCode::OK, so_far(exchange, builder).await).into_response(), header)
+    Ok(with_job(Answer(StatusCode::OK, so_far(exchange, builder).await).into_response(), header))
 }
 
 /// Tell a response to stop
@@ -173,34 +169,48 @@ pub(super) async fn cancel(
     State(api): State<Api>,
     Extension(principal): Extension<Principal>,
     id: Result<Path<String>, PathRejection>,
-) -> Response {
-    let told = job(id).and_then(|job| {
-        let exchange = api.jobs.attend(&principal, &job)?;
-        api.jobs.cancel(&principal, &job)?;
-        Ok(exchange)
-    });
-    let exchange = match told {
-        Ok(exchange) => exchange,
-        Err(error) => return error_response(&error),
-    };
+) -> Result<Response, Failed> {
+    let job = job(&api, &principal, id)?;
+    // Before a stream is asked for, of which there may be none left.
+    api.jobs.cancel(&principal, &job)?;
+    let exchange = api.jobs.attend(&principal, &job)?;
     let header = job_header(&exchange);
-    let mut builder = Builder::new(&exchange, true, Echo::default());
+    let mut builder = Builder::new(&exchange, Echo::unknown());
     let answer = builder.until_end(exchange, CANCEL_TIMEOUT).await.map(|()| builder.response());
-    with_job(Answer(StatusCode::OK, answer).into_response(), header)
+    Ok(with_job(Answer(StatusCode::OK, answer).into_response(), header))
 }
 
-/// The job that a response is.
-fn job(id: Result<Path<String>, PathRejection>) -> Result<JobId, ApiError> {
+/// The job that a response is, of `principal`'s own.
+fn job(api: &Api, principal: &Principal, id: Result<Path<String>, PathRejection>) -> Result<JobId, ApiError> {
     let id = id.map_or_else(|_| char::REPLACEMENT_CHARACTER.into(), |Path(id)| id);
     let digits = id.strip_prefix("resp_").unwrap_or_default();
-    format!("job-{digits}").parse().map_err(|_| {
+    let job = format!("job-{digits}").parse::<JobId>().ok();
+    let job = job.filter(|job| {
+        let info = api.jobs.info(principal, job);
+        // Operators may look after jobs of others, and read none.
+        info.is_ok_and(|info| info.principal == principal.id && info.operation == "infer")
+    });
+    job.ok_or_else(|| {
         let message = format!("there is no response {}", rbee_narration::printable(&id));
         ApiError::new(ErrorCode::NotFound, message).hint("ask for one that `/v1/responses` has made")
     })
 }
 
-/// What a response says of its request. One that is read again says what is known without it.
+/// What a response says of its request.
 struct Echo(Map<String, Value>);
+
+impl Echo {
+    /// Of a response that is read again: prompts are not kept, nor what came with them.
+    fn unknown() -> Self {
+        let mut echo = Self::default();
+        for (name, value) in &mut echo.0 {
+            if !["metadata", "tools", "reasoning", "text"].contains(&name.as_str()) {
+                *value = Value::Null;
+            }
+        }
+        echo
+    }
+}
 
 impl Default for Echo {
     fn default() -> Self {
@@ -238,15 +248,18 @@ fn asked(fields: Fields) -> Result<(Asked, bool, Echo), ApiError> {
     request.tools = tools(&mut fields)?;
     request.tool_choice = tool_choice(&mut fields)?;
     request.parallel_tool_calls = fields.take("parallel_tool_calls")?;
-    let text: Map<String, Value> = fields.take("text")?.unwrap_or_default();
-    if let Some(format) = text.get("format") {
-        request.json_schema = json_schema("text.format", format.clone())?;
+    let mut text = Fields::within("text", fields.take("text")?.unwrap_or_default());
+    if let Some(format) = text.take("format")? {
+        request.json_schema = json_schema("text.format", format)?;
     }
+    text.ignore(&["verbosity"]);
+    text.notes().into_iter().for_each(|note| fields.note(note));
     request.truncate = match fields.take::<String>("truncation")?.as_deref() {
         None | Some("disabled") => false,
         Some("auto") => true,
         Some(_) => return Err(bad("`truncation` is none that is known", "it is `auto` or `disabled`")),
     };
+    request.truncate |= fields.take("truncate")?.unwrap_or(false);
     let streams = fields.take("stream")?.unwrap_or(false);
     let detached = fields.take("background")?.unwrap_or(false);
 
@@ -271,8 +284,8 @@ fn asked(fields: Fields) -> Result<(Asked, bool, Echo), ApiError> {
         "user",
     ]);
     let model = model.unwrap_or_default();
-    let operations = vec![Operation::Infer(request)];
-    Ok((Asked { api: API, model, operations, detached, notes: fields.notes() }, streams, echo))
+    let asked = Asked::new(API, model, Operation::Infer(request), fields.notes());
+    Ok((Asked { detached, names: NAMES, ..asked }, streams, echo))
 }
 
 /// Adds a conversation's items as messages.
@@ -332,12 +345,12 @@ fn add_items(messages: &mut Vec<Message>, items: Vec<Map<String, Value>>) -> Res
 }
 
 /// The response, once its job has ended.
-async fn whole(mut exchange: Exchange, mut builder: Builder) -> Result<Value, ApiError> {
+async fn to_end(mut exchange: Exchange, mut builder: Builder) -> Result<Value, ApiError> {
     while let Some((_, event)) = exchange.next().await? {
         if let JobEvent::End(end) = &event
-            && let Some(error) = answer::failure(end)
+            && let Some(error) = answer::failed(end)
         {
-            return Err(error.clone());
+            return Err(error);
         }
         builder.take(event, &mut |_| {});
     }
@@ -346,9 +359,7 @@ async fn whole(mut exchange: Exchange, mut builder: Builder) -> Result<Value, Ap
 
 /// The response, as far as its job is.
 async fn so_far(mut exchange: Exchange, mut builder: Builder) -> Result<Value, ApiError> {
-    for (_, event) in exchange.so_far().await? {
-        builder.take(event, &mut |_| {});
-    }
+    exchange.so_far(|event| builder.take(event, &mut |_| {})).await?;
     Ok(builder.response())
 }
 
@@ -383,13 +394,13 @@ enum Open {
 type Tell<'t> = &'t mut dyn FnMut(Value);
 
 impl Builder {
-    fn new(exchange: &Exchange, is_background: bool, echo: Echo) -> Self {
+    fn new(exchange: &Exchange, echo: Echo) -> Self {
         let digits = exchange.jobs().next().map(digits).unwrap_or_default().to_owned();
         Self {
             id: format!("resp_{digits}"),
             digits,
             created_at: exchange.created_at_ms() / 1000,
-            is_background,
+            is_background: exchange.is_detached(),
             model: String::new(),
             echo,
             sequence_number: 0,
@@ -460,13 +471,13 @@ impl Builder {
                 }
             }
             JobEvent::End(end) => {
-                self.close(tell);
                 self.status = match (end.state, end.finish_reason) {
                     (EndState::Succeeded, Some(FinishReason::Length)) => "incomplete",
                     (EndState::Succeeded, _) => "completed",
                     (EndState::Failed, _) => "failed",
                     (EndState::Cancelled, _) => "cancelled",
                 };
+                self.close(tell);
                 self.end = Some(end);
                 self.tell_response(&format!("response.{}", self.status), tell);
             }
@@ -526,7 +537,9 @@ impl Builder {
         let index = self.output.len() - 1;
         let item = &mut self.output[index];
         if kind != Open::Reasoning {
-            item["status"] = "completed".into();
+            // Only what the model went on from is whole for certain.
+            let is_cut = matches!(self.status, "incomplete" | "failed" | "cancelled");
+            item["status"] = if is_cut { "incomplete" } else { "completed" }.into();
         }
         let item = item.clone();
         match kind {
@@ -575,12 +588,12 @@ impl Builder {
 
     fn response(&self) -> Value {
         let end = self.end.as_deref();
-        let error = end.and_then(answer::failure).filter(|_| self.status == "failed");
+        let error = end.and_then(answer::failed).filter(|_| self.status == "failed");
         let usage = end.filter(|end| end.usage.is_some()).map(|end| {
             let usage = answer::usage(Some(end));
             json!({
                 "input_tokens": usage.prompt_tokens,
-                "input_tokens_details": {"cached_tokens": usage.cached_tokens},
+                "input_tokens_details": {"cached_tokens": usage.cached_tokens, "cache_write_tokens": 0},
                 "output_tokens": usage.completion_tokens,
                 "output_tokens_details": {"reasoning_tokens": 0},
                 "total_tokens": usage.prompt_tokens + usage.completion_tokens,
@@ -593,7 +606,7 @@ impl Builder {
             "created_at": self.created_at,
             "status": self.status,
             "background": self.is_background,
-            "error": error.map(|error| json!({"code": error.code, "message": message(error)})),
+            "error": error.map(|error| json!({"code": error.code, "message": message(&error)})),
             "incomplete_details": (self.status == "incomplete").then(|| json!({"reason": "max_output_tokens"})),
             "model": self.model,
             "output": self.output,
@@ -629,10 +642,6 @@ impl Translate for Stream {
     }
 
     fn done(&mut self, _out: &mut Vec<u8>) {}
-
-    fn heartbeat(&self) -> &'static [u8] {
-        b": heartbeat\n\n"
-    }
 }
 
 #[cfg(test)]
