@@ -10,11 +10,11 @@ use llama_cpp_2::context::LlamaContext;
 use llama_cpp_2::llama_batch::LlamaBatch;
 use llama_cpp_2::model::LlamaModel;
 use llama_cpp_2::token::LlamaToken;
+use rbee_gguf as gguf;
 
 use crate::context::{self, Shape};
 use crate::engine::load_model;
 use crate::error::EngineError;
-use crate::gguf;
 use crate::llama::{ContextSizes, Llama};
 use crate::memory::{self, HollowModel, Memory};
 use crate::offload::Offload;

@@ -11,6 +11,7 @@ use llama_cpp_2::context::session::SeqState;
 use llama_cpp_2::llama_batch::LlamaBatch;
 use llama_cpp_2::model::params::LlamaModelParams;
 use llama_cpp_2::model::{LlamaLoraAdapter, LlamaModel};
+use rbee_gguf::{self as gguf, MIN_CONTEXT_LENGTH};
 
 use crate::abort::Abort;
 use crate::cells::Cells;
@@ -20,7 +21,6 @@ use crate::context::{self, Shape};
 use crate::drafter::{DraftPlan, Drafter, HollowDraft};
 use crate::embed::{self, Embedder};
 use crate::error::EngineError;
-use crate::gguf::{self, MIN_CONTEXT_LENGTH};
 use crate::llama::{ContextSizes, Llama};
 use crate::memory::{self, HollowModel, Memory};
 use crate::model_info::ModelInfo;
@@ -188,7 +188,7 @@ impl Plan {
 
         let free_bytes = memory::free_bytes().map(|free| free.saturating_sub(options.taken_bytes));
         let slots = options.slots.unwrap_or(room::DEFAULT_SLOTS);
-        let bytes_with = |cells: u32| {
+        let bytes_with = |cells: u32| -> Result<u64, EngineError> {
             let shape =
                 Shape::new(&Room { slots, context_length: cells, cells, saved_bytes: 0 }, prefill_chunk);
             let sizes = hollow.context_sizes(&llama, &shape, threads)?;

@@ -3,6 +3,8 @@
 use std::io;
 use std::path::PathBuf;
 
+use rbee_gguf::GgufError;
+
 /// Why a model could not be loaded, or a request not answered.
 #[derive(Debug, thiserror::Error)]
 pub enum EngineError {
@@ -93,6 +95,16 @@ pub enum EngineError {
         /// What failed, and what llama.cpp logged about it.
         reason: String,
     },
+}
+
+impl From<GgufError> for EngineError {
+    fn from(error: GgufError) -> Self {
+        match error {
+            GgufError::NotFound { path } => Self::NotFound { path },
+            GgufError::Io { path, source } => Self::Io { path, source },
+            GgufError::Bad { path, reason } => Self::BadModel { path, reason },
+        }
+    }
 }
 
 impl EngineError {

@@ -20,7 +20,8 @@ mod embed;
 mod engine;
 mod error;
 mod gbnf;
-mod gguf;
+#[cfg(test)]
+mod gguf_tests;
 mod llama;
 mod logprobs;
 mod lookup;
@@ -51,12 +52,12 @@ pub use constraint::{Constraint, Constraints, Form};
 pub use embed::{Embedding, EmbeddingInfo, MAX_TEXTS, Pooling, Texts};
 pub use engine::{Adapter, Engine, LoadOptions, Plan};
 pub use error::EngineError;
-pub use gguf::model_files;
 pub use llama::die_of_faults;
 pub use logprobs::{Logprob, TokenLogprobs};
 pub use memory::Memory;
 pub use model_info::ModelInfo;
 pub use prompter::{Prompt, Prompter};
+pub use rbee_gguf::model_files;
 pub use renderer::Renderer;
 pub use request::{
     FinishReason, GenerateEvent, GenerateRequest, Generated, MAX_LOGIT_BIASES, MAX_LOGPROBS, MAX_STOP_BYTES,

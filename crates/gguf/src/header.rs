@@ -1,19 +1,11 @@
-//! A check of a GGUF file's header, before C++ reads it.
-//!
-//! Only the header is read, a field at a time; nothing that the file claims decides how much
-//! memory is used. The answer is a reason a person understands, where llama.cpp would end the
-//! process, take all of the memory or say less.
+//! Reads a header, a field at a time, and checks each before anything rests on it.
 
-mod metadata;
-
-use std::collections::HashSet;
-use std::fs::File;
+use std::collections::{BTreeMap, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::io::{self, BufRead, BufReader, Seek, SeekFrom};
-use std::path::{Path, PathBuf};
+use std::io::{self, BufRead, Seek, SeekFrom};
 
-use crate::error::EngineError;
-use metadata::{Metadata, Value};
+use crate::metadata::{self, Metadata, Value};
+use crate::types::tensor_type;
 
 /// Headers hold the vocabulary and are some megabytes, at most 20; a claim beyond this is damage.
 const MAX_HEADER_BYTES: u64 = 128 << 20;
@@ -29,56 +21,9 @@ const MAX_KEY_BYTES: u64 = 1024;
 /// llama.cpp's limits.
 const MAX_TENSOR_NAME_BYTES: u64 = 63;
 const MAX_DIMENSIONS: u32 = 4;
-const DEFAULT_ALIGNMENT: u64 = 32;
-/// Less is no room for any prompt and answer.
-pub(crate) const MIN_CONTEXT_LENGTH: u32 = 8;
+pub(crate) const DEFAULT_ALIGNMENT: u64 = 32;
 /// The beginning of a text that is kept: names of things are shorter.
-const KEPT_TEXT_BYTES: usize = 64;
-
-/// Checks that the files at `path` are a model in GGUF, whose headers make sense and whose tensors
-/// lie within them. Returns how many bytes the tensors have.
-///
-/// # Errors
-/// [`EngineError::NotFound`], [`EngineError::Io`], or [`EngineError::BadModel`] with the reason.
-pub(crate) fn check(path: &Path) -> Result<u64, EngineError> {
-    let Checked { splits, mut tensor_bytes } = check_file(path, Part::Model)?;
-    let files = model_files(path);
-    if splits.max(1) as usize != files.len() {
-        return Err(EngineError::BadModel {
-            path: path.to_owned(),
-            reason: format!("it is the first of {splits} files, but its name says {}", files.len()),
-        });
-    }
-    for (file, index) in files.iter().zip(0..).skip(1) {
-        tensor_bytes += check_file(file, Part::Split(index))?.tensor_bytes;
-    }
-    Ok(tensor_bytes)
-}
-
-/// The same for an adapter, which has only tensors for some of a model's.
-///
-/// # Errors
-/// Those of [`check`].
-pub(crate) fn check_adapter(path: &Path) -> Result<u64, EngineError> {
-    Ok(check_file(path, Part::Adapter)?.tensor_bytes)
-}
-
-/// The files that the model at `path` consists of, that one first: a name such as
-/// `model-00001-of-00003.gguf` stands for three.
-pub fn model_files(path: &Path) -> Vec<PathBuf> {
-    let one = vec![path.to_owned()];
-    let Some(name) = path.file_name().and_then(|name| name.to_str()) else { return one };
-    let Some((first, count)) = name.strip_suffix(".gguf").and_then(|name| name.rsplit_once("-of-")) else {
-        return one;
-    };
-    let Some(model) = first.strip_suffix("-00001").filter(|_| count.len() == 5) else { return one };
-    match count.parse::<u16>() {
-        Ok(count @ 2..) => {
-            (1..=count).map(|n| path.with_file_name(format!("{model}-{n:05}-of-{count:05}.gguf"))).collect()
-        }
-        _ => one,
-    }
-}
+const KEPT_TEXT_BYTES: usize = 256;
 
 /// Which file of a model it is.
 #[derive(Clone, Copy)]
@@ -92,33 +37,38 @@ pub(crate) enum Part {
 }
 
 /// What a file that was checked says.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 pub(crate) struct Checked {
-    /// How many files the model is divided into; 0 where it does not say.
-    splits: u16,
-    /// What the data of the file's tensors take.
-    tensor_bytes: u64,
+    pub(crate) metadata: Metadata,
+    pub(crate) weights: Weights,
 }
 
-fn check_file(path: &Path, part: Part) -> Result<Checked, EngineError> {
-    let io_error = |source: io::Error| match source.kind() {
-        io::ErrorKind::NotFound => EngineError::NotFound { path: path.to_owned() },
-        _ => EngineError::Io { path: path.to_owned(), source },
-    };
-    // Before opening, for opening a pipe would wait for a writer.
-    let metadata = std::fs::metadata(path).map_err(io_error)?;
-    if metadata.is_dir() {
-        return Err(io_error(io::ErrorKind::IsADirectory.into()));
+/// What the tensors of a file, or of all of a model's, are together.
+#[derive(Debug, Default)]
+pub(crate) struct Weights {
+    /// What their data take.
+    pub(crate) bytes: u64,
+    /// How many elements there are of each type.
+    pub(crate) elements: BTreeMap<u32, u64>,
+}
+
+impl Weights {
+    fn add_tensor(&mut self, tensor: &Tensor) {
+        self.add(tensor.tensor_type, tensor.elements);
+        self.bytes = self.bytes.saturating_add(tensor.data_len);
     }
-    if !metadata.is_file() {
-        return Err(io_error(io::Error::other("it is not a regular file")));
+
+    pub(crate) fn add_all(&mut self, others: &Weights) {
+        for (&tensor_type, &elements) in &others.elements {
+            self.add(tensor_type, elements);
+        }
+        self.bytes = self.bytes.saturating_add(others.bytes);
     }
-    let file = File::open(path).map_err(io_error)?;
-    let size = file.metadata().map_err(io_error)?.len();
-    check_header(BufReader::new(file), size, part).map_err(|problem| match problem {
-        Problem::Io(source) => io_error(source),
-        Problem::Bad(reason) => EngineError::BadModel { path: path.to_owned(), reason },
-    })
+
+    fn add(&mut self, tensor_type: u32, elements: u64) {
+        let sum = self.elements.entry(tensor_type).or_default();
+        *sum = sum.saturating_add(elements);
+    }
 }
 
 #[derive(Debug)]
@@ -133,7 +83,7 @@ impl From<io::Error> for Problem {
     }
 }
 
-fn bad<T>(reason: impl Into<String>) -> Result<T, Problem> {
+pub(crate) fn bad<T>(reason: impl Into<String>) -> Result<T, Problem> {
     Err(Problem::Bad(reason.into()))
 }
 
@@ -177,7 +127,7 @@ pub(crate) fn check_header(input: impl BufRead + Seek, size: u64, part: Part) ->
     // Each tensor's data follows the one before, padded to the alignment.
     let mut names = HashSet::new();
     let mut expected_offset = 0;
-    let (mut data_len, mut tensor_bytes) = (0, 0);
+    let (mut data_len, mut weights) = (0, Weights::default());
     for _ in 0..tensors {
         let tensor = header.tensor()?;
         if tensor.offset != expected_offset {
@@ -192,14 +142,14 @@ pub(crate) fn check_header(input: impl BufRead + Seek, size: u64, part: Part) ->
             return bad(format!("its tensor `{}` is impossibly large", tensor.name));
         };
         (data_len, expected_offset) = (end, next);
-        tensor_bytes += tensor.data_len;
+        weights.add_tensor(&tensor);
         if let Some(twice) = names.replace(tensor.name) {
             return bad(format!("it has two tensors `{twice}`"));
         }
     }
     let needed = header.at.checked_next_multiple_of(alignment).and_then(|start| start.checked_add(data_len));
     match needed {
-        Some(needed) if needed <= size => Ok(Checked { splits: metadata.splits(), tensor_bytes }),
+        Some(needed) if needed <= size => Ok(Checked { metadata, weights }),
         Some(needed) => {
             bad(format!("it ends at byte {size}, but its tensors need {needed} bytes: the file is truncated"))
         }
@@ -209,6 +159,8 @@ pub(crate) fn check_header(input: impl BufRead + Seek, size: u64, part: Part) ->
 
 struct Tensor {
     name: String,
+    tensor_type: u32,
+    elements: u64,
     offset: u64,
     data_len: u64,
 }
@@ -269,6 +221,11 @@ impl<R: BufRead + Seek> Header<R> {
             }
             TYPE_U32 => Value::U32(self.u32()?),
             TYPE_F32 => Value::F32(f32::from_bits(self.u32()?)),
+            TYPE_BOOL => {
+                let mut byte = [0];
+                self.read(&mut byte)?;
+                Value::Bool(byte != [0])
+            }
             TYPE_STRING => Value::Text(self.text()?),
             TYPE_ARRAY => {
                 let (element_type, count) = (self.u32()?, self.u64()?);
@@ -309,20 +266,23 @@ impl<R: BufRead + Seek> Header<R> {
                     let len = self.u64()?;
                     self.skip(len)?;
                 }
-                Ok(Value::Array { element_type, count, most: 0 })
+                Ok(Value::Array { element_type, count })
             }
-            // One number for each layer.
+            // One number for each layer, or whether it is so.
             TYPE_U32 | TYPE_I32 if count <= metadata::MAX_LAYERS.into() => {
-                let mut most = 0;
-                for _ in 0..count {
-                    most = most.max(self.u32()?);
-                }
-                Ok(Value::Array { element_type, count, most })
+                let numbers = (0..count).map(|_| self.u32());
+                Ok(Value::Layers { element_type, numbers: numbers.collect::<Result<_, _>>()? })
+            }
+            TYPE_BOOL if count <= metadata::MAX_LAYERS.into() => {
+                let mut bytes = vec![0; count as usize];
+                self.read(&mut bytes)?;
+                let numbers = bytes.iter().map(|&byte| u32::from(byte != 0)).collect();
+                Ok(Value::Layers { element_type, numbers })
             }
             scalar => match scalar_bytes(scalar) {
                 Some(bytes) => {
                     self.skip(count.saturating_mul(bytes))?;
-                    Ok(Value::Array { element_type, count, most: 0 })
+                    Ok(Value::Array { element_type, count })
                 }
                 None => unknown_type(key, scalar),
             },
@@ -379,25 +339,25 @@ impl<R: BufRead + Seek> Header<R> {
                 row = extent;
             }
         }
-        let tensor_type = self.u32()?;
+        let elements = elements.unsigned_abs();
+        let number = self.u32()?;
         let offset = self.u64()?;
-        let data_len = match block(tensor_type) {
-            None => return bad(format!("its tensor `{name}` has the unknown type {tensor_type}")),
-            Some(block) if row % block.elements != 0 => {
+        let data_len = match tensor_type(number) {
+            None => return bad(format!("its tensor `{name}` has the unknown type {number}")),
+            Some(stored) if row % stored.block_elements != 0 => {
                 return bad(format!(
                     "the rows of its tensor `{name}` have {row} elements, not a multiple of {}",
-                    block.elements
+                    stored.block_elements
                 ));
             }
-            Some(block) => {
-                let blocks = elements.unsigned_abs() / block.elements;
-                let Some(len) = blocks.checked_mul(block.bytes) else {
+            Some(stored) => {
+                let Some(len) = (elements / stored.block_elements).checked_mul(stored.block_bytes) else {
                     return bad(format!("its tensor `{name}` is impossibly large"));
                 };
                 len
             }
         };
-        Ok(Tensor { name, offset, data_len })
+        Ok(Tensor { name, tensor_type: number, elements, offset, data_len })
     }
 
     /// Refuses a count of things that the rest of the file has no room for, or beyond `most`.
@@ -457,12 +417,13 @@ fn unknown_type<T>(key: &[u8], value_type: u32) -> Result<T, Problem> {
     bad(format!("its metadata entry `{}` has the unknown type {value_type}", key.escape_ascii()))
 }
 
-const TYPE_U16: u32 = 2;
-const TYPE_U32: u32 = 4;
-const TYPE_I32: u32 = 5;
-const TYPE_F32: u32 = 6;
-const TYPE_STRING: u32 = 8;
-const TYPE_ARRAY: u32 = 9;
+pub(crate) const TYPE_U16: u32 = 2;
+pub(crate) const TYPE_U32: u32 = 4;
+pub(crate) const TYPE_I32: u32 = 5;
+pub(crate) const TYPE_F32: u32 = 6;
+pub(crate) const TYPE_BOOL: u32 = 7;
+pub(crate) const TYPE_STRING: u32 = 8;
+pub(crate) const TYPE_ARRAY: u32 = 9;
 
 fn scalar_bytes(value_type: u32) -> Option<u64> {
     match value_type {
@@ -473,48 +434,3 @@ fn scalar_bytes(value_type: u32) -> Option<u64> {
         _ => None,
     }
 }
-
-/// How a tensor type stores its elements.
-#[derive(Debug, PartialEq, Eq)]
-struct Block {
-    elements: u64,
-    bytes: u64,
-}
-
-fn block(tensor_type: u32) -> Option<Block> {
-    let (elements, bytes) = match tensor_type {
-        0 | 26 => (1, 4),      // F32, I32
-        1 | 25 | 30 => (1, 2), // F16, I16, BF16
-        24 => (1, 1),          // I8
-        27 | 28 => (1, 8),     // I64, F64
-        2 | 20 => (32, 18),    // Q4_0, IQ4_NL
-        3 => (32, 20),         // Q4_1
-        6 => (32, 22),         // Q5_0
-        7 => (32, 24),         // Q5_1
-        8 => (32, 34),         // Q8_0
-        9 => (32, 36),         // Q8_1
-        10 => (256, 84),       // Q2_K
-        11 | 21 => (256, 110), // Q3_K, IQ3_S
-        12 => (256, 144),      // Q4_K
-        13 => (256, 176),      // Q5_K
-        14 => (256, 210),      // Q6_K
-        15 => (256, 292),      // Q8_K
-        16 | 35 => (256, 66),  // IQ2_XXS, TQ2_0
-        17 => (256, 74),       // IQ2_XS
-        18 => (256, 98),       // IQ3_XXS
-        19 => (256, 50),       // IQ1_S
-        22 => (256, 82),       // IQ2_S
-        23 => (256, 136),      // IQ4_XS
-        29 => (256, 56),       // IQ1_M
-        34 => (256, 54),       // TQ1_0
-        39 => (32, 17),        // MXFP4
-        40 => (64, 36),        // NVFP4
-        41 => (128, 18),       // Q1_0
-        42 => (64, 18),        // Q2_0
-        _ => return None,
-    };
-    Some(Block { elements, bytes })
-}
-
-#[cfg(test)]
-mod tests;

@@ -5,10 +5,11 @@
 
 use std::collections::HashMap;
 
-use super::{DEFAULT_ALIGNMENT, MIN_CONTEXT_LENGTH, Problem, TYPE_F32, TYPE_I32, TYPE_STRING, bad};
+use crate::MIN_CONTEXT_LENGTH;
+use crate::header::{DEFAULT_ALIGNMENT, Problem, TYPE_BOOL, TYPE_F32, TYPE_I32, TYPE_STRING, bad};
 
 /// llama.cpp's limits.
-pub(super) const MAX_LAYERS: u32 = 512;
+pub(crate) const MAX_LAYERS: u32 = 512;
 const MAX_EXPERTS: u32 = 1024;
 const ROPE_SCALING_TYPES: [&[u8]; 4] = [b"none", b"linear", b"yarn", b"longrope"];
 const MAX_POOLING_TYPE: u32 = 4;
@@ -16,22 +17,27 @@ const MAX_POOLING_TYPE: u32 = 4;
 const MAX_CONTEXT_LENGTH: u32 = 1 << 28;
 const MAX_EMBEDDING_LENGTH: u32 = 1 << 20;
 
-pub(super) const TOKENS: &[u8] = b"tokenizer.ggml.tokens";
-const ARCHITECTURE: &str = "general.architecture";
+pub(crate) const TOKENS: &[u8] = b"tokenizer.ggml.tokens";
+pub(crate) const ARCHITECTURE: &str = "general.architecture";
 
 /// What of an entry's value matters.
 #[derive(Debug)]
-pub(super) enum Value {
+pub(crate) enum Value {
     U16(u16),
     U32(u32),
     F32(f32),
+    Bool(bool),
     /// The beginning of a text.
     Text(Vec<u8>),
+    /// A number for each layer, where there are not more than there may be layers.
+    Layers {
+        element_type: u32,
+        numbers: Vec<u32>,
+    },
+    /// Any other list.
     Array {
         element_type: u32,
         count: u64,
-        /// The largest of a number for each layer; 0 for anything else.
-        most: u32,
     },
     /// The vocabulary, and how many of the 256 bytes have a token.
     Tokens {
@@ -41,11 +47,22 @@ pub(super) enum Value {
     Other,
 }
 
-#[derive(Default)]
-pub(super) struct Metadata(HashMap<Vec<u8>, Value>);
+impl Value {
+    /// The type of a list's elements, and how many it has.
+    fn list(&self) -> Option<(u32, u64)> {
+        match self {
+            Value::Layers { element_type, numbers } => Some((*element_type, numbers.len() as u64)),
+            Value::Array { element_type, count } => Some((*element_type, *count)),
+            _ => None,
+        }
+    }
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Metadata(HashMap<Vec<u8>, Value>);
 
 impl Metadata {
-    pub(super) fn add(&mut self, key: Vec<u8>, value: Value) -> Result<(), Problem> {
+    pub(crate) fn add(&mut self, key: Vec<u8>, value: Value) -> Result<(), Problem> {
         let shown = key.escape_ascii().to_string();
         if let Value::F32(number) = value {
             if !number.is_finite() {
@@ -64,7 +81,7 @@ impl Metadata {
         }
     }
 
-    pub(super) fn alignment(&self) -> Result<u64, Problem> {
+    pub(crate) fn alignment(&self) -> Result<u64, Problem> {
         match self.get("general.alignment") {
             None => Ok(DEFAULT_ALIGNMENT),
             Some(Value::U32(alignment)) if alignment.is_power_of_two() => Ok((*alignment).into()),
@@ -74,7 +91,7 @@ impl Metadata {
     }
 
     /// How many files the model is divided into; 0 where it does not say.
-    pub(super) fn splits(&self) -> u16 {
+    pub(crate) fn splits(&self) -> u16 {
         match self.get("split.count") {
             Some(Value::U16(count)) => *count,
             _ => 0,
@@ -82,7 +99,7 @@ impl Metadata {
     }
 
     /// Checks a file that has only tensors.
-    pub(super) fn check_split(&self, index: u16) -> Result<(), Problem> {
+    pub(crate) fn check_split(&self, index: u16) -> Result<(), Problem> {
         match self.get("split.no") {
             Some(Value::U16(no)) if *no == index => Ok(()),
             _ => bad(format!("it is not part {} of its model", index + 1)),
@@ -90,7 +107,7 @@ impl Metadata {
     }
 
     /// Checks what describes an adapter. llama.cpp ends the process over values of other types.
-    pub(super) fn check_adapter(&self) -> Result<(), Problem> {
+    pub(crate) fn check_adapter(&self) -> Result<(), Problem> {
         for (key, expected) in [("general.type", &b"adapter"[..]), ("adapter.type", b"lora")] {
             match self.get(key) {
                 Some(Value::Text(kind)) if kind == expected => {}
@@ -105,7 +122,7 @@ impl Metadata {
     }
 
     /// Checks what describes a model.
-    pub(super) fn check_model(&self) -> Result<(), Problem> {
+    pub(crate) fn check_model(&self) -> Result<(), Problem> {
         if self.splits() > 1 {
             self.check_split(0)?;
         }
@@ -209,10 +226,10 @@ impl Metadata {
             ("tokenizer.ggml.scores", [TYPE_F32, TYPE_I32]),
             ("tokenizer.ggml.token_type", [TYPE_I32, TYPE_I32]),
         ] {
-            match self.get(key) {
+            match self.get(key).map(Value::list) {
                 None => {}
-                Some(Value::Array { element_type, count: values, .. })
-                    if values >= count && element_types.contains(element_type) => {}
+                Some(Some((element_type, values)))
+                    if values >= *count && element_types.contains(&element_type) => {}
                 Some(_) => return bad(format!("its `{key}` does not fit its vocabulary of {count} tokens")),
             }
         }
@@ -248,16 +265,70 @@ impl Metadata {
     }
 
     /// A number, or the largest of one for each layer.
-    fn most(&self, key: &str) -> Option<u32> {
+    pub(crate) fn most(&self, key: &str) -> Option<u32> {
         match self.get(key)? {
-            Value::U32(number) | Value::Array { most: number, .. } => Some(*number),
+            Value::U32(number) => Some(*number),
+            Value::Layers { element_type: TYPE_BOOL, .. } | Value::Array { .. } => Some(0),
+            Value::Layers { numbers, .. } => Some(numbers.iter().copied().max().unwrap_or(0)),
             _ => None,
+        }
+    }
+
+    /// The beginning of a text, if there is anything in it.
+    pub(crate) fn text(&self, key: &str) -> Option<String> {
+        let Value::Text(bytes) = self.get(key)? else { return None };
+        let text = String::from_utf8_lossy(bytes);
+        // Where the beginning ends within a character.
+        let text = text.trim_end_matches(char::REPLACEMENT_CHARACTER).trim();
+        (!text.is_empty()).then(|| text.to_owned())
+    }
+
+    pub(crate) fn has(&self, key: &str) -> bool {
+        self.get(key).is_some()
+    }
+
+    pub(crate) fn u32(&self, key: &str) -> Option<u32> {
+        match self.get(key)? {
+            Value::U32(number) => Some(*number),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn bool(&self, key: &str) -> Option<bool> {
+        match self.get(key)? {
+            Value::Bool(is_so) => Some(*is_so),
+            _ => None,
+        }
+    }
+
+    /// A list with a number for each layer, however many it has.
+    pub(crate) fn list(&self, key: &str) -> Option<&[u32]> {
+        match self.get(key)? {
+            Value::Layers { numbers, .. } => Some(numbers),
+            _ => None,
+        }
+    }
+
+    /// A number for each of so many layers, of which there may be a list; `None` where llama.cpp would take neither.
+    pub(crate) fn per_layer(&self, key: &str, layers: u32) -> Option<Vec<u32>> {
+        match self.get(key)? {
+            Value::U32(number) => Some(vec![*number; layers as usize]),
+            Value::Layers { numbers, .. } if numbers.len() == layers as usize => Some(numbers.clone()),
+            _ => None,
+        }
+    }
+
+    /// How many tokens the vocabulary has.
+    pub(crate) fn vocabulary(&self) -> u64 {
+        match self.0.get(TOKENS) {
+            Some(Value::Tokens { count, .. }) => *count,
+            _ => 0,
         }
     }
 }
 
 /// The byte that a token stands for, where it stands for one.
-pub(super) fn byte_of(token: &[u8]) -> Option<u8> {
+pub(crate) fn byte_of(token: &[u8]) -> Option<u8> {
     match token {
         [byte] => Some(*byte),
         [b'<', b'0', b'x', digits @ .., b'>']

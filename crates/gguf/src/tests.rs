@@ -4,6 +4,8 @@ use std::ops::Range;
 use proptest::prelude::*;
 
 use super::*;
+use crate::header::{TYPE_ARRAY, TYPE_F32, TYPE_I32, TYPE_STRING, TYPE_U32};
+use crate::testing::{put_tensor, put_text, try_bytes};
 
 /// A small GGUF file, and where its parts are.
 struct Sample {
@@ -27,38 +29,23 @@ impl Sample {
     }
 }
 
-fn string(bytes: &mut Vec<u8>, text: &str) {
-    bytes.extend((text.len() as u64).to_le_bytes());
-    bytes.extend(text.as_bytes());
-}
-
 fn text_entry(bytes: &mut Vec<u8>, key: &str, text: &str) {
-    string(bytes, key);
+    put_text(bytes, key);
     bytes.extend(TYPE_STRING.to_le_bytes());
-    string(bytes, text);
+    put_text(bytes, text);
 }
 
 fn number_entry(bytes: &mut Vec<u8>, key: &str, number: u32) {
-    string(bytes, key);
+    put_text(bytes, key);
     bytes.extend(TYPE_U32.to_le_bytes());
     bytes.extend(number.to_le_bytes());
 }
 
 fn array_entry(bytes: &mut Vec<u8>, key: &str, element_type: u32, count: u64) {
-    string(bytes, key);
+    put_text(bytes, key);
     bytes.extend(TYPE_ARRAY.to_le_bytes());
     bytes.extend(element_type.to_le_bytes());
     bytes.extend(count.to_le_bytes());
-}
-
-fn tensor(bytes: &mut Vec<u8>, name: &str, extents: &[u64], tensor_type: u32, offset: u64) {
-    string(bytes, name);
-    bytes.extend((extents.len() as u32).to_le_bytes());
-    for extent in extents {
-        bytes.extend(extent.to_le_bytes());
-    }
-    bytes.extend(tensor_type.to_le_bytes());
-    bytes.extend(offset.to_le_bytes());
 }
 
 fn sample() -> Sample {
@@ -72,7 +59,7 @@ fn sample() -> Sample {
     number_entry(&mut bytes, "llama.context_length", 128);
     number_entry(&mut bytes, "llama.embedding_length", 64);
     number_entry(&mut bytes, "llama.attention.head_count", 4);
-    string(&mut bytes, "llama.attention.layer_norm_rms_epsilon");
+    put_text(&mut bytes, "llama.attention.layer_norm_rms_epsilon");
     bytes.extend(TYPE_F32.to_le_bytes());
     bytes.extend(1e-5_f32.to_le_bytes());
     number_entry(&mut bytes, "llama.rope.dimension_count", 16);
@@ -81,18 +68,18 @@ fn sample() -> Sample {
     number_entry(&mut bytes, "llama.pooling_type", 0);
     text_entry(&mut bytes, "tokenizer.ggml.model", "gpt2");
     array_entry(&mut bytes, "tokenizer.ggml.tokens", TYPE_STRING, 3);
-    string(&mut bytes, "hello");
-    string(&mut bytes, "");
-    string(&mut bytes, "jello");
+    put_text(&mut bytes, "hello");
+    put_text(&mut bytes, "");
+    put_text(&mut bytes, "jello");
     array_entry(&mut bytes, "tokenizer.ggml.scores", TYPE_F32, 3);
     bytes.extend([0; 12]);
     array_entry(&mut bytes, "tokenizer.ggml.token_type", TYPE_I32, 3);
     bytes.extend([0; 12]);
     array_entry(&mut bytes, "tokenizer.ggml.merges", TYPE_STRING, 1);
-    string(&mut bytes, "h e");
+    put_text(&mut bytes, "h e");
     let tensors = bytes.len();
-    tensor(&mut bytes, "token_embd.weight", &[64, 2], 8, 0);
-    tensor(&mut bytes, "outputnorm.weight", &[3], 0, 192);
+    put_tensor(&mut bytes, "token_embd.weight", &[64, 2], 8, 0);
+    put_tensor(&mut bytes, "outputnorm.weight", &[3], 0, 192);
     let header = bytes.len();
     bytes.resize(header.next_multiple_of(64), 0);
     let data = bytes.len();
@@ -332,31 +319,16 @@ fn a_divided_model_is_known_by_its_name() {
 }
 
 #[test]
-fn the_block_table_is_that_of_ggml() {
-    for tensor_type in 0..llama_cpp_sys_2::GGML_TYPE_COUNT {
-        // SAFETY: both are lookups in a table that has an entry for each type below the count.
-        let ggml = unsafe {
-            Block {
-                elements: llama_cpp_sys_2::ggml_blck_size(tensor_type) as u64,
-                bytes: llama_cpp_sys_2::ggml_type_size(tensor_type) as u64,
-            }
-        };
-        // Types that are no more have none.
-        assert_eq!(block(tensor_type), (ggml.elements != 0).then_some(ggml), "type {tensor_type}");
-    }
-}
-
-#[test]
 fn a_missing_file_a_directory_and_a_short_file_are_told_apart() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let missing = check(&folder.path().join("missing.gguf"));
-    assert!(matches!(missing, Err(EngineError::NotFound { .. })));
+    assert!(matches!(missing, Err(GgufError::NotFound { .. })));
     let directory = check(folder.path());
-    assert!(matches!(directory, Err(EngineError::Io { .. })));
+    assert!(matches!(directory, Err(GgufError::Io { .. })));
     let path = folder.path().join("short.gguf");
     std::fs::write(&path, b"GGUF").expect("the folder is writable");
     let short = check(&path);
-    assert!(matches!(short, Err(EngineError::BadModel { .. })));
+    assert!(matches!(short, Err(GgufError::Bad { .. })));
 }
 
 proptest! {
@@ -373,13 +345,13 @@ proptest! {
         if let Some(cut) = cut {
             bytes.truncate(cut.index(bytes.len()));
         }
-        let _ = reason(&bytes);
+        try_bytes(&bytes);
     }
 
     #[test]
     fn no_bytes_panic(rest in prop::collection::vec(any::<u8>(), 0..200)) {
         let mut bytes = b"GGUF\x03\0\0\0\x01\0\0\0\0\0\0\0\x01\0\0\0\0\0\0\0".to_vec();
         bytes.extend(rest);
-        let _ = reason(&bytes);
+        try_bytes(&bytes);
     }
 }
