@@ -35,9 +35,9 @@ Register-ArgumentCompleter -Native -CommandName 'rbee' -ScriptBlock {
             [CompletionResult]::new('infer', 'infer', [CompletionResultType]::ParameterValue, 'Answer a prompt with a model''s tokens, as they come')
             [CompletionResult]::new('embed', 'embed', [CompletionResultType]::ParameterValue, 'Turn texts into vectors that tell how near they are in meaning')
             [CompletionResult]::new('status', 'status', [CompletionResultType]::ParameterValue, 'Tell about the queen, its hives and their workers')
-            [CompletionResult]::new('hive', 'hive', [CompletionResultType]::ParameterValue, 'Tell about hives: the machines')
-            [CompletionResult]::new('worker', 'worker', [CompletionResultType]::ParameterValue, 'Tell about workers: the processes that each run one model')
-            [CompletionResult]::new('model', 'model', [CompletionResultType]::ParameterValue, 'Tell about models')
+            [CompletionResult]::new('hive', 'hive', [CompletionResultType]::ParameterValue, 'Look at hives, the machines, and pause them')
+            [CompletionResult]::new('worker', 'worker', [CompletionResultType]::ParameterValue, 'Look at workers, the processes that each run one model, start and stop them')
+            [CompletionResult]::new('model', 'model', [CompletionResultType]::ParameterValue, 'Bring models, look at them, take them away')
             [CompletionResult]::new('job', 'job', [CompletionResultType]::ParameterValue, 'Look at jobs, read them again, cancel them')
             [CompletionResult]::new('key', 'key', [CompletionResultType]::ParameterValue, 'Give others keys of their own, and revoke them')
             [CompletionResult]::new('events', 'events', [CompletionResultType]::ParameterValue, 'Show what happens to the service: jobs, hives, workers, keys')
@@ -65,6 +65,7 @@ Register-ArgumentCompleter -Native -CommandName 'rbee' -ScriptBlock {
             [CompletionResult]::new('--presence-penalty', '--presence-penalty', [CompletionResultType]::ParameterName, 'Make tokens that came lately less likely by this much, -2 to 2')
             [CompletionResult]::new('--frequency-penalty', '--frequency-penalty', [CompletionResultType]::ParameterName, 'Make tokens that came lately less likely by this much for each time, -2 to 2')
             [CompletionResult]::new('--seed', '--seed', [CompletionResultType]::ParameterName, 'Makes the choice of tokens repeatable, as far as no other job is answered at the same time')
+            [CompletionResult]::new('--keep-alive', '--keep-alive', [CompletionResultType]::ParameterName, 'For so long without a job the model stays loaded, e.g. `10m`, `0` or `forever`; as the settings say if absent')
             [CompletionResult]::new('--output', '--output', [CompletionResultType]::ParameterName, 'The form of the answer on stdout')
             [CompletionResult]::new('--narration', '--narration', [CompletionResultType]::ParameterName, 'Where the lines go in which the service tells what it does')
             [CompletionResult]::new('--color', '--color', [CompletionResultType]::ParameterName, 'Whether to use colours; NO_COLOR is honoured')
@@ -85,6 +86,7 @@ Register-ArgumentCompleter -Native -CommandName 'rbee' -ScriptBlock {
         'rbee;embed' {
             [CompletionResult]::new('-m', '-m', [CompletionResultType]::ParameterName, 'A model''s name (see `rbee model list`), or the path of a .gguf file')
             [CompletionResult]::new('--model', '--model', [CompletionResultType]::ParameterName, 'A model''s name (see `rbee model list`), or the path of a .gguf file')
+            [CompletionResult]::new('--keep-alive', '--keep-alive', [CompletionResultType]::ParameterName, 'For so long without a job the model stays loaded, e.g. `10m`, `0` or `forever`; as the settings say if absent')
             [CompletionResult]::new('--output', '--output', [CompletionResultType]::ParameterName, 'The form of the answer on stdout')
             [CompletionResult]::new('--narration', '--narration', [CompletionResultType]::ParameterName, 'Where the lines go in which the service tells what it does')
             [CompletionResult]::new('--color', '--color', [CompletionResultType]::ParameterName, 'Whether to use colours; NO_COLOR is honoured')
@@ -128,6 +130,8 @@ Register-ArgumentCompleter -Native -CommandName 'rbee' -ScriptBlock {
             [CompletionResult]::new('--version', '--version', [CompletionResultType]::ParameterName, 'Print version')
             [CompletionResult]::new('status', 'status', [CompletionResultType]::ParameterValue, 'Tell about one hive: devices, memory, models, workers')
             [CompletionResult]::new('list', 'list', [CompletionResultType]::ParameterValue, 'List the hives')
+            [CompletionResult]::new('pause', 'pause', [CompletionResultType]::ParameterValue, 'Have a hive begin no more work for models, and unload those that nobody uses. For operators')
+            [CompletionResult]::new('resume', 'resume', [CompletionResultType]::ParameterValue, 'Have a hive that was paused go on. For operators')
             [CompletionResult]::new('help', 'help', [CompletionResultType]::ParameterValue, 'Print this message or the help of the given subcommand(s)')
             break
         }
@@ -159,9 +163,39 @@ Register-ArgumentCompleter -Native -CommandName 'rbee' -ScriptBlock {
             [CompletionResult]::new('--version', '--version', [CompletionResultType]::ParameterName, 'Print version')
             break
         }
+        'rbee;hive;pause' {
+            [CompletionResult]::new('--output', '--output', [CompletionResultType]::ParameterName, 'The form of the answer on stdout')
+            [CompletionResult]::new('--narration', '--narration', [CompletionResultType]::ParameterName, 'Where the lines go in which the service tells what it does')
+            [CompletionResult]::new('--color', '--color', [CompletionResultType]::ParameterName, 'Whether to use colours; NO_COLOR is honoured')
+            [CompletionResult]::new('-q', '-q', [CompletionResultType]::ParameterName, 'No narration, no progress, no notes; errors stay')
+            [CompletionResult]::new('--quiet', '--quiet', [CompletionResultType]::ParameterName, 'No narration, no progress, no notes; errors stay')
+            [CompletionResult]::new('-v', '-v', [CompletionResultType]::ParameterName, 'Show the lines meant for whoever looks into a problem, too')
+            [CompletionResult]::new('--verbose', '--verbose', [CompletionResultType]::ParameterName, 'Show the lines meant for whoever looks into a problem, too')
+            [CompletionResult]::new('-h', '-h', [CompletionResultType]::ParameterName, 'Print help (see more with ''--help'')')
+            [CompletionResult]::new('--help', '--help', [CompletionResultType]::ParameterName, 'Print help (see more with ''--help'')')
+            [CompletionResult]::new('-V', '-V ', [CompletionResultType]::ParameterName, 'Print version')
+            [CompletionResult]::new('--version', '--version', [CompletionResultType]::ParameterName, 'Print version')
+            break
+        }
+        'rbee;hive;resume' {
+            [CompletionResult]::new('--output', '--output', [CompletionResultType]::ParameterName, 'The form of the answer on stdout')
+            [CompletionResult]::new('--narration', '--narration', [CompletionResultType]::ParameterName, 'Where the lines go in which the service tells what it does')
+            [CompletionResult]::new('--color', '--color', [CompletionResultType]::ParameterName, 'Whether to use colours; NO_COLOR is honoured')
+            [CompletionResult]::new('-q', '-q', [CompletionResultType]::ParameterName, 'No narration, no progress, no notes; errors stay')
+            [CompletionResult]::new('--quiet', '--quiet', [CompletionResultType]::ParameterName, 'No narration, no progress, no notes; errors stay')
+            [CompletionResult]::new('-v', '-v', [CompletionResultType]::ParameterName, 'Show the lines meant for whoever looks into a problem, too')
+            [CompletionResult]::new('--verbose', '--verbose', [CompletionResultType]::ParameterName, 'Show the lines meant for whoever looks into a problem, too')
+            [CompletionResult]::new('-h', '-h', [CompletionResultType]::ParameterName, 'Print help (see more with ''--help'')')
+            [CompletionResult]::new('--help', '--help', [CompletionResultType]::ParameterName, 'Print help (see more with ''--help'')')
+            [CompletionResult]::new('-V', '-V ', [CompletionResultType]::ParameterName, 'Print version')
+            [CompletionResult]::new('--version', '--version', [CompletionResultType]::ParameterName, 'Print version')
+            break
+        }
         'rbee;hive;help' {
             [CompletionResult]::new('status', 'status', [CompletionResultType]::ParameterValue, 'Tell about one hive: devices, memory, models, workers')
             [CompletionResult]::new('list', 'list', [CompletionResultType]::ParameterValue, 'List the hives')
+            [CompletionResult]::new('pause', 'pause', [CompletionResultType]::ParameterValue, 'Have a hive begin no more work for models, and unload those that nobody uses. For operators')
+            [CompletionResult]::new('resume', 'resume', [CompletionResultType]::ParameterValue, 'Have a hive that was paused go on. For operators')
             [CompletionResult]::new('help', 'help', [CompletionResultType]::ParameterValue, 'Print this message or the help of the given subcommand(s)')
             break
         }
@@ -169,6 +203,12 @@ Register-ArgumentCompleter -Native -CommandName 'rbee' -ScriptBlock {
             break
         }
         'rbee;hive;help;list' {
+            break
+        }
+        'rbee;hive;help;pause' {
+            break
+        }
+        'rbee;hive;help;resume' {
             break
         }
         'rbee;hive;help;help' {
@@ -187,6 +227,10 @@ Register-ArgumentCompleter -Native -CommandName 'rbee' -ScriptBlock {
             [CompletionResult]::new('-V', '-V ', [CompletionResultType]::ParameterName, 'Print version')
             [CompletionResult]::new('--version', '--version', [CompletionResultType]::ParameterName, 'Print version')
             [CompletionResult]::new('list', 'list', [CompletionResultType]::ParameterValue, 'List the workers of all hives')
+            [CompletionResult]::new('start', 'start', [CompletionResultType]::ParameterValue, 'Load a model before anybody asks for it. For operators')
+            [CompletionResult]::new('stop', 'stop', [CompletionResultType]::ParameterValue, 'End a worker at once; the jobs that it has fail. For operators')
+            [CompletionResult]::new('drain', 'drain', [CompletionResultType]::ParameterValue, 'Have a worker take no more jobs, and end when it has done those that it has. For operators')
+            [CompletionResult]::new('logs', 'logs', [CompletionResultType]::ParameterValue, 'Print the end of the workers'' log, which they share')
             [CompletionResult]::new('help', 'help', [CompletionResultType]::ParameterValue, 'Print this message or the help of the given subcommand(s)')
             break
         }
@@ -204,12 +248,93 @@ Register-ArgumentCompleter -Native -CommandName 'rbee' -ScriptBlock {
             [CompletionResult]::new('--version', '--version', [CompletionResultType]::ParameterName, 'Print version')
             break
         }
+        'rbee;worker;start' {
+            [CompletionResult]::new('-m', '-m', [CompletionResultType]::ParameterName, 'A model''s name (see `rbee model list`), or the path of a .gguf file')
+            [CompletionResult]::new('--model', '--model', [CompletionResultType]::ParameterName, 'A model''s name (see `rbee model list`), or the path of a .gguf file')
+            [CompletionResult]::new('--keep-alive', '--keep-alive', [CompletionResultType]::ParameterName, 'For so long without a job the model stays loaded, e.g. `10m`, `0` or `forever`; as the settings say if absent')
+            [CompletionResult]::new('--output', '--output', [CompletionResultType]::ParameterName, 'The form of the answer on stdout')
+            [CompletionResult]::new('--narration', '--narration', [CompletionResultType]::ParameterName, 'Where the lines go in which the service tells what it does')
+            [CompletionResult]::new('--color', '--color', [CompletionResultType]::ParameterName, 'Whether to use colours; NO_COLOR is honoured')
+            [CompletionResult]::new('--pin', '--pin', [CompletionResultType]::ParameterName, 'Never unload it to make room for another')
+            [CompletionResult]::new('-q', '-q', [CompletionResultType]::ParameterName, 'No narration, no progress, no notes; errors stay')
+            [CompletionResult]::new('--quiet', '--quiet', [CompletionResultType]::ParameterName, 'No narration, no progress, no notes; errors stay')
+            [CompletionResult]::new('-v', '-v', [CompletionResultType]::ParameterName, 'Show the lines meant for whoever looks into a problem, too')
+            [CompletionResult]::new('--verbose', '--verbose', [CompletionResultType]::ParameterName, 'Show the lines meant for whoever looks into a problem, too')
+            [CompletionResult]::new('-h', '-h', [CompletionResultType]::ParameterName, 'Print help (see more with ''--help'')')
+            [CompletionResult]::new('--help', '--help', [CompletionResultType]::ParameterName, 'Print help (see more with ''--help'')')
+            [CompletionResult]::new('-V', '-V ', [CompletionResultType]::ParameterName, 'Print version')
+            [CompletionResult]::new('--version', '--version', [CompletionResultType]::ParameterName, 'Print version')
+            break
+        }
+        'rbee;worker;stop' {
+            [CompletionResult]::new('--output', '--output', [CompletionResultType]::ParameterName, 'The form of the answer on stdout')
+            [CompletionResult]::new('--narration', '--narration', [CompletionResultType]::ParameterName, 'Where the lines go in which the service tells what it does')
+            [CompletionResult]::new('--color', '--color', [CompletionResultType]::ParameterName, 'Whether to use colours; NO_COLOR is honoured')
+            [CompletionResult]::new('-q', '-q', [CompletionResultType]::ParameterName, 'No narration, no progress, no notes; errors stay')
+            [CompletionResult]::new('--quiet', '--quiet', [CompletionResultType]::ParameterName, 'No narration, no progress, no notes; errors stay')
+            [CompletionResult]::new('-v', '-v', [CompletionResultType]::ParameterName, 'Show the lines meant for whoever looks into a problem, too')
+            [CompletionResult]::new('--verbose', '--verbose', [CompletionResultType]::ParameterName, 'Show the lines meant for whoever looks into a problem, too')
+            [CompletionResult]::new('-h', '-h', [CompletionResultType]::ParameterName, 'Print help (see more with ''--help'')')
+            [CompletionResult]::new('--help', '--help', [CompletionResultType]::ParameterName, 'Print help (see more with ''--help'')')
+            [CompletionResult]::new('-V', '-V ', [CompletionResultType]::ParameterName, 'Print version')
+            [CompletionResult]::new('--version', '--version', [CompletionResultType]::ParameterName, 'Print version')
+            break
+        }
+        'rbee;worker;drain' {
+            [CompletionResult]::new('--deadline', '--deadline', [CompletionResultType]::ParameterName, 'What has not ended by then fails')
+            [CompletionResult]::new('--output', '--output', [CompletionResultType]::ParameterName, 'The form of the answer on stdout')
+            [CompletionResult]::new('--narration', '--narration', [CompletionResultType]::ParameterName, 'Where the lines go in which the service tells what it does')
+            [CompletionResult]::new('--color', '--color', [CompletionResultType]::ParameterName, 'Whether to use colours; NO_COLOR is honoured')
+            [CompletionResult]::new('-q', '-q', [CompletionResultType]::ParameterName, 'No narration, no progress, no notes; errors stay')
+            [CompletionResult]::new('--quiet', '--quiet', [CompletionResultType]::ParameterName, 'No narration, no progress, no notes; errors stay')
+            [CompletionResult]::new('-v', '-v', [CompletionResultType]::ParameterName, 'Show the lines meant for whoever looks into a problem, too')
+            [CompletionResult]::new('--verbose', '--verbose', [CompletionResultType]::ParameterName, 'Show the lines meant for whoever looks into a problem, too')
+            [CompletionResult]::new('-h', '-h', [CompletionResultType]::ParameterName, 'Print help (see more with ''--help'')')
+            [CompletionResult]::new('--help', '--help', [CompletionResultType]::ParameterName, 'Print help (see more with ''--help'')')
+            [CompletionResult]::new('-V', '-V ', [CompletionResultType]::ParameterName, 'Print version')
+            [CompletionResult]::new('--version', '--version', [CompletionResultType]::ParameterName, 'Print version')
+            break
+        }
+        'rbee;worker;logs' {
+            [CompletionResult]::new('-n', '-n', [CompletionResultType]::ParameterName, 'So many lines')
+            [CompletionResult]::new('--lines', '--lines', [CompletionResultType]::ParameterName, 'So many lines')
+            [CompletionResult]::new('--output', '--output', [CompletionResultType]::ParameterName, 'The form of the answer on stdout')
+            [CompletionResult]::new('--narration', '--narration', [CompletionResultType]::ParameterName, 'Where the lines go in which the service tells what it does')
+            [CompletionResult]::new('--color', '--color', [CompletionResultType]::ParameterName, 'Whether to use colours; NO_COLOR is honoured')
+            [CompletionResult]::new('-f', '-f', [CompletionResultType]::ParameterName, 'Go on with what is added, until Ctrl-C')
+            [CompletionResult]::new('--follow', '--follow', [CompletionResultType]::ParameterName, 'Go on with what is added, until Ctrl-C')
+            [CompletionResult]::new('-q', '-q', [CompletionResultType]::ParameterName, 'No narration, no progress, no notes; errors stay')
+            [CompletionResult]::new('--quiet', '--quiet', [CompletionResultType]::ParameterName, 'No narration, no progress, no notes; errors stay')
+            [CompletionResult]::new('-v', '-v', [CompletionResultType]::ParameterName, 'Show the lines meant for whoever looks into a problem, too')
+            [CompletionResult]::new('--verbose', '--verbose', [CompletionResultType]::ParameterName, 'Show the lines meant for whoever looks into a problem, too')
+            [CompletionResult]::new('-h', '-h', [CompletionResultType]::ParameterName, 'Print help (see more with ''--help'')')
+            [CompletionResult]::new('--help', '--help', [CompletionResultType]::ParameterName, 'Print help (see more with ''--help'')')
+            [CompletionResult]::new('-V', '-V ', [CompletionResultType]::ParameterName, 'Print version')
+            [CompletionResult]::new('--version', '--version', [CompletionResultType]::ParameterName, 'Print version')
+            break
+        }
         'rbee;worker;help' {
             [CompletionResult]::new('list', 'list', [CompletionResultType]::ParameterValue, 'List the workers of all hives')
+            [CompletionResult]::new('start', 'start', [CompletionResultType]::ParameterValue, 'Load a model before anybody asks for it. For operators')
+            [CompletionResult]::new('stop', 'stop', [CompletionResultType]::ParameterValue, 'End a worker at once; the jobs that it has fail. For operators')
+            [CompletionResult]::new('drain', 'drain', [CompletionResultType]::ParameterValue, 'Have a worker take no more jobs, and end when it has done those that it has. For operators')
+            [CompletionResult]::new('logs', 'logs', [CompletionResultType]::ParameterValue, 'Print the end of the workers'' log, which they share')
             [CompletionResult]::new('help', 'help', [CompletionResultType]::ParameterValue, 'Print this message or the help of the given subcommand(s)')
             break
         }
         'rbee;worker;help;list' {
+            break
+        }
+        'rbee;worker;help;start' {
+            break
+        }
+        'rbee;worker;help;stop' {
+            break
+        }
+        'rbee;worker;help;drain' {
+            break
+        }
+        'rbee;worker;help;logs' {
             break
         }
         'rbee;worker;help;help' {
@@ -228,11 +353,87 @@ Register-ArgumentCompleter -Native -CommandName 'rbee' -ScriptBlock {
             [CompletionResult]::new('-V', '-V ', [CompletionResultType]::ParameterName, 'Print version')
             [CompletionResult]::new('--version', '--version', [CompletionResultType]::ParameterName, 'Print version')
             [CompletionResult]::new('list', 'list', [CompletionResultType]::ParameterValue, 'List the models of all hives, and the aliases')
+            [CompletionResult]::new('pull', 'pull', [CompletionResultType]::ParameterValue, 'Download a model, or go on with a download')
+            [CompletionResult]::new('show', 'show', [CompletionResultType]::ParameterValue, 'Tell about one model: what it is, where it came from, what it takes')
+            [CompletionResult]::new('rm', 'rm', [CompletionResultType]::ParameterValue, 'Take a model off the disk, but for what other models need. For operators')
+            [CompletionResult]::new('search', 'search', [CompletionResultType]::ParameterValue, 'Look for models that could be pulled: in a short list of rbee''s own, then on Hugging Face')
+            [CompletionResult]::new('verify', 'verify', [CompletionResultType]::ParameterValue, 'Compare models'' files with what they were when they came. For operators')
             [CompletionResult]::new('alias', 'alias', [CompletionResultType]::ParameterValue, 'Have a name of your choice stand for a model')
             [CompletionResult]::new('help', 'help', [CompletionResultType]::ParameterValue, 'Print this message or the help of the given subcommand(s)')
             break
         }
         'rbee;model;list' {
+            [CompletionResult]::new('--output', '--output', [CompletionResultType]::ParameterName, 'The form of the answer on stdout')
+            [CompletionResult]::new('--narration', '--narration', [CompletionResultType]::ParameterName, 'Where the lines go in which the service tells what it does')
+            [CompletionResult]::new('--color', '--color', [CompletionResultType]::ParameterName, 'Whether to use colours; NO_COLOR is honoured')
+            [CompletionResult]::new('-q', '-q', [CompletionResultType]::ParameterName, 'No narration, no progress, no notes; errors stay')
+            [CompletionResult]::new('--quiet', '--quiet', [CompletionResultType]::ParameterName, 'No narration, no progress, no notes; errors stay')
+            [CompletionResult]::new('-v', '-v', [CompletionResultType]::ParameterName, 'Show the lines meant for whoever looks into a problem, too')
+            [CompletionResult]::new('--verbose', '--verbose', [CompletionResultType]::ParameterName, 'Show the lines meant for whoever looks into a problem, too')
+            [CompletionResult]::new('-h', '-h', [CompletionResultType]::ParameterName, 'Print help (see more with ''--help'')')
+            [CompletionResult]::new('--help', '--help', [CompletionResultType]::ParameterName, 'Print help (see more with ''--help'')')
+            [CompletionResult]::new('-V', '-V ', [CompletionResultType]::ParameterName, 'Print version')
+            [CompletionResult]::new('--version', '--version', [CompletionResultType]::ParameterName, 'Print version')
+            break
+        }
+        'rbee;model;pull' {
+            [CompletionResult]::new('--output', '--output', [CompletionResultType]::ParameterName, 'The form of the answer on stdout')
+            [CompletionResult]::new('--narration', '--narration', [CompletionResultType]::ParameterName, 'Where the lines go in which the service tells what it does')
+            [CompletionResult]::new('--color', '--color', [CompletionResultType]::ParameterName, 'Whether to use colours; NO_COLOR is honoured')
+            [CompletionResult]::new('-q', '-q', [CompletionResultType]::ParameterName, 'No narration, no progress, no notes; errors stay')
+            [CompletionResult]::new('--quiet', '--quiet', [CompletionResultType]::ParameterName, 'No narration, no progress, no notes; errors stay')
+            [CompletionResult]::new('-v', '-v', [CompletionResultType]::ParameterName, 'Show the lines meant for whoever looks into a problem, too')
+            [CompletionResult]::new('--verbose', '--verbose', [CompletionResultType]::ParameterName, 'Show the lines meant for whoever looks into a problem, too')
+            [CompletionResult]::new('-h', '-h', [CompletionResultType]::ParameterName, 'Print help (see more with ''--help'')')
+            [CompletionResult]::new('--help', '--help', [CompletionResultType]::ParameterName, 'Print help (see more with ''--help'')')
+            [CompletionResult]::new('-V', '-V ', [CompletionResultType]::ParameterName, 'Print version')
+            [CompletionResult]::new('--version', '--version', [CompletionResultType]::ParameterName, 'Print version')
+            break
+        }
+        'rbee;model;show' {
+            [CompletionResult]::new('--output', '--output', [CompletionResultType]::ParameterName, 'The form of the answer on stdout')
+            [CompletionResult]::new('--narration', '--narration', [CompletionResultType]::ParameterName, 'Where the lines go in which the service tells what it does')
+            [CompletionResult]::new('--color', '--color', [CompletionResultType]::ParameterName, 'Whether to use colours; NO_COLOR is honoured')
+            [CompletionResult]::new('-q', '-q', [CompletionResultType]::ParameterName, 'No narration, no progress, no notes; errors stay')
+            [CompletionResult]::new('--quiet', '--quiet', [CompletionResultType]::ParameterName, 'No narration, no progress, no notes; errors stay')
+            [CompletionResult]::new('-v', '-v', [CompletionResultType]::ParameterName, 'Show the lines meant for whoever looks into a problem, too')
+            [CompletionResult]::new('--verbose', '--verbose', [CompletionResultType]::ParameterName, 'Show the lines meant for whoever looks into a problem, too')
+            [CompletionResult]::new('-h', '-h', [CompletionResultType]::ParameterName, 'Print help (see more with ''--help'')')
+            [CompletionResult]::new('--help', '--help', [CompletionResultType]::ParameterName, 'Print help (see more with ''--help'')')
+            [CompletionResult]::new('-V', '-V ', [CompletionResultType]::ParameterName, 'Print version')
+            [CompletionResult]::new('--version', '--version', [CompletionResultType]::ParameterName, 'Print version')
+            break
+        }
+        'rbee;model;rm' {
+            [CompletionResult]::new('--output', '--output', [CompletionResultType]::ParameterName, 'The form of the answer on stdout')
+            [CompletionResult]::new('--narration', '--narration', [CompletionResultType]::ParameterName, 'Where the lines go in which the service tells what it does')
+            [CompletionResult]::new('--color', '--color', [CompletionResultType]::ParameterName, 'Whether to use colours; NO_COLOR is honoured')
+            [CompletionResult]::new('-q', '-q', [CompletionResultType]::ParameterName, 'No narration, no progress, no notes; errors stay')
+            [CompletionResult]::new('--quiet', '--quiet', [CompletionResultType]::ParameterName, 'No narration, no progress, no notes; errors stay')
+            [CompletionResult]::new('-v', '-v', [CompletionResultType]::ParameterName, 'Show the lines meant for whoever looks into a problem, too')
+            [CompletionResult]::new('--verbose', '--verbose', [CompletionResultType]::ParameterName, 'Show the lines meant for whoever looks into a problem, too')
+            [CompletionResult]::new('-h', '-h', [CompletionResultType]::ParameterName, 'Print help (see more with ''--help'')')
+            [CompletionResult]::new('--help', '--help', [CompletionResultType]::ParameterName, 'Print help (see more with ''--help'')')
+            [CompletionResult]::new('-V', '-V ', [CompletionResultType]::ParameterName, 'Print version')
+            [CompletionResult]::new('--version', '--version', [CompletionResultType]::ParameterName, 'Print version')
+            break
+        }
+        'rbee;model;search' {
+            [CompletionResult]::new('--limit', '--limit', [CompletionResultType]::ParameterName, 'So many at most')
+            [CompletionResult]::new('--output', '--output', [CompletionResultType]::ParameterName, 'The form of the answer on stdout')
+            [CompletionResult]::new('--narration', '--narration', [CompletionResultType]::ParameterName, 'Where the lines go in which the service tells what it does')
+            [CompletionResult]::new('--color', '--color', [CompletionResultType]::ParameterName, 'Whether to use colours; NO_COLOR is honoured')
+            [CompletionResult]::new('-q', '-q', [CompletionResultType]::ParameterName, 'No narration, no progress, no notes; errors stay')
+            [CompletionResult]::new('--quiet', '--quiet', [CompletionResultType]::ParameterName, 'No narration, no progress, no notes; errors stay')
+            [CompletionResult]::new('-v', '-v', [CompletionResultType]::ParameterName, 'Show the lines meant for whoever looks into a problem, too')
+            [CompletionResult]::new('--verbose', '--verbose', [CompletionResultType]::ParameterName, 'Show the lines meant for whoever looks into a problem, too')
+            [CompletionResult]::new('-h', '-h', [CompletionResultType]::ParameterName, 'Print help (see more with ''--help'')')
+            [CompletionResult]::new('--help', '--help', [CompletionResultType]::ParameterName, 'Print help (see more with ''--help'')')
+            [CompletionResult]::new('-V', '-V ', [CompletionResultType]::ParameterName, 'Print version')
+            [CompletionResult]::new('--version', '--version', [CompletionResultType]::ParameterName, 'Print version')
+            break
+        }
+        'rbee;model;verify' {
             [CompletionResult]::new('--output', '--output', [CompletionResultType]::ParameterName, 'The form of the answer on stdout')
             [CompletionResult]::new('--narration', '--narration', [CompletionResultType]::ParameterName, 'Where the lines go in which the service tells what it does')
             [CompletionResult]::new('--color', '--color', [CompletionResultType]::ParameterName, 'Whether to use colours; NO_COLOR is honoured')
@@ -263,11 +464,31 @@ Register-ArgumentCompleter -Native -CommandName 'rbee' -ScriptBlock {
         }
         'rbee;model;help' {
             [CompletionResult]::new('list', 'list', [CompletionResultType]::ParameterValue, 'List the models of all hives, and the aliases')
+            [CompletionResult]::new('pull', 'pull', [CompletionResultType]::ParameterValue, 'Download a model, or go on with a download')
+            [CompletionResult]::new('show', 'show', [CompletionResultType]::ParameterValue, 'Tell about one model: what it is, where it came from, what it takes')
+            [CompletionResult]::new('rm', 'rm', [CompletionResultType]::ParameterValue, 'Take a model off the disk, but for what other models need. For operators')
+            [CompletionResult]::new('search', 'search', [CompletionResultType]::ParameterValue, 'Look for models that could be pulled: in a short list of rbee''s own, then on Hugging Face')
+            [CompletionResult]::new('verify', 'verify', [CompletionResultType]::ParameterValue, 'Compare models'' files with what they were when they came. For operators')
             [CompletionResult]::new('alias', 'alias', [CompletionResultType]::ParameterValue, 'Have a name of your choice stand for a model')
             [CompletionResult]::new('help', 'help', [CompletionResultType]::ParameterValue, 'Print this message or the help of the given subcommand(s)')
             break
         }
         'rbee;model;help;list' {
+            break
+        }
+        'rbee;model;help;pull' {
+            break
+        }
+        'rbee;model;help;show' {
+            break
+        }
+        'rbee;model;help;rm' {
+            break
+        }
+        'rbee;model;help;search' {
+            break
+        }
+        'rbee;model;help;verify' {
             break
         }
         'rbee;model;help;alias' {
@@ -629,9 +850,9 @@ Register-ArgumentCompleter -Native -CommandName 'rbee' -ScriptBlock {
             [CompletionResult]::new('infer', 'infer', [CompletionResultType]::ParameterValue, 'Answer a prompt with a model''s tokens, as they come')
             [CompletionResult]::new('embed', 'embed', [CompletionResultType]::ParameterValue, 'Turn texts into vectors that tell how near they are in meaning')
             [CompletionResult]::new('status', 'status', [CompletionResultType]::ParameterValue, 'Tell about the queen, its hives and their workers')
-            [CompletionResult]::new('hive', 'hive', [CompletionResultType]::ParameterValue, 'Tell about hives: the machines')
-            [CompletionResult]::new('worker', 'worker', [CompletionResultType]::ParameterValue, 'Tell about workers: the processes that each run one model')
-            [CompletionResult]::new('model', 'model', [CompletionResultType]::ParameterValue, 'Tell about models')
+            [CompletionResult]::new('hive', 'hive', [CompletionResultType]::ParameterValue, 'Look at hives, the machines, and pause them')
+            [CompletionResult]::new('worker', 'worker', [CompletionResultType]::ParameterValue, 'Look at workers, the processes that each run one model, start and stop them')
+            [CompletionResult]::new('model', 'model', [CompletionResultType]::ParameterValue, 'Bring models, look at them, take them away')
             [CompletionResult]::new('job', 'job', [CompletionResultType]::ParameterValue, 'Look at jobs, read them again, cancel them')
             [CompletionResult]::new('key', 'key', [CompletionResultType]::ParameterValue, 'Give others keys of their own, and revoke them')
             [CompletionResult]::new('events', 'events', [CompletionResultType]::ParameterValue, 'Show what happens to the service: jobs, hives, workers, keys')
@@ -652,6 +873,8 @@ Register-ArgumentCompleter -Native -CommandName 'rbee' -ScriptBlock {
         'rbee;help;hive' {
             [CompletionResult]::new('status', 'status', [CompletionResultType]::ParameterValue, 'Tell about one hive: devices, memory, models, workers')
             [CompletionResult]::new('list', 'list', [CompletionResultType]::ParameterValue, 'List the hives')
+            [CompletionResult]::new('pause', 'pause', [CompletionResultType]::ParameterValue, 'Have a hive begin no more work for models, and unload those that nobody uses. For operators')
+            [CompletionResult]::new('resume', 'resume', [CompletionResultType]::ParameterValue, 'Have a hive that was paused go on. For operators')
             break
         }
         'rbee;help;hive;status' {
@@ -660,19 +883,61 @@ Register-ArgumentCompleter -Native -CommandName 'rbee' -ScriptBlock {
         'rbee;help;hive;list' {
             break
         }
+        'rbee;help;hive;pause' {
+            break
+        }
+        'rbee;help;hive;resume' {
+            break
+        }
         'rbee;help;worker' {
             [CompletionResult]::new('list', 'list', [CompletionResultType]::ParameterValue, 'List the workers of all hives')
+            [CompletionResult]::new('start', 'start', [CompletionResultType]::ParameterValue, 'Load a model before anybody asks for it. For operators')
+            [CompletionResult]::new('stop', 'stop', [CompletionResultType]::ParameterValue, 'End a worker at once; the jobs that it has fail. For operators')
+            [CompletionResult]::new('drain', 'drain', [CompletionResultType]::ParameterValue, 'Have a worker take no more jobs, and end when it has done those that it has. For operators')
+            [CompletionResult]::new('logs', 'logs', [CompletionResultType]::ParameterValue, 'Print the end of the workers'' log, which they share')
             break
         }
         'rbee;help;worker;list' {
             break
         }
+        'rbee;help;worker;start' {
+            break
+        }
+        'rbee;help;worker;stop' {
+            break
+        }
+        'rbee;help;worker;drain' {
+            break
+        }
+        'rbee;help;worker;logs' {
+            break
+        }
         'rbee;help;model' {
             [CompletionResult]::new('list', 'list', [CompletionResultType]::ParameterValue, 'List the models of all hives, and the aliases')
+            [CompletionResult]::new('pull', 'pull', [CompletionResultType]::ParameterValue, 'Download a model, or go on with a download')
+            [CompletionResult]::new('show', 'show', [CompletionResultType]::ParameterValue, 'Tell about one model: what it is, where it came from, what it takes')
+            [CompletionResult]::new('rm', 'rm', [CompletionResultType]::ParameterValue, 'Take a model off the disk, but for what other models need. For operators')
+            [CompletionResult]::new('search', 'search', [CompletionResultType]::ParameterValue, 'Look for models that could be pulled: in a short list of rbee''s own, then on Hugging Face')
+            [CompletionResult]::new('verify', 'verify', [CompletionResultType]::ParameterValue, 'Compare models'' files with what they were when they came. For operators')
             [CompletionResult]::new('alias', 'alias', [CompletionResultType]::ParameterValue, 'Have a name of your choice stand for a model')
             break
         }
         'rbee;help;model;list' {
+            break
+        }
+        'rbee;help;model;pull' {
+            break
+        }
+        'rbee;help;model;show' {
+            break
+        }
+        'rbee;help;model;rm' {
+            break
+        }
+        'rbee;help;model;search' {
+            break
+        }
+        'rbee;help;model;verify' {
             break
         }
         'rbee;help;model;alias' {

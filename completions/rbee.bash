@@ -91,6 +91,12 @@ _rbee() {
             rbee__subcmd__help__subcmd__hive,list)
                 cmd="rbee__subcmd__help__subcmd__hive__subcmd__list"
                 ;;
+            rbee__subcmd__help__subcmd__hive,pause)
+                cmd="rbee__subcmd__help__subcmd__hive__subcmd__pause"
+                ;;
+            rbee__subcmd__help__subcmd__hive,resume)
+                cmd="rbee__subcmd__help__subcmd__hive__subcmd__resume"
+                ;;
             rbee__subcmd__help__subcmd__hive,status)
                 cmd="rbee__subcmd__help__subcmd__hive__subcmd__status"
                 ;;
@@ -124,6 +130,21 @@ _rbee() {
             rbee__subcmd__help__subcmd__model,list)
                 cmd="rbee__subcmd__help__subcmd__model__subcmd__list"
                 ;;
+            rbee__subcmd__help__subcmd__model,pull)
+                cmd="rbee__subcmd__help__subcmd__model__subcmd__pull"
+                ;;
+            rbee__subcmd__help__subcmd__model,rm)
+                cmd="rbee__subcmd__help__subcmd__model__subcmd__rm"
+                ;;
+            rbee__subcmd__help__subcmd__model,search)
+                cmd="rbee__subcmd__help__subcmd__model__subcmd__search"
+                ;;
+            rbee__subcmd__help__subcmd__model,show)
+                cmd="rbee__subcmd__help__subcmd__model__subcmd__show"
+                ;;
+            rbee__subcmd__help__subcmd__model,verify)
+                cmd="rbee__subcmd__help__subcmd__model__subcmd__verify"
+                ;;
             rbee__subcmd__help__subcmd__queen,logs)
                 cmd="rbee__subcmd__help__subcmd__queen__subcmd__logs"
                 ;;
@@ -139,14 +160,32 @@ _rbee() {
             rbee__subcmd__help__subcmd__queen,stop)
                 cmd="rbee__subcmd__help__subcmd__queen__subcmd__stop"
                 ;;
+            rbee__subcmd__help__subcmd__worker,drain)
+                cmd="rbee__subcmd__help__subcmd__worker__subcmd__drain"
+                ;;
             rbee__subcmd__help__subcmd__worker,list)
                 cmd="rbee__subcmd__help__subcmd__worker__subcmd__list"
+                ;;
+            rbee__subcmd__help__subcmd__worker,logs)
+                cmd="rbee__subcmd__help__subcmd__worker__subcmd__logs"
+                ;;
+            rbee__subcmd__help__subcmd__worker,start)
+                cmd="rbee__subcmd__help__subcmd__worker__subcmd__start"
+                ;;
+            rbee__subcmd__help__subcmd__worker,stop)
+                cmd="rbee__subcmd__help__subcmd__worker__subcmd__stop"
                 ;;
             rbee__subcmd__hive,help)
                 cmd="rbee__subcmd__hive__subcmd__help"
                 ;;
             rbee__subcmd__hive,list)
                 cmd="rbee__subcmd__hive__subcmd__list"
+                ;;
+            rbee__subcmd__hive,pause)
+                cmd="rbee__subcmd__hive__subcmd__pause"
+                ;;
+            rbee__subcmd__hive,resume)
+                cmd="rbee__subcmd__hive__subcmd__resume"
                 ;;
             rbee__subcmd__hive,status)
                 cmd="rbee__subcmd__hive__subcmd__status"
@@ -156,6 +195,12 @@ _rbee() {
                 ;;
             rbee__subcmd__hive__subcmd__help,list)
                 cmd="rbee__subcmd__hive__subcmd__help__subcmd__list"
+                ;;
+            rbee__subcmd__hive__subcmd__help,pause)
+                cmd="rbee__subcmd__hive__subcmd__help__subcmd__pause"
+                ;;
+            rbee__subcmd__hive__subcmd__help,resume)
+                cmd="rbee__subcmd__hive__subcmd__help__subcmd__resume"
                 ;;
             rbee__subcmd__hive__subcmd__help,status)
                 cmd="rbee__subcmd__hive__subcmd__help__subcmd__status"
@@ -229,6 +274,21 @@ _rbee() {
             rbee__subcmd__model,list)
                 cmd="rbee__subcmd__model__subcmd__list"
                 ;;
+            rbee__subcmd__model,pull)
+                cmd="rbee__subcmd__model__subcmd__pull"
+                ;;
+            rbee__subcmd__model,rm)
+                cmd="rbee__subcmd__model__subcmd__rm"
+                ;;
+            rbee__subcmd__model,search)
+                cmd="rbee__subcmd__model__subcmd__search"
+                ;;
+            rbee__subcmd__model,show)
+                cmd="rbee__subcmd__model__subcmd__show"
+                ;;
+            rbee__subcmd__model,verify)
+                cmd="rbee__subcmd__model__subcmd__verify"
+                ;;
             rbee__subcmd__model__subcmd__help,alias)
                 cmd="rbee__subcmd__model__subcmd__help__subcmd__alias"
                 ;;
@@ -237,6 +297,21 @@ _rbee() {
                 ;;
             rbee__subcmd__model__subcmd__help,list)
                 cmd="rbee__subcmd__model__subcmd__help__subcmd__list"
+                ;;
+            rbee__subcmd__model__subcmd__help,pull)
+                cmd="rbee__subcmd__model__subcmd__help__subcmd__pull"
+                ;;
+            rbee__subcmd__model__subcmd__help,rm)
+                cmd="rbee__subcmd__model__subcmd__help__subcmd__rm"
+                ;;
+            rbee__subcmd__model__subcmd__help,search)
+                cmd="rbee__subcmd__model__subcmd__help__subcmd__search"
+                ;;
+            rbee__subcmd__model__subcmd__help,show)
+                cmd="rbee__subcmd__model__subcmd__help__subcmd__show"
+                ;;
+            rbee__subcmd__model__subcmd__help,verify)
+                cmd="rbee__subcmd__model__subcmd__help__subcmd__verify"
                 ;;
             rbee__subcmd__queen,help)
                 cmd="rbee__subcmd__queen__subcmd__help"
@@ -274,17 +349,41 @@ _rbee() {
             rbee__subcmd__queen__subcmd__help,stop)
                 cmd="rbee__subcmd__queen__subcmd__help__subcmd__stop"
                 ;;
+            rbee__subcmd__worker,drain)
+                cmd="rbee__subcmd__worker__subcmd__drain"
+                ;;
             rbee__subcmd__worker,help)
                 cmd="rbee__subcmd__worker__subcmd__help"
                 ;;
             rbee__subcmd__worker,list)
                 cmd="rbee__subcmd__worker__subcmd__list"
                 ;;
+            rbee__subcmd__worker,logs)
+                cmd="rbee__subcmd__worker__subcmd__logs"
+                ;;
+            rbee__subcmd__worker,start)
+                cmd="rbee__subcmd__worker__subcmd__start"
+                ;;
+            rbee__subcmd__worker,stop)
+                cmd="rbee__subcmd__worker__subcmd__stop"
+                ;;
+            rbee__subcmd__worker__subcmd__help,drain)
+                cmd="rbee__subcmd__worker__subcmd__help__subcmd__drain"
+                ;;
             rbee__subcmd__worker__subcmd__help,help)
                 cmd="rbee__subcmd__worker__subcmd__help__subcmd__help"
                 ;;
             rbee__subcmd__worker__subcmd__help,list)
                 cmd="rbee__subcmd__worker__subcmd__help__subcmd__list"
+                ;;
+            rbee__subcmd__worker__subcmd__help,logs)
+                cmd="rbee__subcmd__worker__subcmd__help__subcmd__logs"
+                ;;
+            rbee__subcmd__worker__subcmd__help,start)
+                cmd="rbee__subcmd__worker__subcmd__help__subcmd__start"
+                ;;
+            rbee__subcmd__worker__subcmd__help,stop)
+                cmd="rbee__subcmd__worker__subcmd__help__subcmd__stop"
                 ;;
             *)
                 ;;
@@ -345,7 +444,7 @@ _rbee() {
             return 0
             ;;
         rbee__subcmd__embed)
-            opts="-m -q -v -h -V --model --truncate --no-stdin --output --quiet --verbose --narration --color --help --version"
+            opts="-m -q -v -h -V --model --truncate --keep-alive --no-stdin --output --quiet --verbose --narration --color --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -356,6 +455,10 @@ _rbee() {
                     return 0
                     ;;
                 -m)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --keep-alive)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -479,7 +582,7 @@ _rbee() {
             return 0
             ;;
         rbee__subcmd__help__subcmd__hive)
-            opts="status list"
+            opts="status list pause resume"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -493,6 +596,34 @@ _rbee() {
             return 0
             ;;
         rbee__subcmd__help__subcmd__hive__subcmd__list)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        rbee__subcmd__help__subcmd__hive__subcmd__pause)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        rbee__subcmd__help__subcmd__hive__subcmd__resume)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -675,7 +806,7 @@ _rbee() {
             return 0
             ;;
         rbee__subcmd__help__subcmd__model)
-            opts="list alias"
+            opts="list pull show rm search verify alias"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -703,6 +834,76 @@ _rbee() {
             return 0
             ;;
         rbee__subcmd__help__subcmd__model__subcmd__list)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        rbee__subcmd__help__subcmd__model__subcmd__pull)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        rbee__subcmd__help__subcmd__model__subcmd__rm)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        rbee__subcmd__help__subcmd__model__subcmd__search)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        rbee__subcmd__help__subcmd__model__subcmd__show)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        rbee__subcmd__help__subcmd__model__subcmd__verify)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -815,8 +1016,22 @@ _rbee() {
             return 0
             ;;
         rbee__subcmd__help__subcmd__worker)
-            opts="list"
+            opts="list start stop drain logs"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        rbee__subcmd__help__subcmd__worker__subcmd__drain)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
@@ -842,8 +1057,50 @@ _rbee() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        rbee__subcmd__help__subcmd__worker__subcmd__logs)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        rbee__subcmd__help__subcmd__worker__subcmd__start)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        rbee__subcmd__help__subcmd__worker__subcmd__stop)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         rbee__subcmd__hive)
-            opts="-q -v -h -V --output --quiet --verbose --narration --color --help --version status list help"
+            opts="-q -v -h -V --output --quiet --verbose --narration --color --help --version status list pause resume help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -869,7 +1126,7 @@ _rbee() {
             return 0
             ;;
         rbee__subcmd__hive__subcmd__help)
-            opts="status list help"
+            opts="status list pause resume help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -897,6 +1154,34 @@ _rbee() {
             return 0
             ;;
         rbee__subcmd__hive__subcmd__help__subcmd__list)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        rbee__subcmd__hive__subcmd__help__subcmd__pause)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        rbee__subcmd__hive__subcmd__help__subcmd__resume)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -950,6 +1235,58 @@ _rbee() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        rbee__subcmd__hive__subcmd__pause)
+            opts="-q -v -h -V --output --quiet --verbose --narration --color --help --version"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --output)
+                    COMPREPLY=($(compgen -W "text json ndjson" -- "${cur}"))
+                    return 0
+                    ;;
+                --narration)
+                    COMPREPLY=($(compgen -W "stderr stdout off" -- "${cur}"))
+                    return 0
+                    ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        rbee__subcmd__hive__subcmd__resume)
+            opts="-q -v -h -V --output --quiet --verbose --narration --color --help --version"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --output)
+                    COMPREPLY=($(compgen -W "text json ndjson" -- "${cur}"))
+                    return 0
+                    ;;
+                --narration)
+                    COMPREPLY=($(compgen -W "stderr stdout off" -- "${cur}"))
+                    return 0
+                    ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         rbee__subcmd__hive__subcmd__status)
             opts="-q -v -h -V --output --quiet --verbose --narration --color --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
@@ -977,7 +1314,7 @@ _rbee() {
             return 0
             ;;
         rbee__subcmd__infer)
-            opts="-m -q -v -h -V --model --system --raw --tools --max-tokens --stop --truncate --json-schema --grammar --logprobs --temperature --top-k --top-p --min-p --typical-p --repetition-penalty --presence-penalty --frequency-penalty --seed --no-stdin --detach --output --quiet --verbose --narration --color --help --version"
+            opts="-m -q -v -h -V --model --system --raw --tools --max-tokens --stop --truncate --json-schema --grammar --logprobs --temperature --top-k --top-p --min-p --typical-p --repetition-penalty --presence-penalty --frequency-penalty --seed --keep-alive --no-stdin --detach --output --quiet --verbose --narration --color --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1052,6 +1389,10 @@ _rbee() {
                     return 0
                     ;;
                 --seed)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --keep-alive)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -1507,7 +1848,7 @@ _rbee() {
             return 0
             ;;
         rbee__subcmd__model)
-            opts="-q -v -h -V --output --quiet --verbose --narration --color --help --version list alias help"
+            opts="-q -v -h -V --output --quiet --verbose --narration --color --help --version list pull show rm search verify alias help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1559,7 +1900,7 @@ _rbee() {
             return 0
             ;;
         rbee__subcmd__model__subcmd__help)
-            opts="list alias help"
+            opts="list pull show rm search verify alias help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1614,7 +1955,211 @@ _rbee() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        rbee__subcmd__model__subcmd__help__subcmd__pull)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        rbee__subcmd__model__subcmd__help__subcmd__rm)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        rbee__subcmd__model__subcmd__help__subcmd__search)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        rbee__subcmd__model__subcmd__help__subcmd__show)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        rbee__subcmd__model__subcmd__help__subcmd__verify)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         rbee__subcmd__model__subcmd__list)
+            opts="-q -v -h -V --output --quiet --verbose --narration --color --help --version"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --output)
+                    COMPREPLY=($(compgen -W "text json ndjson" -- "${cur}"))
+                    return 0
+                    ;;
+                --narration)
+                    COMPREPLY=($(compgen -W "stderr stdout off" -- "${cur}"))
+                    return 0
+                    ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        rbee__subcmd__model__subcmd__pull)
+            opts="-q -v -h -V --output --quiet --verbose --narration --color --help --version"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --output)
+                    COMPREPLY=($(compgen -W "text json ndjson" -- "${cur}"))
+                    return 0
+                    ;;
+                --narration)
+                    COMPREPLY=($(compgen -W "stderr stdout off" -- "${cur}"))
+                    return 0
+                    ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        rbee__subcmd__model__subcmd__rm)
+            opts="-q -v -h -V --output --quiet --verbose --narration --color --help --version"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --output)
+                    COMPREPLY=($(compgen -W "text json ndjson" -- "${cur}"))
+                    return 0
+                    ;;
+                --narration)
+                    COMPREPLY=($(compgen -W "stderr stdout off" -- "${cur}"))
+                    return 0
+                    ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        rbee__subcmd__model__subcmd__search)
+            opts="-q -v -h -V --limit --output --quiet --verbose --narration --color --help --version"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --limit)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --output)
+                    COMPREPLY=($(compgen -W "text json ndjson" -- "${cur}"))
+                    return 0
+                    ;;
+                --narration)
+                    COMPREPLY=($(compgen -W "stderr stdout off" -- "${cur}"))
+                    return 0
+                    ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        rbee__subcmd__model__subcmd__show)
+            opts="-q -v -h -V --output --quiet --verbose --narration --color --help --version"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --output)
+                    COMPREPLY=($(compgen -W "text json ndjson" -- "${cur}"))
+                    return 0
+                    ;;
+                --narration)
+                    COMPREPLY=($(compgen -W "stderr stdout off" -- "${cur}"))
+                    return 0
+                    ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        rbee__subcmd__model__subcmd__verify)
             opts="-q -v -h -V --output --quiet --verbose --narration --color --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -1929,7 +2474,7 @@ _rbee() {
             return 0
             ;;
         rbee__subcmd__worker)
-            opts="-q -v -h -V --output --quiet --verbose --narration --color --help --version list help"
+            opts="-q -v -h -V --output --quiet --verbose --narration --color --help --version list start stop drain logs help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1954,9 +2499,53 @@ _rbee() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
-        rbee__subcmd__worker__subcmd__help)
-            opts="list help"
+        rbee__subcmd__worker__subcmd__drain)
+            opts="-q -v -h -V --deadline --output --quiet --verbose --narration --color --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --deadline)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --output)
+                    COMPREPLY=($(compgen -W "text json ndjson" -- "${cur}"))
+                    return 0
+                    ;;
+                --narration)
+                    COMPREPLY=($(compgen -W "stderr stdout off" -- "${cur}"))
+                    return 0
+                    ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        rbee__subcmd__worker__subcmd__help)
+            opts="list start stop drain logs help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        rbee__subcmd__worker__subcmd__help__subcmd__drain)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
@@ -1996,7 +2585,147 @@ _rbee() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        rbee__subcmd__worker__subcmd__help__subcmd__logs)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        rbee__subcmd__worker__subcmd__help__subcmd__start)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        rbee__subcmd__worker__subcmd__help__subcmd__stop)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         rbee__subcmd__worker__subcmd__list)
+            opts="-q -v -h -V --output --quiet --verbose --narration --color --help --version"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --output)
+                    COMPREPLY=($(compgen -W "text json ndjson" -- "${cur}"))
+                    return 0
+                    ;;
+                --narration)
+                    COMPREPLY=($(compgen -W "stderr stdout off" -- "${cur}"))
+                    return 0
+                    ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        rbee__subcmd__worker__subcmd__logs)
+            opts="-n -f -q -v -h -V --lines --follow --output --quiet --verbose --narration --color --help --version"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --lines)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -n)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --output)
+                    COMPREPLY=($(compgen -W "text json ndjson" -- "${cur}"))
+                    return 0
+                    ;;
+                --narration)
+                    COMPREPLY=($(compgen -W "stderr stdout off" -- "${cur}"))
+                    return 0
+                    ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        rbee__subcmd__worker__subcmd__start)
+            opts="-m -q -v -h -V --model --keep-alive --pin --output --quiet --verbose --narration --color --help --version"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --model)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -m)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --keep-alive)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --output)
+                    COMPREPLY=($(compgen -W "text json ndjson" -- "${cur}"))
+                    return 0
+                    ;;
+                --narration)
+                    COMPREPLY=($(compgen -W "stderr stdout off" -- "${cur}"))
+                    return 0
+                    ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        rbee__subcmd__worker__subcmd__stop)
             opts="-q -v -h -V --output --quiet --verbose --narration --color --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )

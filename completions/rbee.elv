@@ -32,9 +32,9 @@ set edit:completion:arg-completer[rbee] = {|@words|
             cand infer 'Answer a prompt with a model''s tokens, as they come'
             cand embed 'Turn texts into vectors that tell how near they are in meaning'
             cand status 'Tell about the queen, its hives and their workers'
-            cand hive 'Tell about hives: the machines'
-            cand worker 'Tell about workers: the processes that each run one model'
-            cand model 'Tell about models'
+            cand hive 'Look at hives, the machines, and pause them'
+            cand worker 'Look at workers, the processes that each run one model, start and stop them'
+            cand model 'Bring models, look at them, take them away'
             cand job 'Look at jobs, read them again, cancel them'
             cand key 'Give others keys of their own, and revoke them'
             cand events 'Show what happens to the service: jobs, hives, workers, keys'
@@ -61,6 +61,7 @@ set edit:completion:arg-completer[rbee] = {|@words|
             cand --presence-penalty 'Make tokens that came lately less likely by this much, -2 to 2'
             cand --frequency-penalty 'Make tokens that came lately less likely by this much for each time, -2 to 2'
             cand --seed 'Makes the choice of tokens repeatable, as far as no other job is answered at the same time'
+            cand --keep-alive 'For so long without a job the model stays loaded, e.g. `10m`, `0` or `forever`; as the settings say if absent'
             cand --output 'The form of the answer on stdout'
             cand --narration 'Where the lines go in which the service tells what it does'
             cand --color 'Whether to use colours; NO_COLOR is honoured'
@@ -80,6 +81,7 @@ set edit:completion:arg-completer[rbee] = {|@words|
         &'rbee;embed'= {
             cand -m 'A model''s name (see `rbee model list`), or the path of a .gguf file'
             cand --model 'A model''s name (see `rbee model list`), or the path of a .gguf file'
+            cand --keep-alive 'For so long without a job the model stays loaded, e.g. `10m`, `0` or `forever`; as the settings say if absent'
             cand --output 'The form of the answer on stdout'
             cand --narration 'Where the lines go in which the service tells what it does'
             cand --color 'Whether to use colours; NO_COLOR is honoured'
@@ -121,6 +123,8 @@ set edit:completion:arg-completer[rbee] = {|@words|
             cand --version 'Print version'
             cand status 'Tell about one hive: devices, memory, models, workers'
             cand list 'List the hives'
+            cand pause 'Have a hive begin no more work for models, and unload those that nobody uses. For operators'
+            cand resume 'Have a hive that was paused go on. For operators'
             cand help 'Print this message or the help of the given subcommand(s)'
         }
         &'rbee;hive;status'= {
@@ -149,14 +153,46 @@ set edit:completion:arg-completer[rbee] = {|@words|
             cand -V 'Print version'
             cand --version 'Print version'
         }
+        &'rbee;hive;pause'= {
+            cand --output 'The form of the answer on stdout'
+            cand --narration 'Where the lines go in which the service tells what it does'
+            cand --color 'Whether to use colours; NO_COLOR is honoured'
+            cand -q 'No narration, no progress, no notes; errors stay'
+            cand --quiet 'No narration, no progress, no notes; errors stay'
+            cand -v 'Show the lines meant for whoever looks into a problem, too'
+            cand --verbose 'Show the lines meant for whoever looks into a problem, too'
+            cand -h 'Print help (see more with ''--help'')'
+            cand --help 'Print help (see more with ''--help'')'
+            cand -V 'Print version'
+            cand --version 'Print version'
+        }
+        &'rbee;hive;resume'= {
+            cand --output 'The form of the answer on stdout'
+            cand --narration 'Where the lines go in which the service tells what it does'
+            cand --color 'Whether to use colours; NO_COLOR is honoured'
+            cand -q 'No narration, no progress, no notes; errors stay'
+            cand --quiet 'No narration, no progress, no notes; errors stay'
+            cand -v 'Show the lines meant for whoever looks into a problem, too'
+            cand --verbose 'Show the lines meant for whoever looks into a problem, too'
+            cand -h 'Print help (see more with ''--help'')'
+            cand --help 'Print help (see more with ''--help'')'
+            cand -V 'Print version'
+            cand --version 'Print version'
+        }
         &'rbee;hive;help'= {
             cand status 'Tell about one hive: devices, memory, models, workers'
             cand list 'List the hives'
+            cand pause 'Have a hive begin no more work for models, and unload those that nobody uses. For operators'
+            cand resume 'Have a hive that was paused go on. For operators'
             cand help 'Print this message or the help of the given subcommand(s)'
         }
         &'rbee;hive;help;status'= {
         }
         &'rbee;hive;help;list'= {
+        }
+        &'rbee;hive;help;pause'= {
+        }
+        &'rbee;hive;help;resume'= {
         }
         &'rbee;hive;help;help'= {
         }
@@ -173,6 +209,10 @@ set edit:completion:arg-completer[rbee] = {|@words|
             cand -V 'Print version'
             cand --version 'Print version'
             cand list 'List the workers of all hives'
+            cand start 'Load a model before anybody asks for it. For operators'
+            cand stop 'End a worker at once; the jobs that it has fail. For operators'
+            cand drain 'Have a worker take no more jobs, and end when it has done those that it has. For operators'
+            cand logs 'Print the end of the workers'' log, which they share'
             cand help 'Print this message or the help of the given subcommand(s)'
         }
         &'rbee;worker;list'= {
@@ -188,11 +228,84 @@ set edit:completion:arg-completer[rbee] = {|@words|
             cand -V 'Print version'
             cand --version 'Print version'
         }
+        &'rbee;worker;start'= {
+            cand -m 'A model''s name (see `rbee model list`), or the path of a .gguf file'
+            cand --model 'A model''s name (see `rbee model list`), or the path of a .gguf file'
+            cand --keep-alive 'For so long without a job the model stays loaded, e.g. `10m`, `0` or `forever`; as the settings say if absent'
+            cand --output 'The form of the answer on stdout'
+            cand --narration 'Where the lines go in which the service tells what it does'
+            cand --color 'Whether to use colours; NO_COLOR is honoured'
+            cand --pin 'Never unload it to make room for another'
+            cand -q 'No narration, no progress, no notes; errors stay'
+            cand --quiet 'No narration, no progress, no notes; errors stay'
+            cand -v 'Show the lines meant for whoever looks into a problem, too'
+            cand --verbose 'Show the lines meant for whoever looks into a problem, too'
+            cand -h 'Print help (see more with ''--help'')'
+            cand --help 'Print help (see more with ''--help'')'
+            cand -V 'Print version'
+            cand --version 'Print version'
+        }
+        &'rbee;worker;stop'= {
+            cand --output 'The form of the answer on stdout'
+            cand --narration 'Where the lines go in which the service tells what it does'
+            cand --color 'Whether to use colours; NO_COLOR is honoured'
+            cand -q 'No narration, no progress, no notes; errors stay'
+            cand --quiet 'No narration, no progress, no notes; errors stay'
+            cand -v 'Show the lines meant for whoever looks into a problem, too'
+            cand --verbose 'Show the lines meant for whoever looks into a problem, too'
+            cand -h 'Print help (see more with ''--help'')'
+            cand --help 'Print help (see more with ''--help'')'
+            cand -V 'Print version'
+            cand --version 'Print version'
+        }
+        &'rbee;worker;drain'= {
+            cand --deadline 'What has not ended by then fails'
+            cand --output 'The form of the answer on stdout'
+            cand --narration 'Where the lines go in which the service tells what it does'
+            cand --color 'Whether to use colours; NO_COLOR is honoured'
+            cand -q 'No narration, no progress, no notes; errors stay'
+            cand --quiet 'No narration, no progress, no notes; errors stay'
+            cand -v 'Show the lines meant for whoever looks into a problem, too'
+            cand --verbose 'Show the lines meant for whoever looks into a problem, too'
+            cand -h 'Print help (see more with ''--help'')'
+            cand --help 'Print help (see more with ''--help'')'
+            cand -V 'Print version'
+            cand --version 'Print version'
+        }
+        &'rbee;worker;logs'= {
+            cand -n 'So many lines'
+            cand --lines 'So many lines'
+            cand --output 'The form of the answer on stdout'
+            cand --narration 'Where the lines go in which the service tells what it does'
+            cand --color 'Whether to use colours; NO_COLOR is honoured'
+            cand -f 'Go on with what is added, until Ctrl-C'
+            cand --follow 'Go on with what is added, until Ctrl-C'
+            cand -q 'No narration, no progress, no notes; errors stay'
+            cand --quiet 'No narration, no progress, no notes; errors stay'
+            cand -v 'Show the lines meant for whoever looks into a problem, too'
+            cand --verbose 'Show the lines meant for whoever looks into a problem, too'
+            cand -h 'Print help (see more with ''--help'')'
+            cand --help 'Print help (see more with ''--help'')'
+            cand -V 'Print version'
+            cand --version 'Print version'
+        }
         &'rbee;worker;help'= {
             cand list 'List the workers of all hives'
+            cand start 'Load a model before anybody asks for it. For operators'
+            cand stop 'End a worker at once; the jobs that it has fail. For operators'
+            cand drain 'Have a worker take no more jobs, and end when it has done those that it has. For operators'
+            cand logs 'Print the end of the workers'' log, which they share'
             cand help 'Print this message or the help of the given subcommand(s)'
         }
         &'rbee;worker;help;list'= {
+        }
+        &'rbee;worker;help;start'= {
+        }
+        &'rbee;worker;help;stop'= {
+        }
+        &'rbee;worker;help;drain'= {
+        }
+        &'rbee;worker;help;logs'= {
         }
         &'rbee;worker;help;help'= {
         }
@@ -209,10 +322,81 @@ set edit:completion:arg-completer[rbee] = {|@words|
             cand -V 'Print version'
             cand --version 'Print version'
             cand list 'List the models of all hives, and the aliases'
+            cand pull 'Download a model, or go on with a download'
+            cand show 'Tell about one model: what it is, where it came from, what it takes'
+            cand rm 'Take a model off the disk, but for what other models need. For operators'
+            cand search 'Look for models that could be pulled: in a short list of rbee''s own, then on Hugging Face'
+            cand verify 'Compare models'' files with what they were when they came. For operators'
             cand alias 'Have a name of your choice stand for a model'
             cand help 'Print this message or the help of the given subcommand(s)'
         }
         &'rbee;model;list'= {
+            cand --output 'The form of the answer on stdout'
+            cand --narration 'Where the lines go in which the service tells what it does'
+            cand --color 'Whether to use colours; NO_COLOR is honoured'
+            cand -q 'No narration, no progress, no notes; errors stay'
+            cand --quiet 'No narration, no progress, no notes; errors stay'
+            cand -v 'Show the lines meant for whoever looks into a problem, too'
+            cand --verbose 'Show the lines meant for whoever looks into a problem, too'
+            cand -h 'Print help (see more with ''--help'')'
+            cand --help 'Print help (see more with ''--help'')'
+            cand -V 'Print version'
+            cand --version 'Print version'
+        }
+        &'rbee;model;pull'= {
+            cand --output 'The form of the answer on stdout'
+            cand --narration 'Where the lines go in which the service tells what it does'
+            cand --color 'Whether to use colours; NO_COLOR is honoured'
+            cand -q 'No narration, no progress, no notes; errors stay'
+            cand --quiet 'No narration, no progress, no notes; errors stay'
+            cand -v 'Show the lines meant for whoever looks into a problem, too'
+            cand --verbose 'Show the lines meant for whoever looks into a problem, too'
+            cand -h 'Print help (see more with ''--help'')'
+            cand --help 'Print help (see more with ''--help'')'
+            cand -V 'Print version'
+            cand --version 'Print version'
+        }
+        &'rbee;model;show'= {
+            cand --output 'The form of the answer on stdout'
+            cand --narration 'Where the lines go in which the service tells what it does'
+            cand --color 'Whether to use colours; NO_COLOR is honoured'
+            cand -q 'No narration, no progress, no notes; errors stay'
+            cand --quiet 'No narration, no progress, no notes; errors stay'
+            cand -v 'Show the lines meant for whoever looks into a problem, too'
+            cand --verbose 'Show the lines meant for whoever looks into a problem, too'
+            cand -h 'Print help (see more with ''--help'')'
+            cand --help 'Print help (see more with ''--help'')'
+            cand -V 'Print version'
+            cand --version 'Print version'
+        }
+        &'rbee;model;rm'= {
+            cand --output 'The form of the answer on stdout'
+            cand --narration 'Where the lines go in which the service tells what it does'
+            cand --color 'Whether to use colours; NO_COLOR is honoured'
+            cand -q 'No narration, no progress, no notes; errors stay'
+            cand --quiet 'No narration, no progress, no notes; errors stay'
+            cand -v 'Show the lines meant for whoever looks into a problem, too'
+            cand --verbose 'Show the lines meant for whoever looks into a problem, too'
+            cand -h 'Print help (see more with ''--help'')'
+            cand --help 'Print help (see more with ''--help'')'
+            cand -V 'Print version'
+            cand --version 'Print version'
+        }
+        &'rbee;model;search'= {
+            cand --limit 'So many at most'
+            cand --output 'The form of the answer on stdout'
+            cand --narration 'Where the lines go in which the service tells what it does'
+            cand --color 'Whether to use colours; NO_COLOR is honoured'
+            cand -q 'No narration, no progress, no notes; errors stay'
+            cand --quiet 'No narration, no progress, no notes; errors stay'
+            cand -v 'Show the lines meant for whoever looks into a problem, too'
+            cand --verbose 'Show the lines meant for whoever looks into a problem, too'
+            cand -h 'Print help (see more with ''--help'')'
+            cand --help 'Print help (see more with ''--help'')'
+            cand -V 'Print version'
+            cand --version 'Print version'
+        }
+        &'rbee;model;verify'= {
             cand --output 'The form of the answer on stdout'
             cand --narration 'Where the lines go in which the service tells what it does'
             cand --color 'Whether to use colours; NO_COLOR is honoured'
@@ -241,10 +425,25 @@ set edit:completion:arg-completer[rbee] = {|@words|
         }
         &'rbee;model;help'= {
             cand list 'List the models of all hives, and the aliases'
+            cand pull 'Download a model, or go on with a download'
+            cand show 'Tell about one model: what it is, where it came from, what it takes'
+            cand rm 'Take a model off the disk, but for what other models need. For operators'
+            cand search 'Look for models that could be pulled: in a short list of rbee''s own, then on Hugging Face'
+            cand verify 'Compare models'' files with what they were when they came. For operators'
             cand alias 'Have a name of your choice stand for a model'
             cand help 'Print this message or the help of the given subcommand(s)'
         }
         &'rbee;model;help;list'= {
+        }
+        &'rbee;model;help;pull'= {
+        }
+        &'rbee;model;help;show'= {
+        }
+        &'rbee;model;help;rm'= {
+        }
+        &'rbee;model;help;search'= {
+        }
+        &'rbee;model;help;verify'= {
         }
         &'rbee;model;help;alias'= {
         }
@@ -566,9 +765,9 @@ set edit:completion:arg-completer[rbee] = {|@words|
             cand infer 'Answer a prompt with a model''s tokens, as they come'
             cand embed 'Turn texts into vectors that tell how near they are in meaning'
             cand status 'Tell about the queen, its hives and their workers'
-            cand hive 'Tell about hives: the machines'
-            cand worker 'Tell about workers: the processes that each run one model'
-            cand model 'Tell about models'
+            cand hive 'Look at hives, the machines, and pause them'
+            cand worker 'Look at workers, the processes that each run one model, start and stop them'
+            cand model 'Bring models, look at them, take them away'
             cand job 'Look at jobs, read them again, cancel them'
             cand key 'Give others keys of their own, and revoke them'
             cand events 'Show what happens to the service: jobs, hives, workers, keys'
@@ -585,21 +784,54 @@ set edit:completion:arg-completer[rbee] = {|@words|
         &'rbee;help;hive'= {
             cand status 'Tell about one hive: devices, memory, models, workers'
             cand list 'List the hives'
+            cand pause 'Have a hive begin no more work for models, and unload those that nobody uses. For operators'
+            cand resume 'Have a hive that was paused go on. For operators'
         }
         &'rbee;help;hive;status'= {
         }
         &'rbee;help;hive;list'= {
         }
+        &'rbee;help;hive;pause'= {
+        }
+        &'rbee;help;hive;resume'= {
+        }
         &'rbee;help;worker'= {
             cand list 'List the workers of all hives'
+            cand start 'Load a model before anybody asks for it. For operators'
+            cand stop 'End a worker at once; the jobs that it has fail. For operators'
+            cand drain 'Have a worker take no more jobs, and end when it has done those that it has. For operators'
+            cand logs 'Print the end of the workers'' log, which they share'
         }
         &'rbee;help;worker;list'= {
         }
+        &'rbee;help;worker;start'= {
+        }
+        &'rbee;help;worker;stop'= {
+        }
+        &'rbee;help;worker;drain'= {
+        }
+        &'rbee;help;worker;logs'= {
+        }
         &'rbee;help;model'= {
             cand list 'List the models of all hives, and the aliases'
+            cand pull 'Download a model, or go on with a download'
+            cand show 'Tell about one model: what it is, where it came from, what it takes'
+            cand rm 'Take a model off the disk, but for what other models need. For operators'
+            cand search 'Look for models that could be pulled: in a short list of rbee''s own, then on Hugging Face'
+            cand verify 'Compare models'' files with what they were when they came. For operators'
             cand alias 'Have a name of your choice stand for a model'
         }
         &'rbee;help;model;list'= {
+        }
+        &'rbee;help;model;pull'= {
+        }
+        &'rbee;help;model;show'= {
+        }
+        &'rbee;help;model;rm'= {
+        }
+        &'rbee;help;model;search'= {
+        }
+        &'rbee;help;model;verify'= {
         }
         &'rbee;help;model;alias'= {
         }

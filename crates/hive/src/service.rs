@@ -1,9 +1,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use rbee_jobs::{JobWriter, Principal, Service, daemon_info, now_ms};
 use rbee_protocol::{
-    ApiError, DaemonInfo, End, ErrorCode, HiveId, HiveReport, ModelList, ModelRef, Operation, StopRequest,
+    ApiError, DaemonInfo, End, ErrorCode, HiveId, HivePause, HiveReport, ModelList, ModelRef, Operation, StopRequest,
     SubmitRequest, WorkerList, WorkerWatch,
 };
 use tokio_util::sync::CancellationToken;
@@ -16,6 +17,9 @@ use crate::supervisor::{NameKind, Supervisor};
 const WATCH_REPORTS_MAX: u32 = 1000;
 /// So are reports of more bytes together, of which a job's stream may not have more than twice as many.
 const WATCH_BYTES_MAX: usize = 32 << 20;
+
+/// So many models are looked for unless it is said.
+const SEARCH_LIMIT: u32 = 20;
 
 /// What a hive does with its jobs.
 pub(crate) struct HiveService {
@@ -49,13 +53,37 @@ impl HiveService {
             version: info.version,
             pid: info.pid,
             started_at_ms: info.started_at_ms,
+            paused: self.supervisor.is_paused(),
             memory_total_bytes: machine.memory_total_bytes,
             memory_available_bytes: machine.memory_available_bytes,
             instructions: devices::instructions(),
             devices: machine.devices,
-            models: self.models.list(),
+            models: self.models.list().await,
             workers: self.supervisor.workers(),
         })
+    }
+
+    fn pause(&self, paused: bool, job: &JobWriter) -> End {
+        self.supervisor.pause(paused);
+        job.answer(&HivePause { hive: self.hive.clone(), paused });
+        End::succeeded()
+    }
+
+    async fn verify(&self, model: Option<&ModelRef>, job: &JobWriter) -> Result<End, ApiError> {
+        let verification = self.models.verify(model, job).await?;
+        let damaged: Vec<&str> = verification
+            .models
+            .iter()
+            .filter(|model| !model.intact)
+            .map(|model| model.model.as_str())
+            .collect();
+        job.answer(&verification);
+        if damaged.is_empty() {
+            return Ok(End::succeeded());
+        }
+        let message = format!("these models are not known to be intact: {}", damaged.join(", "));
+        Err(ApiError::new(ErrorCode::BadModel, message)
+            .hint("`rbee model rm` takes one away, and `rbee model pull` brings it again"))
     }
 
     /// Tells of the workers now and after every change, until it is told to stop or has said so much
@@ -93,6 +121,15 @@ impl Service for HiveService {
             | Operation::HiveStatus { .. }
             | Operation::HiveWatch {}
             | Operation::ModelList {}
+            | Operation::ModelPull { .. }
+            | Operation::ModelShow { .. }
+            | Operation::ModelRemove { .. }
+            | Operation::ModelSearch { .. }
+            | Operation::ModelVerify { .. }
+            | Operation::HivePause { .. }
+            | Operation::HiveResume { .. }
+            | Operation::WorkerStart { .. }
+            | Operation::WorkerStop { .. }
             | Operation::WorkerList {} => Ok(()),
             Operation::Status {} | Operation::HiveList {} | Operation::ModelAlias { .. } => {
                 let message = format!("a hive does not do `{}`", request.operation.name());
@@ -130,13 +167,53 @@ impl Service for HiveService {
                 Ok(End::succeeded())
             }
             Operation::ModelList {} => {
-                job.answer(&ModelList { models: self.models.list(), aliases: BTreeMap::new() });
+                job.answer(&ModelList { models: self.models.list().await, aliases: BTreeMap::new() });
                 Ok(End::succeeded())
             }
+            Operation::ModelPull { model } => {
+                job.answer(&self.models.pull(&model, &job).await?);
+                Ok(End::succeeded())
+            }
+            Operation::ModelShow { model } => {
+                job.answer(&self.models.show(model).await?);
+                Ok(End::succeeded())
+            }
+            Operation::ModelRemove { model } => {
+                let models = self.models.clone();
+                let removed = tokio::task::spawn_blocking(move || models.remove(&model)).await;
+                job.answer(&removed.expect("removing files does not panic")?);
+                Ok(End::succeeded())
+            }
+            Operation::ModelSearch { query, limit } => {
+                let limit = limit.unwrap_or(SEARCH_LIMIT);
+                job.answer(&self.models.search(&query, limit, &job).await?);
+                Ok(End::succeeded())
+            }
+            Operation::ModelVerify { model } => self.verify(model.as_ref(), &job).await,
             Operation::WorkerList {} => {
                 job.answer(&WorkerList { workers: self.supervisor.workers() });
                 Ok(End::succeeded())
             }
+            Operation::WorkerStart { ref model, pinned, .. } => {
+                let model = tokio::select! {
+                    model = self.models.find(model.as_ref(), &job) => model?,
+                    () = job.cancelled() => return Err(job.cancel_error()),
+                };
+                let end = self.supervisor.work(model.clone(), NameKind::Own, operation, &job).await?;
+                if end.error.is_none()
+                    && let Some(worker) = self.supervisor.started(&model, pinned)
+                {
+                    job.answer(&worker);
+                }
+                Ok(end)
+            }
+            Operation::WorkerStop { worker, deadline_s } => {
+                let deadline = Duration::from_secs(deadline_s.unwrap_or(0).into());
+                job.answer(&self.supervisor.stop_worker(&worker, deadline, &job).await?);
+                Ok(End::succeeded())
+            }
+            Operation::HivePause { .. } => Ok(self.pause(true, &job)),
+            Operation::HiveResume { .. } => Ok(self.pause(false, &job)),
             Operation::HiveWatch {} => self.watch(&job).await,
             Operation::Status {} | Operation::HiveList {} | Operation::ModelAlias { .. } => {
                 unreachable!("refused by `check`")

@@ -13,7 +13,7 @@ use rbee_jobs::{Child, JobWriter, Relayed, lock, now_ms, relay};
 use rbee_narration::{Level, Log, SystemNarrator};
 use rbee_protocol::{
     ApiError, Client, ClientError, End, ErrorCode, HiveId, Loaded, ModelRef, Operation, SubmitRequest,
-    WatchedWorker, WorkerId, WorkerInfo, WorkerState,
+    WatchedWorker, WorkerId, WorkerInfo, WorkerState, WorkerStopped,
 };
 use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
@@ -38,6 +38,9 @@ const OTHER_NAME_BYTES_MAX: usize = 256;
 /// The pause before a model's worker is started again grows with each crash in a row.
 const RESTART_DELAY_MAX: Duration = Duration::from_secs(30);
 
+/// A model that nobody uses stays loaded for so long unless something else is said.
+const KEEP_ALIVE_S: i64 = 300;
+
 /// Starts this machine's workers, one for each model, and watches over them. A cheap handle.
 #[derive(Clone)]
 pub(crate) struct Supervisor(Arc<Inner>);
@@ -54,6 +57,10 @@ struct Inner {
     started: AtomicU64,
     /// Changes whenever what [`Supervisor::watched`] tells may have changed.
     changed: watch::Sender<u64>,
+    /// Whether no work for models is begun.
+    paused: watch::Sender<bool>,
+    /// Held while workers are ended to make room for another, so that each that needs room sees what is there then.
+    making_room: tokio::sync::Mutex<()>,
     stopping: CancellationToken,
     tasks: TaskTracker,
 }
@@ -106,6 +113,46 @@ struct SlotState {
     crashed_at: Option<Instant>,
 }
 
+/// Who uses a worker, and for how long it may be without use.
+struct Usage {
+    jobs: u64,
+    idle_since: Instant,
+    /// For ever where it is absent.
+    keep_alive: Option<Duration>,
+    pinned: bool,
+    /// Whether it takes no more jobs.
+    closed: bool,
+    /// When the jobs that it has then are to have ended.
+    deadline: Option<Instant>,
+}
+
+impl Usage {
+    fn new(keep_alive_s: i64) -> Self {
+        Self {
+            jobs: 0,
+            idle_since: Instant::now(),
+            keep_alive: keep_alive(keep_alive_s),
+            pinned: false,
+            closed: false,
+            deadline: None,
+        }
+    }
+
+    fn ends_at(&self) -> Option<Instant> {
+        match (self.jobs, self.closed) {
+            (0, true) => Some(self.idle_since),
+            (0, false) => Some(self.idle_since + self.keep_alive?),
+            (_, true) => self.deadline,
+            (_, false) => None,
+        }
+    }
+}
+
+fn keep_alive(seconds: i64) -> Option<Duration> {
+    // Longer than anything lasts, and no overflow.
+    u64::try_from(seconds).ok().filter(|seconds| *seconds <= u32::MAX.into()).map(Duration::from_secs)
+}
+
 struct Worker {
     id: WorkerId,
     model: LocalModel,
@@ -121,7 +168,7 @@ struct Worker {
     hung: OnceLock<Duration>,
     /// Why it cannot load its model, when it cannot.
     load_error: OnceLock<ApiError>,
-    jobs: AtomicU64,
+    usage: watch::Sender<Usage>,
     ended: watch::Sender<Option<String>>,
     kill: CancellationToken,
 }
@@ -135,12 +182,13 @@ impl Worker {
     }
 
     fn info(&self, hive: &HiveId) -> WorkerInfo {
-        let jobs = self.jobs.load(Ordering::Relaxed);
+        let Usage { jobs, closed, keep_alive, pinned, .. } = *self.usage.borrow();
         WorkerInfo {
             worker: self.id.clone(),
             hive: hive.clone(),
             model: self.model.name.clone(),
             state: match (self.loaded.get(), jobs) {
+                _ if closed => WorkerState::Draining,
                 (None, _) => WorkerState::Loading,
                 (Some(_), 0) => WorkerState::Idle,
                 (Some(_), _) => WorkerState::Busy,
@@ -148,6 +196,8 @@ impl Worker {
             pid: self.pid,
             jobs,
             loaded: self.loaded.get().copied().flatten(),
+            keep_alive_s: keep_alive.map(|keep_alive| keep_alive.as_secs()),
+            pinned,
             progress_at_ms: self.progress().1,
         }
     }
@@ -178,15 +228,56 @@ impl Worker {
         while silent <= LOOKS {
             looks.tick().await;
             let progress = self.progress();
-            let is_silent = progress == before && self.jobs.load(Ordering::Relaxed) > 0;
+            let is_silent = progress == before && self.jobs() > 0;
             silent = if is_silent { silent + 1 } else { 0 };
             before = progress;
         }
     }
 
+    fn jobs(&self) -> u64 {
+        self.usage.borrow().jobs
+    }
+
+    /// Counts one more job, unless it takes none any more.
+    fn count(&self) -> bool {
+        self.usage.send_if_modified(|usage| {
+            usage.jobs += u64::from(!usage.closed);
+            !usage.closed
+        })
+    }
+
+    /// Has it take no more jobs, if it has none, is `unwanted` and was not closed before. Returns whether so.
+    fn close_if_idle(&self, unwanted: impl Fn(&Usage) -> bool) -> bool {
+        self.usage.send_if_modified(|usage| {
+            let closes = usage.jobs == 0 && !usage.closed && unwanted(usage);
+            usage.closed |= closes;
+            closes
+        })
+    }
+
+    /// Returns when it was idle for as long as it may, or is to end for another reason; it takes no jobs any more then.
+    async fn outstays(&self) {
+        let mut changes = self.usage.subscribe();
+        loop {
+            let due = changes.borrow_and_update().ends_at();
+            let is_due = |usage: &mut Usage| {
+                let is_due = usage.ends_at().is_some_and(|due| due <= Instant::now());
+                usage.closed |= is_due;
+                is_due
+            };
+            if self.usage.send_if_modified(is_due) {
+                return;
+            }
+            tokio::select! {
+                changed = changes.changed() => changed.expect("the worker, held here, holds the sender"),
+                () = tokio::time::sleep_until(due.unwrap_or_else(Instant::now).into()), if due.is_some() => {}
+            }
+        }
+    }
+
     /// Ends a worker that has no model once nobody waits for its word on that.
     fn end_if_useless(&self) {
-        if self.load_error.get().is_some() && self.jobs.load(Ordering::Relaxed) == 0 {
+        if self.load_error.get().is_some() && self.jobs() == 0 {
             self.kill.cancel();
         }
     }
@@ -194,6 +285,10 @@ impl Worker {
     fn died(&self, how: &str) -> ApiError {
         if let Some(error) = self.load_error.get() {
             return error.clone();
+        }
+        if self.usage.borrow().closed {
+            let message = format!("{} was stopped in the middle of the job", self.id);
+            return ApiError::new(ErrorCode::Interrupted, message).hint("try again: the next job gets a new worker");
         }
         if let Some(silence) = self.hung.get() {
             let message = format!("{} made no progress for {silence:?}, so it was killed", self.id);
@@ -220,6 +315,8 @@ impl Supervisor {
             weights: Mutex::default(),
             started: AtomicU64::new(0),
             changed: watch::Sender::new(0),
+            paused: watch::Sender::new(false),
+            making_room: tokio::sync::Mutex::default(),
             stopping: CancellationToken::new(),
             tasks: TaskTracker::new(),
         })))
@@ -267,18 +364,89 @@ impl Supervisor {
         job: &JobWriter,
     ) -> Result<End, ApiError> {
         let asked = Instant::now();
+        self.may_begin(job).await?;
         let slot = lock(&self.0.models).entry(model.key()).or_default().clone();
-        let counted = tokio::select! {
-            counted = self.worker(&slot, &model, job) => counted?,
-            () = job.cancelled() => return Err(job.cancel_error()),
+        loop {
+            let counted = tokio::select! {
+                counted = self.worker(&slot, &model, job) => counted?,
+                () = job.cancelled() => return Err(job.cancel_error()),
+            };
+            let outcome = self.work_on(&slot, &counted, kind, &operation, asked, job).await;
+            let does_not_fit = match &outcome {
+                Ok(end) => end.error.as_ref().is_some_and(|error| error.code == ErrorCode::DoesNotFit),
+                Err(error) => error.code == ErrorCode::DoesNotFit,
+            };
+            let worker = counted.worker.clone();
+            drop(counted);
+            if !does_not_fit || !self.make_room(&slot, &worker, job).await? {
+                return outcome;
+            }
+        }
+    }
+
+    /// Waits until work may begin.
+    async fn may_begin(&self, job: &JobWriter) -> Result<(), ApiError> {
+        let mut paused = self.0.paused.subscribe();
+        if !*paused.borrow() {
+            return Ok(());
+        }
+        let narrator = job.narrator("hive");
+        let draft = narrator.action("hive_wait").target(&self.0.hive).level(Level::Warn).context(&self.0.hive);
+        draft.human("Hive {} is paused: waiting until `rbee hive resume`").emit();
+        tokio::select! {
+            resumed = paused.wait_for(|paused| !paused) => {
+                resumed.expect("the supervisor, held here, holds the sender");
+                Ok(())
+            }
+            () = job.cancelled() => Err(job.cancel_error()),
+        }
+    }
+
+    /// Ends the worker that was idle for the longest time, since `refused` found no room beside it. Returns whether
+    /// another try makes sense.
+    async fn make_room(&self, slot: &Slot, refused: &Worker, job: &JobWriter) -> Result<bool, ApiError> {
+        let making_room = async {
+            let _making_room = self.0.making_room.lock().await;
+            refused.ended().await;
+            // Somebody else who needed the same model has made room for it.
+            if lock(&slot.state).worker.as_ref().is_some_and(|worker| worker.load_error.get().is_none()) {
+                return true;
+            }
+            let mut idle = self.running();
+            idle.sort_by_key(|worker| worker.usage.borrow().idle_since);
+            let Some(evicted) = idle.iter().find(|worker| worker.close_if_idle(|usage| !usage.pinned)) else { return false };
+            let narrator = job.narrator("hive");
+            let draft = narrator.action("worker_evict").target(&evicted.id).context(&evicted.id);
+            draft.context(&evicted.model.name).human("Ending {} of {}, which is idle, to make room").emit();
+            evicted.ended().await;
+            true
         };
+        tokio::select! {
+            made = making_room => Ok(made),
+            () = job.cancelled() => Err(job.cancel_error()),
+        }
+    }
+
+    /// Has a worker do `operation`, and returns how that ended.
+    async fn work_on(
+        &self,
+        slot: &Slot,
+        counted: &Counted,
+        kind: NameKind,
+        operation: &Operation,
+        asked: Instant,
+        job: &JobWriter,
+    ) -> Result<End, ApiError> {
         let worker = &counted.worker;
         if lock(&worker.names).add(operation.model().flatten().map_or("", ModelRef::as_str), kind) {
             self.0.changed();
         }
+        if let Some(seconds) = operation.keep_alive_s() {
+            worker.usage.send_modify(|usage| usage.keep_alive = keep_alive(seconds));
+        }
         let start_ms = asked.elapsed().as_secs_f64() * 1e3;
 
-        let mut child = SubmitRequest::child(operation, job.origin().clone());
+        let mut child = SubmitRequest::child(operation.clone(), job.origin().clone());
         child.scope = job.scope().map(str::to_owned);
         let child = Child::New(Box::new(child), None);
         match relay(job, &worker.client, child, CANCEL_TIMEOUT, worker.ended()).await {
@@ -321,6 +489,61 @@ impl Supervisor {
         }
     }
 
+    /// The worker that was started for `model`, which stays loaded whatever else is needed if it is `pinned`.
+    pub(crate) fn started(&self, model: &LocalModel, pinned: bool) -> Option<WorkerInfo> {
+        let worker = lock(&self.0.models).get(&model.key()).and_then(|slot| lock(&slot.state).worker.clone())?;
+        worker.usage.send_modify(|usage| usage.pinned = pinned);
+        self.0.changed();
+        Some(worker.info(&self.0.hive))
+    }
+
+    /// Ends a worker: at once, or when it has done the jobs that it has, but at the latest after `deadline`.
+    ///
+    /// # Errors
+    /// `not_found` where there is no such worker.
+    pub(crate) async fn stop_worker(
+        &self,
+        id: &WorkerId,
+        deadline: Duration,
+        job: &JobWriter,
+    ) -> Result<WorkerStopped, ApiError> {
+        let running = self.running();
+        let Some(worker) = running.iter().find(|worker| worker.id == *id) else {
+            let message = format!("there is no worker `{}`", rbee_narration::printable(id.as_str()));
+            return Err(ApiError::new(ErrorCode::NotFound, message).hint("`rbee worker list` shows those that run"));
+        };
+        worker.usage.send_modify(|usage| {
+            usage.closed = true;
+            usage.deadline = Instant::now().checked_add(deadline);
+        });
+        self.0.changed();
+        let jobs = worker.jobs();
+        if jobs > 0 && !deadline.is_zero() {
+            let narrator = job.narrator("hive");
+            let draft = narrator.action("worker_drain").target(id).context(id).context(deadline.as_secs());
+            draft.context(jobs).human("{} takes no more jobs, and has {} s for the {} that it has").emit();
+        }
+        tokio::select! {
+            _ = worker.ended() => Ok(WorkerStopped { worker: id.clone() }),
+            () = job.cancelled() => Err(job.cancel_error()),
+        }
+    }
+
+    /// Begins no more work, and ends the workers that nobody uses; or goes on.
+    pub(crate) fn pause(&self, paused: bool) {
+        self.0.paused.send_replace(paused);
+        if paused {
+            for worker in self.running() {
+                worker.close_if_idle(|_| true);
+            }
+        }
+        self.0.changed();
+    }
+
+    pub(crate) fn is_paused(&self) -> bool {
+        *self.0.paused.borrow()
+    }
+
     /// Ends all workers and returns when they have.
     pub(crate) async fn stop(&self) {
         self.0.stopping.cancel();
@@ -347,12 +570,20 @@ impl Supervisor {
         if let Some(worker) = worker {
             // Counted first, so that nobody ends it as idle between the look and the use.
             let counted = self.count(&worker);
-            let is_ours_alone = worker.jobs.load(Ordering::Relaxed) == 1;
+            let is_ours_alone = worker.jobs() == 1;
             // One that is busy goes on with the file that it has; the next job after it gets the new one.
-            if !worker.kill.is_cancelled() && (worker.model.version == model.version || !is_ours_alone) {
+            let is_usable = worker.model.version == model.version || !is_ours_alone;
+            if let Some(counted) = counted
+                && !worker.kill.is_cancelled()
+                && is_usable
+            {
                 return Ok(counted);
             }
-            if !worker.kill.is_cancelled() {
+            if worker.usage.borrow().closed {
+                let draft = narrator.action("worker_wait").target(&worker.id).context(&worker.id);
+                draft.human("Waiting for {} to end, which takes no more jobs").emit();
+                worker.ended().await;
+            } else if !worker.kill.is_cancelled() {
                 let draft = narrator.action("worker_replace").target(&worker.id).context(&model.name);
                 draft.human("The file of {} has changed, so its worker is replaced").emit();
             }
@@ -384,7 +615,10 @@ impl Supervisor {
                 .unwrap_or_else(|| "`worker.log` in rbee's state folder may tell more".to_owned());
             ApiError::new(error.code(), format!("the worker did not start: {error}")).hint(hint)
         })?;
-        Ok(self.count(&worker))
+        match self.count(&worker) {
+            Some(counted) => Ok(counted),
+            None => Err(worker.died("it was stopped")),
+        }
     }
 
     async fn start(
@@ -444,7 +678,7 @@ impl Supervisor {
             names: Mutex::default(),
             hung: OnceLock::new(),
             load_error: OnceLock::new(),
-            jobs: AtomicU64::new(0),
+            usage: watch::Sender::new(Usage::new(inner.config.keep_alive_s.unwrap_or(KEEP_ALIVE_S))),
             ended: watch::Sender::new(None),
             kill: CancellationToken::new(),
         });
@@ -455,10 +689,12 @@ impl Supervisor {
         Ok(worker)
     }
 
-    fn count(&self, worker: &Arc<Worker>) -> Counted {
-        worker.jobs.fetch_add(1, Ordering::Relaxed);
+    fn count(&self, worker: &Arc<Worker>) -> Option<Counted> {
+        if !worker.count() {
+            return None;
+        }
         self.0.changed();
-        Counted { inner: self.0.clone(), worker: worker.clone() }
+        Some(Counted { inner: self.0.clone(), worker: worker.clone() })
     }
 }
 
@@ -498,7 +734,13 @@ struct Counted {
 
 impl Drop for Counted {
     fn drop(&mut self) {
-        self.worker.jobs.fetch_sub(1, Ordering::Relaxed);
+        self.worker.usage.send_modify(|usage| {
+            usage.jobs -= 1;
+            usage.idle_since = Instant::now();
+        });
+        if *self.inner.paused.borrow() {
+            self.worker.close_if_idle(|_| true);
+        }
         self.worker.end_if_useless();
         self.inner.changed();
     }
@@ -523,6 +765,7 @@ async fn watch_over(
     let mut talking = true;
     let limit = inner.config.watchdog.unwrap_or(WATCHDOG);
     let mut hangs = pin!(worker.hangs(limit));
+    let mut outstays = pin!(worker.outstays());
     let (status, expected) = loop {
         tokio::select! {
             line = stdout.next_line(), if talking => match line {
@@ -537,6 +780,7 @@ async fn watch_over(
             status = child.wait() => break (status, false),
             () = inner.stopping.cancelled() => break (end(&mut child).await, true),
             () = worker.kill.cancelled() => break (end(&mut child).await, true),
+            () = &mut outstays => break (end(&mut child).await, true),
             () = &mut hangs => {
                 let _ = worker.hung.set(limit);
                 let draft = inner.system.action("worker_hung").target(&worker.id).level(Level::Warn);
@@ -567,6 +811,8 @@ async fn watch_over(
         .context(&how)
         .human("{} (process {}) ended: {}")
         .emit();
+    // Whoever waits for the end reckons with the memory.
+    drop(weights);
     worker.ended.send_replace(Some(how));
     inner.changed();
 }

@@ -60,6 +60,9 @@ pub struct Config {
     /// A worker that has jobs and makes no progress for so long is killed, unless this is zero:
     /// `worker.watchdog_s`, `RBEE_WATCHDOG_S`, in seconds.
     pub watchdog: Option<Duration>,
+    /// For so many seconds without a job a model stays loaded, for ever below 0: `worker.keep_alive_s`,
+    /// `RBEE_KEEP_ALIVE_S`.
+    pub keep_alive_s: Option<i64>,
     /// Models by names of the operator's own: `[models.NAME]`.
     pub models: BTreeMap<String, NamedModel>,
 }
@@ -144,6 +147,7 @@ struct WorkerSection {
     slots: Option<u32>,
     saved_mb: Option<u32>,
     watchdog_s: Option<f64>,
+    keep_alive_s: Option<i64>,
 }
 
 impl Config {
@@ -264,6 +268,7 @@ impl Config {
             slots,
             saved_mb,
             watchdog: watchdog_s.map(Duration::from_secs_f64),
+            keep_alive_s: variable("RBEE_KEEP_ALIVE_S")?.or(file.worker.keep_alive_s),
             models: file.models,
         })
     }

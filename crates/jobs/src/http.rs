@@ -6,9 +6,9 @@ use axum::http::{HeaderMap, Method, StatusCode, header};
 use axum::response::Response;
 use axum::{Extension, Router};
 use rbee_protocol::{
-    ApiError, DaemonInfo, EmbedReport, ErrorBody, ErrorCode, Event, Health, HiveList, HiveReport, JobId,
-    JobInfo, JobList, ModelAlias, ModelList, QueenReport, StopRequest, SubmitRequest, Submitted, SystemEvent,
-    TokenCount, WorkerList,
+    ApiError, DaemonInfo, EmbedReport, ErrorBody, ErrorCode, Event, Health, HiveList, HivePause, HiveReport, JobId,
+    JobInfo, JobList, ModelAlias, ModelList, ModelRemoved, ModelReport, ModelSearch, ModelVerification,
+    QueenReport, StopRequest, SubmitRequest, Submitted, SystemEvent, TokenCount, WorkerInfo, WorkerList, WorkerStopped,
 };
 use serde::Deserialize;
 use utoipa::{IntoParams, OpenApi, ToSchema};
@@ -71,7 +71,7 @@ struct SystemApi {
 #[derive(OpenApi)]
 #[openapi(
     paths(health, info, submit, list, show, cancel, read, stop, read_system),
-    components(schemas(Event, ErrorBody, QueenReport, HiveReport, HiveList, WorkerList, ModelList, EmbedReport, ModelAlias, TokenCount)),
+    components(schemas(Event, ErrorBody, QueenReport, HiveReport, HiveList, WorkerList, ModelList, EmbedReport, ModelAlias, ModelReport, ModelRemoved, ModelSearch, ModelVerification, HivePause, WorkerInfo, WorkerStopped, TokenCount)),
     tags(
         (name = "jobs", description = "Submitting jobs, reading their streams, cancelling them."),
         (name = "daemon", description = "The daemon itself, and what happens to it."),

@@ -89,6 +89,8 @@ pub enum Phase {
     Queued,
     /// A model is being downloaded.
     Download,
+    /// A model's files are being compared with their digests.
+    Verify,
     /// A model is being loaded into memory.
     Load,
     /// The prompt is being read by the model.

@@ -10,7 +10,7 @@ use utoipa::openapi::schema::{
 use utoipa::{PartialSchema, ToSchema};
 
 use crate::error::{ApiError, ErrorCode};
-use crate::id::{HiveId, JobId, ModelRef};
+use crate::id::{HiveId, JobId, ModelRef, WorkerId};
 use crate::read::read;
 use crate::tool::{self, Tool, ToolCall, ToolChoice};
 
@@ -45,6 +45,40 @@ pub enum Operation {
     HiveList {},
     /// Lists the workers of all hives.
     WorkerList {},
+    /// Loads a model before anybody asks for it. For operators.
+    WorkerStart {
+        /// Which one; the default model when absent.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        model: Option<ModelRef>,
+        /// For so many seconds without a job it stays loaded: as the hive's settings say when absent, for ever below 0.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        keep_alive_s: Option<i64>,
+        /// Whether it may be unloaded to make room for another.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        pinned: bool,
+    },
+    /// Has a worker take no more jobs, and end. For operators.
+    WorkerStop {
+        /// Which one.
+        worker: WorkerId,
+        /// It has so many seconds for the jobs that it has, which fail after that: none when absent.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        #[schema(format = "uint32", maximum = 4_294_967_295_u32)]
+        deadline_s: Option<u32>,
+    },
+    /// Has a hive begin no more work for models, and unload those that nobody uses: its machine is wanted for something
+    /// else. For operators.
+    HivePause {
+        /// Which hive; the local one when absent.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        hive: Option<HiveId>,
+    },
+    /// Has a hive that was paused go on. For operators.
+    HiveResume {
+        /// Which hive; the local one when absent.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        hive: Option<HiveId>,
+    },
     /// Lists the models of all hives, and the aliases.
     ModelList {},
     /// Has a name of one's own stand for a model, or no longer. For operators.
@@ -53,6 +87,39 @@ pub enum Operation {
         #[schema(min_length = 1, max_length = 128, pattern = "^[^/]*$")]
         alias: String,
         /// What it is to stand for; nothing any more when absent.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        model: Option<ModelRef>,
+    },
+    /// Brings a model from where `model` says, so that it is here and verified. For operators.
+    ModelPull {
+        /// `hf:owner/repository` with `:quantization` or `:file.gguf` behind it or not, `ollama:name:tag`, the URL of a
+        /// GGUF file, a short name of the list that `model_search` shows, or the path of a file on the hive's machine.
+        model: ModelRef,
+    },
+    /// Tells about one model.
+    ModelShow {
+        /// Which one; the default model when absent.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        model: Option<ModelRef>,
+    },
+    /// Takes a model off the hive, and what no other model needs. For operators.
+    ModelRemove {
+        /// Which one.
+        model: ModelRef,
+    },
+    /// Looks for models that could be pulled.
+    ModelSearch {
+        /// Words of their names.
+        #[schema(min_length = 1, max_length = 256)]
+        query: String,
+        /// How many at most; 20 when absent.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        #[schema(minimum = 1, maximum = 100, format = "uint32")]
+        limit: Option<u32>,
+    },
+    /// Reads models' files and compares them with what they were when they came.
+    ModelVerify {
+        /// Which one; all whose digest is known when absent.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         model: Option<ModelRef>,
     },
@@ -75,6 +142,51 @@ struct AliasFields {
     model: Option<ModelRef>,
 }
 
+/// The fields of `worker_start`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct StartFields {
+    #[serde(default)]
+    model: Option<ModelRef>,
+    #[serde(default)]
+    keep_alive_s: Option<i64>,
+    #[serde(default)]
+    pinned: bool,
+}
+
+/// The fields of `worker_stop`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct StopFields {
+    worker: WorkerId,
+    #[serde(default)]
+    deadline_s: Option<u32>,
+}
+
+/// The fields of an operation on one model.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ModelFields {
+    model: ModelRef,
+}
+
+/// The fields of an operation on one model or another.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct MaybeModelFields {
+    #[serde(default)]
+    model: Option<ModelRef>,
+}
+
+/// The fields of `model_search`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SearchFields {
+    query: String,
+    #[serde(default)]
+    limit: Option<u32>,
+}
+
 /// The fields of an operation on one hive.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -85,16 +197,25 @@ struct HiveFields {
 
 impl Operation {
     /// What a queen can be asked for. [`Operation::HiveWatch`] is between daemons.
-    const PUBLIC: [&str; 9] = [
+    const PUBLIC: [&str; 18] = [
         "infer",
         "embed",
         "count_tokens",
         "status",
         "hive_status",
         "hive_list",
+        "hive_pause",
+        "hive_resume",
         "worker_list",
+        "worker_start",
+        "worker_stop",
         "model_list",
         "model_alias",
+        "model_pull",
+        "model_show",
+        "model_remove",
+        "model_search",
+        "model_verify",
     ];
 
     /// The operation's name on the wire.
@@ -106,9 +227,18 @@ impl Operation {
             Self::Status {} => "status",
             Self::HiveStatus { .. } => "hive_status",
             Self::HiveList {} => "hive_list",
+            Self::HivePause { .. } => "hive_pause",
+            Self::HiveResume { .. } => "hive_resume",
             Self::WorkerList {} => "worker_list",
+            Self::WorkerStart { .. } => "worker_start",
+            Self::WorkerStop { .. } => "worker_stop",
             Self::ModelList {} => "model_list",
             Self::ModelAlias { .. } => "model_alias",
+            Self::ModelPull { .. } => "model_pull",
+            Self::ModelShow { .. } => "model_show",
+            Self::ModelRemove { .. } => "model_remove",
+            Self::ModelSearch { .. } => "model_search",
+            Self::ModelVerify { .. } => "model_verify",
             Self::HiveWatch {} => "hive_watch",
         }
     }
@@ -140,6 +270,16 @@ impl Operation {
         }
     }
 
+    /// For how many seconds without a job its model is to stay loaded, if it says so; for ever below 0.
+    pub fn keep_alive_s(&self) -> Option<i64> {
+        match self {
+            Self::Infer(request) | Self::CountTokens(request) => request.keep_alive_s,
+            Self::Embed(request) => request.keep_alive_s,
+            Self::WorkerStart { keep_alive_s, .. } => *keep_alive_s,
+            _ => None,
+        }
+    }
+
     /// The operation of this name. By hand: read as a tagged enum it would lose which field is wrong, and show
     /// whoever mistypes its name what is not for them.
     fn read(name: &str, fields: Value) -> Result<Self, String> {
@@ -151,11 +291,26 @@ impl Operation {
             "status" => none(Self::Status {}),
             "hive_status" => read(fields).map(|HiveFields { hive }| Self::HiveStatus { hive }),
             "hive_list" => none(Self::HiveList {}),
+            "hive_pause" => read(fields).map(|HiveFields { hive }| Self::HivePause { hive }),
+            "hive_resume" => read(fields).map(|HiveFields { hive }| Self::HiveResume { hive }),
             "worker_list" => none(Self::WorkerList {}),
+            "worker_start" => read(fields).map(|StartFields { model, keep_alive_s, pinned }| {
+                Self::WorkerStart { model, keep_alive_s, pinned }
+            }),
+            "worker_stop" => {
+                read(fields).map(|StopFields { worker, deadline_s }| Self::WorkerStop { worker, deadline_s })
+            }
             "model_list" => none(Self::ModelList {}),
             "model_alias" => {
                 read(fields).map(|AliasFields { alias, model }| Self::ModelAlias { alias, model })
             }
+            "model_pull" => read(fields).map(|ModelFields { model }| Self::ModelPull { model }),
+            "model_show" => read(fields).map(|MaybeModelFields { model }| Self::ModelShow { model }),
+            "model_remove" => read(fields).map(|ModelFields { model }| Self::ModelRemove { model }),
+            "model_search" => {
+                read(fields).map(|SearchFields { query, limit }| Self::ModelSearch { query, limit })
+            }
+            "model_verify" => read(fields).map(|MaybeModelFields { model }| Self::ModelVerify { model }),
             "hive_watch" => none(Self::HiveWatch {}),
             _ => Err(format!("there is no operation `{name}`: it is one of {}", Self::PUBLIC.join(", "))),
         }
@@ -173,6 +328,10 @@ pub struct InferRequest {
     /// default model, if it is the only one there is.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub fallback: bool,
+    /// For so many seconds without a job the model stays loaded after this: as its hive's settings say when absent, for
+    /// ever below 0.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keep_alive_s: Option<i64>,
     /// The chat so far, oldest first; at least one message is of the role `user`. Either this or `prompt`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub messages: Vec<Message>,
@@ -382,6 +541,10 @@ pub struct EmbedRequest {
     /// default model, if it is the only one there is.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub fallback: bool,
+    /// For so many seconds without a job the model stays loaded after this: as its hive's settings say when absent, for
+    /// ever below 0.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keep_alive_s: Option<i64>,
     /// The texts, each taken literally and not empty; at most 1024.
     #[schema(min_items = 1, max_items = 1024)]
     pub input: Vec<String>,
@@ -696,6 +859,9 @@ mod tests {
                 "embed" => r#","input":["text"]"#,
                 "count_tokens" => r#","prompt":"text""#,
                 "model_alias" => r#","alias":"name""#,
+                "model_pull" | "model_remove" => r#","model":"name""#,
+                "model_search" => r#","query":"name""#,
+                "worker_stop" => r#","worker":"worker-1""#,
                 _ => "",
             };
             let request = parse(&format!(r#"{{"operation":"{name}"{fields}}}"#)).expect(name);

@@ -26,6 +26,22 @@ pub struct QueenReport {
     pub workers: Vec<WorkerInfo>,
 }
 
+/// What `worker_stop` answers, once the worker has ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct WorkerStopped {
+    /// Which worker.
+    pub worker: WorkerId,
+}
+
+/// What `hive_pause` and `hive_resume` answer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct HivePause {
+    /// Which hive.
+    pub hive: HiveId,
+    /// Whether it begins no work for models from now on.
+    pub paused: bool,
+}
+
 /// What `embed` tells of the vectors, once all have come.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct EmbedReport {
@@ -97,6 +113,9 @@ pub struct HiveReport {
     pub pid: u32,
     /// Since when it runs, in milliseconds since the Unix epoch.
     pub started_at_ms: u64,
+    /// Whether it begins no work for models at the moment.
+    #[serde(default)]
+    pub paused: bool,
     /// Memory of the machine, or as much of it as this hive may use, in bytes.
     pub memory_total_bytes: u64,
     /// Memory that programs could still take, in bytes.
@@ -193,9 +212,151 @@ pub struct ModelInfo {
     /// When its file was last changed, in milliseconds since the Unix epoch.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub modified_at_ms: Option<u64>,
-    /// Where its file is, on the hive's machine.
+    /// Where its file is, on the hive's machine; of a model of several files, the first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub path: Option<String>,
+    /// Whose files these are.
+    #[serde(default)]
+    pub place: Place,
+    /// How many numbers its weights are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parameters: Option<u64>,
+    /// How they are stored, e.g. `Q4_K_M`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quantization: Option<String>,
+}
+
+/// Whose files a model's files are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Place {
+    /// The hive's own.
+    #[default]
+    Store,
+    /// Somebody's file, which the operator has named.
+    File,
+    /// Those of Hugging Face's programs.
+    HuggingFace,
+    /// Ollama's.
+    Ollama,
+    /// LM Studio's.
+    LmStudio,
+    /// llama.cpp's.
+    LlamaCpp,
+}
+
+/// What `model_pull` and `model_show` answer.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct ModelReport {
+    /// What `model_list` has of it.
+    #[serde(flatten)]
+    pub model: ModelInfo,
+    /// Where it came from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reference: Option<String>,
+    /// Under what licence it may be used, as its file or its source says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub license: Option<String>,
+    /// Its files.
+    pub files: Vec<ModelFile>,
+    /// What its file says of it; absent when it is not here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub facts: Option<ModelFacts>,
+}
+
+/// One of a model's files.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ModelFile {
+    /// Where it is, on the hive's machine.
+    pub path: String,
+    /// Its size in bytes.
+    pub size_bytes: u64,
+    /// The SHA-256 that it had when it came, as 64 hexadecimal digits, where that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sha256: Option<String>,
+}
+
+/// What a GGUF file says of its model.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ModelFacts {
+    /// The family it is of, e.g. `llama`.
+    pub architecture: String,
+    /// What its makers call it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// Tokens that a prompt and its answer may have together.
+    pub context_length: u32,
+    /// How many layers it has.
+    pub layers: u32,
+    /// How many numbers stand for a token within it.
+    pub embedding_length: u32,
+    /// How many tokens it knows.
+    pub vocabulary: u64,
+    /// Whether it says how a chat is to be put.
+    pub has_chat_template: bool,
+    /// About what it takes of the memory, at some context lengths.
+    pub memory: Vec<MemoryAt>,
+}
+
+/// About what a model takes of the memory with a context of some length.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct MemoryAt {
+    /// Tokens that its context has room for.
+    pub context_length: u32,
+    /// Its weights and the keys and values of so many tokens, in bytes. What a worker computes before it loads the
+    /// model is more exact, and counts its buffers as well.
+    pub bytes: u64,
+}
+
+/// What `model_remove` answers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ModelRemoved {
+    /// Which model went.
+    pub model: String,
+    /// Bytes on the disk that are free again.
+    pub freed_bytes: u64,
+}
+
+/// What `model_search` answers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ModelSearch {
+    /// What was found, the short names of rbee's own list first.
+    pub models: Vec<FoundModel>,
+}
+
+/// A model that could be pulled.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct FoundModel {
+    /// What `model_pull` takes.
+    pub reference: String,
+    /// What it is, or whose.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub about: Option<String>,
+    /// Under what licence it may be used.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub license: Option<String>,
+    /// How often it was downloaded lately, going by its hub.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub downloads: Option<u64>,
+}
+
+/// What `model_verify` answers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ModelVerification {
+    /// The models that were looked at.
+    pub models: Vec<VerifiedModel>,
+}
+
+/// What became of one model's files.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct VerifiedModel {
+    /// Which model.
+    pub model: String,
+    /// Whether its files are what they were.
+    pub intact: bool,
+    /// What is wrong with them, or why nobody can tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
 }
 
 /// What `worker_list` answers.
@@ -223,6 +384,12 @@ pub struct WorkerInfo {
     /// What its model came to be, once that is loaded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub loaded: Option<Loaded>,
+    /// For so many seconds without a job its model stays loaded; for ever when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keep_alive_s: Option<u64>,
+    /// Whether its model stays loaded also where another would need the room.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub pinned: bool,
     /// When the last event of any of its jobs came, in milliseconds since the Unix epoch; a queen knows it only by
     /// asking the hive.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -296,4 +463,6 @@ pub enum WorkerState {
     Idle,
     /// Works on one.
     Busy,
+    /// Takes no more jobs, and ends after those that it has.
+    Draining,
 }

@@ -220,6 +220,7 @@ fn comment(out: &mut Vec<u8>, event: &JobEvent) {
         Phase::Queued => "queued",
         Phase::Download => "download",
         Phase::Load => "load",
+        Phase::Verify => "verify",
         Phase::Prefill => "prefill",
     };
     out.extend_from_slice(format!(": {phase} {done}/{total}\n\n").as_bytes());

@@ -35,6 +35,10 @@ const HIVE_LOSS_TIMEOUT: Duration = Duration::from_secs(2);
 const PLACE_INTERVAL: Duration = Duration::from_millis(300);
 const PLACE_INTERVALS_MAX: u64 = 60;
 
+/// What hubs are asked for has no more.
+const SEARCH_BYTES_MAX: usize = 256;
+const SEARCH_LIMIT_MAX: u32 = 100;
+
 /// What the queen does with its jobs.
 pub(crate) struct Queen {
     url: String,
@@ -118,7 +122,7 @@ impl Queen {
                 .map(|(name, state)| (name, hives.iter().filter(|hive| hive.state == state).count() as u64));
         exposition.gauges("rbee_hives", "Hives that the queen knows.", "state", hives);
         let workers =
-            [("loading", WorkerState::Loading), ("idle", WorkerState::Idle), ("busy", WorkerState::Busy)]
+            [("loading", WorkerState::Loading), ("idle", WorkerState::Idle), ("busy", WorkerState::Busy), ("draining", WorkerState::Draining)]
                 .map(|(name, state)| {
                     (name, workers.iter().filter(|worker| worker.state == state).count() as u64)
                 });
@@ -268,6 +272,28 @@ impl Queen {
                 draft.context(hive).human("Hive {} did not confirm that it stopped").emit();
                 Err(job.cancel_error())
             }
+        }
+    }
+
+    /// Has a hive itself do `operation`, and no worker.
+    async fn have_hive_do(&self, hive: HiveId, operation: Operation, job: &JobWriter) -> Result<End, ApiError> {
+        let placed = self.place(job, Need::Hive(hive), true).await?;
+        let child = SubmitRequest::child(operation, job.id().clone());
+        self.relay(job, &placed, Child::New(Box::new(child), None)).await
+    }
+
+    /// Puts the model's own name where somebody asks about an alias.
+    fn by_its_name(&self, operation: Operation) -> Operation {
+        match operation {
+            Operation::ModelShow { model: Some(alias) } => {
+                let model = self.aliases.get(alias.as_str()).unwrap_or(alias);
+                Operation::ModelShow { model: Some(model) }
+            }
+            Operation::WorkerStart { model: Some(alias), keep_alive_s, pinned } => {
+                let model = self.aliases.get(alias.as_str()).unwrap_or(alias);
+                Operation::WorkerStart { model: Some(model), keep_alive_s, pinned }
+            }
+            operation => operation,
         }
     }
 
@@ -432,12 +458,43 @@ impl Service for Queen {
                 return Err(error.hint("`rbee model list` shows what there is"));
             }
             Operation::ModelAlias { alias, model } => aliases::check(alias, model.as_ref())?,
+            Operation::ModelPull { .. } | Operation::ModelRemove { .. } | Operation::ModelVerify { .. }
+                if !by.operator =>
+            {
+                let message = "only operators may bring models, take them away and verify them";
+                return Err(ApiError::new(ErrorCode::Denied, message)
+                    .hint("ask whoever has the operator's key; `rbee model list` shows what there is"));
+            }
+            Operation::WorkerStart { .. }
+            | Operation::WorkerStop { .. }
+            | Operation::HivePause { .. }
+            | Operation::HiveResume { .. }
+                if !by.operator =>
+            {
+                let message = "only operators may start and stop workers and pause hives";
+                return Err(ApiError::new(ErrorCode::Denied, message).hint("ask whoever has the operator's key"));
+            }
+            Operation::ModelSearch { query, limit } => {
+                if query.trim().is_empty() || query.len() > SEARCH_BYTES_MAX {
+                    return bad("`query` is empty or long", "give it some words of a model's name");
+                }
+                if limit.is_some_and(|limit| !(1..=SEARCH_LIMIT_MAX).contains(&limit)) {
+                    return bad("`limit` is out of its range", "give it a number from 1 to 100");
+                }
+            }
             Operation::HiveWatch {} => {
                 return bad("a queen does not do `hive_watch`", "hives do it for their queen");
             }
             _ => {}
         }
-        let Some(model) = request.operation.model() else { return Ok(()) };
+        let named = match &request.operation {
+            Operation::ModelPull { model } | Operation::ModelRemove { model } => Some(Some(model)),
+            Operation::ModelShow { model }
+            | Operation::ModelVerify { model }
+            | Operation::WorkerStart { model, .. } => Some(model.as_ref()),
+            operation => operation.model(),
+        };
+        let Some(model) = named else { return Ok(()) };
         if let Some(model) = model.map(ModelRef::as_str) {
             if model.is_empty() {
                 return bad("the model's name is empty", "leave `model` out for the default model");
@@ -448,15 +505,21 @@ impl Service for Queen {
                     "`rbee model list` shows what there is",
                 );
             }
-            // What there is to say about a file is not for everybody with a key. Only a whole path leads to one where
-            // another model may do it: elsewhere models have names with a `/` in them.
-            let is_path =
-                if request.operation.falls_back() { model.starts_with('/') } else { model.contains('/') };
+            // What there is to say about a file is not for everybody with a key. Names of models elsewhere have a `/` in
+            // them, too.
+            let is_elsewhere = ["hf:", "ollama:", "https://", "http://"].iter().any(|scheme| model.starts_with(scheme));
+            let is_path = match request.operation.falls_back() {
+                true => model.starts_with('/'),
+                false => model.contains('/') && !is_elsewhere,
+            };
             if !by.operator && is_path {
                 let message = "only operators may name a model by the path of its file";
                 let hint = "`rbee model list` shows the models that have names";
                 return Err(ApiError::new(ErrorCode::Denied, message).hint(hint));
             }
+        }
+        if request.operation.model().is_none() {
+            return Ok(());
         }
         let stands_for = model.and_then(|model| self.aliases.get(model.as_str()));
         let need = need(&request.operation, stands_for.as_ref().or(model));
@@ -470,10 +533,20 @@ impl Service for Queen {
             }
             Operation::HiveStatus { hive } => {
                 let hive = hive.unwrap_or_else(hives::local);
-                let placed = self.place(&job, Need::Hive(hive.clone()), true).await?;
-                let operation = Operation::HiveStatus { hive: Some(hive) };
-                let child = SubmitRequest::child(operation, job.id().clone());
-                self.relay(&job, &placed, Child::New(Box::new(child), None)).await
+                self.have_hive_do(hive.clone(), Operation::HiveStatus { hive: Some(hive) }, &job).await
+            }
+            Operation::HivePause { ref hive } | Operation::HiveResume { ref hive } => {
+                let hive = hive.clone().unwrap_or_else(hives::local);
+                self.have_hive_do(hive, operation, &job).await
+            }
+            Operation::ModelPull { .. }
+            | Operation::ModelShow { .. }
+            | Operation::ModelRemove { .. }
+            | Operation::ModelSearch { .. }
+            | Operation::ModelVerify { .. }
+            | Operation::WorkerStart { .. }
+            | Operation::WorkerStop { .. } => {
+                self.have_hive_do(hives::local(), self.by_its_name(operation), &job).await
             }
             Operation::WorkerList {} => {
                 let lists: Vec<WorkerList> = self.ask_all(&Operation::WorkerList {}, &job).await?;

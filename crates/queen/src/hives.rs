@@ -209,6 +209,8 @@ mod tests {
                 pid: pid.parse().expect("a number"),
                 jobs: 0,
                 loaded: None,
+                keep_alive_s: None,
+                pinned: false,
                 progress_at_ms: None,
             }
         };

@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::builder::NonEmptyStringValueParser;
 use clap::error::ErrorKind;
@@ -158,13 +159,13 @@ pub(crate) enum Command {
     Embed(Embed),
     /// Tell about the queen, its hives and their workers
     Status,
-    /// Tell about hives: the machines
+    /// Look at hives, the machines, and pause them
     #[command(subcommand)]
     Hive(Hive),
-    /// Tell about workers: the processes that each run one model
+    /// Look at workers, the processes that each run one model, start and stop them
     #[command(subcommand)]
     Worker(Worker),
-    /// Tell about models
+    /// Bring models, look at them, take them away
     #[command(subcommand)]
     Model(Model),
     /// Look at jobs, read them again, cancel them
@@ -218,6 +219,8 @@ pub(crate) struct Embed {
     /// Cut off at a text's end what the model does not take, where such a text is refused otherwise
     #[arg(long)]
     pub(crate) truncate: bool,
+    #[command(flatten)]
+    pub(crate) keep_alive: KeepAlive,
     /// Leave stdin alone, e.g. in a loop that reads it
     #[arg(long)]
     pub(crate) no_stdin: bool,
@@ -296,6 +299,8 @@ pub(crate) struct Infer {
     /// Makes the choice of tokens repeatable, as far as no other job is answered at the same time
     #[arg(long, value_name = "N", help_heading = "Sampling")]
     pub(crate) seed: Option<u64>,
+    #[command(flatten)]
+    pub(crate) keep_alive: KeepAlive,
     /// Leave stdin alone, e.g. in a loop that reads it
     #[arg(long)]
     pub(crate) no_stdin: bool,
@@ -317,18 +322,129 @@ Examples:
     },
     /// List the hives
     List,
+    /// Have a hive begin no more work for models, and unload those that nobody uses. For operators
+    ///
+    /// For when the machine is wanted for something else. What runs goes on to its end, and what comes waits for `resume`.
+    Pause {
+        /// Which hive; the one on the queen's machine if none is named
+        hive: Option<String>,
+    },
+    /// Have a hive that was paused go on. For operators
+    Resume {
+        /// Which hive; the one on the queen's machine if none is named
+        hive: Option<String>,
+    },
 }
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Worker {
     /// List the workers of all hives
     List,
+    /// Load a model before anybody asks for it. For operators
+    #[command(after_help = "\
+Examples:
+  rbee worker start
+  rbee worker start -m ./my-model.gguf --keep-alive 2h
+  rbee worker start -m qwen3-4b --keep-alive forever --pin")]
+    Start {
+        /// A model's name (see `rbee model list`), or the path of a .gguf file
+        #[arg(short, long, value_name = "MODEL", value_parser = NonEmptyStringValueParser::new())]
+        model: Option<String>,
+        #[command(flatten)]
+        keep_alive: KeepAlive,
+        /// Never unload it to make room for another
+        #[arg(long)]
+        pin: bool,
+    },
+    /// End a worker at once; the jobs that it has fail. For operators
+    Stop {
+        /// Which worker (see `rbee worker list`)
+        worker: String,
+    },
+    /// Have a worker take no more jobs, and end when it has done those that it has. For operators
+    Drain {
+        /// Which worker (see `rbee worker list`)
+        worker: String,
+        /// What has not ended by then fails
+        #[arg(long, value_name = "TIME", default_value = "5m", value_parser = time)]
+        deadline: Duration,
+    },
+    /// Print the end of the workers' log, which they share
+    Logs {
+        /// So many lines
+        #[arg(short = 'n', long, value_name = "N", default_value_t = 50)]
+        lines: usize,
+        /// Go on with what is added, until Ctrl-C
+        #[arg(short, long)]
+        follow: bool,
+    },
+}
+
+/// For how long a model stays loaded.
+#[derive(Args, Clone, Copy, Debug)]
+pub(crate) struct KeepAlive {
+    /// For so long without a job the model stays loaded, e.g. `10m`, `0` or `forever`; as the settings say if absent
+    #[arg(long = "keep-alive", value_name = "TIME", value_parser = keep_alive)]
+    pub(crate) keep_alive_s: Option<i64>,
 }
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Model {
     /// List the models of all hives, and the aliases
+    ///
+    /// Those that Hugging Face's programs, Ollama, LM Studio and llama.cpp have downloaded are used where they are.
     List,
+    /// Download a model, or go on with a download
+    ///
+    /// What was cut off goes on from where it was. The file is a model only when its SHA-256 is what its source says. For
+    /// operators.
+    #[command(after_help = "\
+Examples:
+  rbee model pull qwen3-4b
+  rbee model pull hf:Qwen/Qwen3-4B-GGUF:Q4_K_M
+  rbee model pull https://huggingface.co/Qwen/Qwen3-4B-GGUF
+  rbee model pull ollama:llama3.2:1b
+  rbee model pull https://example.org/models/my-model.gguf
+  rbee model pull ./my-model.gguf
+
+`HF_TOKEN` and `HF_ENDPOINT` are honoured as they were when the hive was started.")]
+    Pull {
+        /// `hf:owner/repository[:quantization]`, `ollama:name[:tag]`, a URL, a file, or a short name (see `rbee model search`)
+        #[arg(value_name = "REF", value_parser = NonEmptyStringValueParser::new())]
+        model: String,
+    },
+    /// Tell about one model: what it is, where it came from, what it takes
+    Show {
+        /// A model's name (see `rbee model list`), or the path of a .gguf file; the default model if none is named
+        #[arg(value_parser = NonEmptyStringValueParser::new())]
+        model: Option<String>,
+    },
+    /// Take a model off the disk, but for what other models need. For operators
+    Rm {
+        /// A model's name (see `rbee model list`)
+        #[arg(value_parser = NonEmptyStringValueParser::new())]
+        model: String,
+    },
+    /// Look for models that could be pulled: in a short list of rbee's own, then on Hugging Face
+    #[command(after_help = "\
+Examples:
+  rbee model search qwen3 4b
+  rbee model search --limit 5 llama
+  rbee model search embed --output json | jq -r '.models[].reference'")]
+    Search {
+        /// Words of its name
+        #[arg(required = true, value_parser = NonEmptyStringValueParser::new())]
+        words: Vec<String>,
+        /// So many at most
+        #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=100))]
+        limit: u32,
+    },
+    /// Compare models' files with what they were when they came. For operators
+    Verify {
+        /// A model's name; all models if none is named
+        #[arg(value_parser = NonEmptyStringValueParser::new())]
+        model: Option<String>,
+    },
     /// Have a name of your choice stand for a model
     ///
     /// For programs that insist on a name: whoever asks for that gets this model, and is told so. For operators.
@@ -463,6 +579,21 @@ Examples:
     Run,
 }
 
+fn keep_alive(text: &str) -> Result<i64, String> {
+    match text {
+        "forever" => Ok(-1),
+        text => i64::try_from(time(text)?.as_secs()).map_err(|error| error.to_string()),
+    }
+}
+
+/// A time such as `10m`, or a number of seconds.
+fn time(text: &str) -> Result<Duration, String> {
+    if let Ok(seconds) = text.parse() {
+        return Ok(Duration::from_secs(seconds));
+    }
+    humantime::parse_duration(text).map_err(|_| "not a time such as `90s`, `10m` or `2h`".to_owned())
+}
+
 fn not_negative(text: &str) -> Result<f32, String> {
     let number = finite(text)?;
     if number >= 0.0 { Ok(number) } else { Err("not a number from 0 up".to_owned()) }
@@ -518,6 +649,12 @@ mod tests {
             "rbee model alias",
             "rbee model alias gpt-4o",
             "rbee model alias gpt-4o m --remove",
+            "rbee model pull",
+            "rbee model search",
+            "rbee model search x --limit 0",
+            "rbee worker stop",
+            "rbee worker drain worker-1 --deadline soon",
+            "rbee infer x --keep-alive long",
             "rbee infer x --temperature hot",
             "rbee infer x --temperature nan",
             "rbee infer x --top-p inf",

@@ -10,7 +10,7 @@ pub(crate) mod question;
 
 use anyhow::{Context, Result};
 use clap::CommandFactory;
-use rbee_protocol::{HiveId, Operation};
+use rbee_protocol::{HiveId, Operation, WorkerId};
 use tokio::runtime;
 
 use crate::cli::{Cli, Command, Hive, Model, Queen, Worker};
@@ -50,8 +50,36 @@ async fn run_with_signals(command: Command, printer: &mut Printer) -> Result<u8>
         Command::Status => Operation::Status {},
         Command::Hive(Hive::Status { hive }) => Operation::HiveStatus { hive: hive.map(HiveId::new) },
         Command::Hive(Hive::List) => Operation::HiveList {},
+        Command::Hive(Hive::Pause { hive }) => Operation::HivePause { hive: hive.map(HiveId::new) },
+        Command::Hive(Hive::Resume { hive }) => Operation::HiveResume { hive: hive.map(HiveId::new) },
         Command::Worker(Worker::List) => Operation::WorkerList {},
+        Command::Worker(Worker::Start { model, keep_alive, pin }) => Operation::WorkerStart {
+            model: model.as_deref().map(infer::model).transpose()?,
+            keep_alive_s: keep_alive.keep_alive_s,
+            pinned: pin,
+        },
+        Command::Worker(Worker::Stop { worker }) => {
+            Operation::WorkerStop { worker: WorkerId::new(worker), deadline_s: None }
+        }
+        Command::Worker(Worker::Drain { worker, deadline }) => {
+            let deadline_s = u32::try_from(deadline.as_secs()).unwrap_or(u32::MAX);
+            Operation::WorkerStop { worker: WorkerId::new(worker), deadline_s: Some(deadline_s) }
+        }
+        Command::Worker(Worker::Logs { lines, follow }) => {
+            return queen::logs_of("worker", lines, follow, signals, printer).await;
+        }
         Command::Model(Model::List) => Operation::ModelList {},
+        Command::Model(Model::Pull { model }) => Operation::ModelPull { model: infer::model(&model)? },
+        Command::Model(Model::Show { model }) => {
+            Operation::ModelShow { model: model.as_deref().map(infer::model).transpose()? }
+        }
+        Command::Model(Model::Rm { model }) => Operation::ModelRemove { model: infer::model(&model)? },
+        Command::Model(Model::Search { words, limit }) => {
+            Operation::ModelSearch { query: words.join(" "), limit: Some(limit) }
+        }
+        Command::Model(Model::Verify { model }) => {
+            Operation::ModelVerify { model: model.as_deref().map(infer::model).transpose()? }
+        }
         Command::Model(Model::Alias { name, model, .. }) => {
             let model = model.as_deref().map(infer::model).transpose()?;
             Operation::ModelAlias { alias: name, model }

@@ -20,6 +20,17 @@ pub(crate) fn bytes(bytes: u64) -> String {
     format!("{size:.1} {}", UNITS[unit])
 }
 
+/// A large number, e.g. `135M` or `1.7B`.
+pub(crate) fn quantity(quantity: u64) -> String {
+    match quantity as f64 {
+        n if n >= 99.5e9 => format!("{:.0}B", n / 1e9),
+        n if n >= 999.5e6 => format!("{:.1}B", n / 1e9),
+        n if n >= 999.5e3 => format!("{:.0}M", n / 1e6),
+        n if n >= 1e3 => format!("{:.0}K", n / 1e3),
+        n => format!("{n}"),
+    }
+}
+
 /// A duration in the largest unit it fills, e.g. `3 min`.
 pub(crate) fn duration(ms: u64) -> String {
     match ms {
@@ -48,6 +59,14 @@ pub(crate) fn count(count: u64, thing: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn quantities_have_two_or_three_digits() {
+        let cases = [(7, "7"), (134_515_008, "135M"), (999_600_000, "1.0B"), (1_711_376_384, "1.7B"), (116_829_156_672, "117B")];
+        for (number, expected) in cases {
+            assert_eq!(quantity(number), expected);
+        }
+    }
 
     #[test]
     fn sizes_have_one_decimal() {

@@ -135,6 +135,7 @@ fn label(phase: Phase) -> &'static str {
     match phase {
         Phase::Queued => "Waiting for a turn",
         Phase::Download => "Downloading the model",
+        Phase::Verify => "Verifying the model",
         Phase::Load => "Loading the model",
         Phase::Prefill => "Reading the prompt",
     }

@@ -84,7 +84,8 @@ impl Table {
 }
 
 /// Labels with their values, e.g. `version  0.1.0`.
-pub(crate) fn facts<const N: usize>(facts: [(&str, String); N], look: Look) -> String {
+pub(crate) fn facts<'a>(facts: impl AsRef<[(&'a str, String)]>, look: Look) -> String {
+    let facts = facts.as_ref();
     let label_width = facts.iter().map(|(label, _)| label.width()).max().unwrap_or(0);
     let value_width =
         look.width.map_or(usize::MAX, |width| width.saturating_sub(label_width + GAP).max(NARROWEST));

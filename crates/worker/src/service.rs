@@ -102,7 +102,10 @@ impl Service for WorkerService {
 
     fn check(&self, request: &SubmitRequest, _by: &Principal) -> Result<(), ApiError> {
         match request.operation {
-            Operation::Infer(_) | Operation::Embed(_) | Operation::CountTokens(_) => Ok(()),
+            Operation::Infer(_)
+            | Operation::Embed(_)
+            | Operation::CountTokens(_)
+            | Operation::WorkerStart { .. } => Ok(()),
             _ => {
                 let message = format!("a worker does not do `{}`", request.operation.name());
                 Err(ApiError::new(ErrorCode::BadRequest, message).hint("ask the queen"))
@@ -129,6 +132,8 @@ impl Service for WorkerService {
                 job.answer(&TokenCount { prompt_tokens });
                 return Ok(End::succeeded());
             }
+            // It was to be loaded, and is.
+            Operation::WorkerStart { .. } => return Ok(End::succeeded()),
             _ => unreachable!("refused by `check`"),
         };
         let mut end = self.engine.work(task, &job).await?;

@@ -316,8 +316,26 @@ fn common(fields: &mut Fields) -> Result<(String, InferRequest, bool), ApiError>
     request.truncate = fields.take("truncate")?.unwrap_or(true);
     let streams = fields.take("stream")?.unwrap_or(true);
     fields.refuse("logprobs", &[json!(false)], "ask /v1/chat/completions for them")?;
-    fields.ignore(&["keep_alive", "think", "shift", "top_logprobs"]);
+    request.keep_alive_s = keep_alive_s(fields)?;
+    fields.ignore(&["think", "shift", "top_logprobs"]);
     Ok((model, request, streams))
+}
+
+/// For how many seconds without a request the model is to stay loaded: a number of them, or a duration such as `5m`; for
+/// ever below 0.
+fn keep_alive_s(fields: &mut Fields) -> Result<Option<i64>, ApiError> {
+    let wrong = || bad("`keep_alive` is no duration", "it is a number of seconds, or a text such as `\"10m\"`");
+    let seconds = match fields.take::<Value>("keep_alive")? {
+        None | Some(Value::Null) => return Ok(None),
+        Some(Value::Number(seconds)) => seconds.as_f64().ok_or_else(wrong)?,
+        Some(Value::String(text)) => match (text.parse::<f64>(), text.strip_prefix('-')) {
+            (Ok(seconds), _) => seconds,
+            (Err(_), Some(_)) => -1.0,
+            (Err(_), None) => humantime::parse_duration(&text).map_err(|_| wrong())?.as_secs_f64(),
+        },
+        Some(_) => return Err(wrong()),
+    };
+    Ok(Some(if seconds < 0.0 { -1 } else { seconds as i64 }))
 }
 
 fn plan(
@@ -331,7 +349,7 @@ fn plan(
     let operation = if loads {
         // The model is loaded before anything can be counted.
         let prompt = Some(" ".to_owned());
-        Operation::CountTokens(InferRequest { prompt, ..infer(&model) })
+        Operation::CountTokens(InferRequest { prompt, keep_alive_s: request.keep_alive_s, ..infer(&model) })
     } else {
         Operation::Infer(request)
     };
@@ -394,8 +412,10 @@ fn embed_asked(mut fields: Fields) -> Result<Asked, ApiError> {
     let input = fields.texts("input")?;
     fields.refuse("dimensions", &[], "a model's vectors have one length here")?;
     let truncate = fields.take("truncate")?.unwrap_or(true);
-    fields.ignore(&["keep_alive", "options"]);
-    let request = EmbedRequest { model: model_ref(Some(untagged(&model))), fallback: true, input, truncate };
+    let keep_alive_s = keep_alive_s(&mut fields)?;
+    fields.ignore(&["options"]);
+    let model_named = model_ref(Some(untagged(&model)));
+    let request = EmbedRequest { model: model_named, fallback: true, keep_alive_s, input, truncate };
     Ok(Asked::new(API, model, Operation::Embed(request), fields.notes()))
 }
 

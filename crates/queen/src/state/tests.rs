@@ -85,6 +85,8 @@ fn worker(text: &str) -> WatchedWorker {
             pid: 1,
             jobs: 0,
             loaded: slots.map(|slots| Loaded { slots, context_length: 512, threads: 1, memory: None }),
+            keep_alive_s: None,
+            pinned: false,
             progress_at_ms: None,
         },
         names,

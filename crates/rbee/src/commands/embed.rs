@@ -13,10 +13,12 @@ use crate::signals::Signals;
 
 /// Submits the texts, and prints their vectors as they come.
 pub(crate) async fn embed(arguments: Embed, signals: &mut Signals, printer: &mut Printer) -> Result<u8> {
-    let Embed { texts, model: named, truncate, no_stdin } = arguments;
+    let Embed { texts, model: named, truncate, keep_alive, no_stdin } = arguments;
     let model = named.as_deref().map(model).transpose()?;
     let input = prompt::read_texts(texts, no_stdin, printer).await?;
-    let operation = Operation::Embed(EmbedRequest { model, input, truncate, ..EmbedRequest::default() });
+    let keep_alive_s = keep_alive.keep_alive_s;
+    let request = EmbedRequest { model, input, truncate, keep_alive_s, ..EmbedRequest::default() };
+    let operation = Operation::Embed(request);
 
     let mut connection = Connection::open(printer).await?;
     let name = operation.name();

@@ -61,6 +61,7 @@ fn request(arguments: Infer, model: Option<ModelRef>, prompt: String) -> InferRe
         messages,
         prompt,
         max_tokens: arguments.max_tokens,
+        keep_alive_s: arguments.keep_alive.keep_alive_s,
         temperature: arguments.temperature,
         top_k: arguments.top_k,
         top_p: arguments.top_p,
@@ -113,11 +114,15 @@ fn tools(path: &Path) -> Result<Vec<Tool>, Failure> {
     unwrapped.map(serde_json::from_value).collect::<Result<_, _>>().map_err(bad)
 }
 
-/// What `text` names: a path, which is made absolute because the hive works in another folder, or a model in a
-/// hive's store.
+/// What `text` names: a path, which is made absolute because the hive works in another folder, a place elsewhere, or a
+/// model in a hive's store.
 pub(super) fn model(text: &str) -> Result<ModelRef, Failure> {
-    if !text.contains('/') && !text.ends_with(".gguf") {
+    let is_elsewhere = ["hf:", "ollama:", "https://", "http://"].iter().any(|scheme| text.starts_with(scheme));
+    if is_elsewhere || (!text.contains('/') && !text.ends_with(".gguf")) {
         return Ok(ModelRef::new(text));
+    }
+    if is_repository(text) && !Path::new(text).exists() {
+        return Ok(ModelRef::new(format!("hf:{text}")));
     }
     let unusable = |why: &str| {
         let hint = "check the path; `rbee model list` shows the models that need none";
@@ -133,6 +138,14 @@ pub(super) fn model(text: &str) -> Result<ModelRef, Failure> {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Err(unusable("does not exist")),
         Err(error) => Err(unusable(&format!("cannot be used: {error}"))),
     }
+}
+
+/// Whether this looks like `owner/repository`, with or without what is wanted of it.
+fn is_repository(text: &str) -> bool {
+    let (repository, wanted) = text.split_once(':').unwrap_or((text, ""));
+    let is_plain = |name: &str| !name.is_empty() && !name.starts_with(['.', '~']) && !name.contains('/');
+    repository.split_once('/').is_some_and(|(owner, name)| is_plain(owner) && is_plain(name))
+        && (!wanted.is_empty() || !text.ends_with(".gguf"))
 }
 
 /// What to say about an answer that stops before its end.
@@ -249,8 +262,21 @@ mod tests {
         assert_eq!(model(path).expect("it exists").as_str(), path);
         let here = model("./Cargo.toml").expect("tests run in the crate's folder");
         assert!(Path::new(here.as_str()).is_absolute(), "{here}");
-        for missing in ["missing.gguf", "./missing", "/", "a/b"] {
+        for missing in ["missing.gguf", "./missing", "/", "a/b.gguf", "../a/b", "a/b/c"] {
             assert_eq!(model(missing).expect_err(missing).exit_code(), 66);
+        }
+    }
+
+    #[test]
+    fn a_model_elsewhere_is_named_as_people_write_it() {
+        for (text, expected) in [
+            ("hf:a/b:Q4_K_M", "hf:a/b:Q4_K_M"),
+            ("a/b", "hf:a/b"),
+            ("a/b:c.gguf", "hf:a/b:c.gguf"),
+            ("ollama:llama3.2:1b", "ollama:llama3.2:1b"),
+            ("https://example.org/m.gguf", "https://example.org/m.gguf"),
+        ] {
+            assert_eq!(model(text).expect(text).as_str(), expected);
         }
     }
 

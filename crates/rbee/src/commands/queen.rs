@@ -54,7 +54,7 @@ pub(crate) async fn control(command: Queen, signals: &mut Signals, printer: &mut
         Queen::Start => start(&home, printer).await,
         Queen::Stop { keep_hive } => stop(&home, keep_hive, printer).await,
         Queen::Status => status(&home, printer).await,
-        Queen::Logs { lines, follow } => logs(&home.log_file("queen"), lines, follow, signals, printer).await,
+        Queen::Logs { lines, follow } => logs_of("queen", lines, follow, signals, printer).await,
         Queen::Run => Err(run()),
     }
 }
@@ -197,6 +197,17 @@ fn client(home: &Home, address: &QueenAddress) -> Result<Client> {
     Ok(Client::tcp(&address.url, &key)?)
 }
 
+/// Prints the end of the log of the daemon called `name`.
+pub(super) async fn logs_of(
+    name: &str,
+    lines: usize,
+    follow: bool,
+    signals: &mut Signals,
+    printer: &mut Printer,
+) -> Result<u8> {
+    logs(&Home::from_env()?.log_file(name), lines, follow, signals, printer).await
+}
+
 async fn logs(
     path: &Path,
     lines: usize,
@@ -212,7 +223,7 @@ async fn logs(
         Ok(file) => file,
         Err(error) if error.kind() == ErrorKind::NotFound => {
             let message = format!("there is no log yet: {}", path.display());
-            return Err(Failure::new(ErrorCode::NotFound, message, "`rbee queen start` begins one").into());
+            return Err(Failure::new(ErrorCode::NotFound, message, "the first job begins one").into());
         }
         Err(source) => return Err(HomeError::Io { action: "read", path: path.to_owned(), source }.into()),
     };

@@ -6,16 +6,17 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use anyhow::Result;
 use rbee_narration::printable;
 use rbee_protocol::{
-    Device, DeviceKind, HiveList, HiveReport, HiveState, HiveSummary, Instructions, Loaded, ModelAlias,
-    ModelInfo, ModelList, ModelRef, Operation, QueenReport, SubmitRequest, WorkerInfo, WorkerList,
-    WorkerMemory, WorkerState,
+    Device, DeviceKind, FoundModel, HiveList, HivePause, HiveReport, HiveState, HiveSummary, Instructions, Loaded,
+    ModelAlias, ModelInfo, ModelList, ModelRef, ModelRemoved, ModelReport, ModelSearch, ModelVerification,
+    Operation, Place, QueenReport, SubmitRequest, VerifiedModel, WorkerInfo, WorkerList, WorkerMemory,
+    WorkerState, WorkerStopped,
 };
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::connection::Connection;
 use crate::follow::{View, follow};
-use crate::human::{ago, bytes, duration};
+use crate::human::{self, ago, bytes, duration, quantity};
 use crate::printer::Printer;
 use crate::signals::Signals;
 use crate::table::{Look, Table, facts, title};
@@ -47,6 +48,18 @@ pub(crate) fn page(operation: &str, result: &Value, look: Look) -> String {
             Some(model) => format!("{} stands for {}\n", printable(&alias), printable(model.as_str())),
             None => format!("{} stands for nothing any more\n", printable(&alias)),
         }),
+        "model_pull" | "model_show" => read(result).map(|report| model(report, look)),
+        "hive_pause" | "hive_resume" => read(result).map(|HivePause { hive, paused }| match paused {
+            true => format!("hive {hive} is paused: `rbee hive resume` has it go on\n"),
+            false => format!("hive {hive} takes jobs\n"),
+        }),
+        "worker_start" => read(result).map(|worker| own_workers(&[worker], look)),
+        "worker_stop" => read(result).map(|WorkerStopped { worker }| format!("{worker} has ended\n")),
+        "model_remove" => read(result).map(|ModelRemoved { model, freed_bytes }| {
+            format!("{} is gone, and {} are free again\n", printable(&model), bytes(freed_bytes))
+        }),
+        "model_search" => read(result).map(|search: ModelSearch| found(search.models, look)),
+        "model_verify" => read(result).map(|done: ModelVerification| verified(done.models, look)),
         _ => None,
     };
     // What another version answers is better shown as it is than not at all.
@@ -89,6 +102,7 @@ fn hive(report: &HiveReport, look: Look) -> String {
         ("version", report.version.clone()),
         ("pid", report.pid.to_string()),
         ("uptime", duration(now_ms().saturating_sub(report.started_at_ms))),
+        ("state", if report.paused { "paused" } else { "ready" }.to_owned()),
         ("memory", memory),
         ("instructions", instructions(&report.instructions)),
     ];
@@ -160,17 +174,100 @@ fn models(models: &[ModelInfo], look: Look) -> String {
     if models.is_empty() {
         return "no models: `rbee infer -m FILE.gguf` takes one from anywhere\n".to_owned();
     }
-    let mut table = Table::new(["MODEL", "HIVE", "SIZE", "STATE", "PATH"]);
+    let mut table = Table::new(["MODEL", "HIVE", "SIZE", "WEIGHTS", "STATE", "PATH"]);
     for model in models {
-        let state = if model.downloaded { "here" } else { "to download" };
+        let state = if model.downloaded { place(model.place) } else { "to download" };
         let default = if model.default { ", default" } else { "" };
+        let weights = model.parameters.map(quantity).into_iter().chain(model.quantization.clone());
         table.row([
             model.model.clone(),
             model.hive.to_string(),
             bytes(model.size_bytes),
+            weights.collect::<Vec<_>>().join(" "),
             format!("{state}{default}"),
             model.path.clone().unwrap_or_default(),
         ]);
+    }
+    table.render(look)
+}
+
+fn place(place: Place) -> &'static str {
+    match place {
+        Place::Store => "here",
+        Place::File => "a file",
+        Place::HuggingFace => "Hugging Face's",
+        Place::Ollama => "Ollama's",
+        Place::LmStudio => "LM Studio's",
+        Place::LlamaCpp => "llama.cpp's",
+    }
+}
+
+fn model(report: ModelReport, look: Look) -> String {
+    let ModelReport { model, reference, license, files, facts: told } = report;
+    let mut about = vec![
+        ("model", model.model),
+        ("hive", model.hive.to_string()),
+        ("state", if model.downloaded { place(model.place) } else { "to download" }.to_owned()),
+    ];
+    about.extend(reference.map(|reference| ("from", reference)));
+    about.push(("size", bytes(model.size_bytes)));
+    about.extend(license.map(|license| ("licence", license)));
+    about.extend(model.parameters.map(|parameters| ("parameters", quantity(parameters))));
+    about.extend(model.quantization.map(|quantization| ("quantization", quantization)));
+    let mut memory = Table::new(["CONTEXT", "MEMORY"]);
+    let has_memory = told.as_ref().is_some_and(|told| !told.memory.is_empty());
+    if let Some(told) = told {
+        about.extend(told.name.map(|name| ("name", name)));
+        about.extend([
+            ("architecture", told.architecture),
+            ("context", human::count(told.context_length.into(), "token")),
+            ("layers", told.layers.to_string()),
+            ("embedding", human::count(told.embedding_length.into(), "number")),
+            ("vocabulary", human::count(told.vocabulary, "token")),
+            ("chat template", if told.has_chat_template { "yes" } else { "no" }.to_owned()),
+        ]);
+        for at in told.memory {
+            memory.row([human::count(at.context_length.into(), "token"), bytes(at.bytes)]);
+        }
+    }
+    let mut text = facts(&about, look);
+    if has_memory {
+        text += &(title("Weights and context in memory, without buffers", look) + &memory.render(look));
+    }
+    if !files.is_empty() {
+        let mut table = Table::new(["FILE", "SIZE", "SHA-256"]);
+        for file in files {
+            table.row([file.path, bytes(file.size_bytes), file.sha256.unwrap_or_default()]);
+        }
+        text += &(title("Files", look) + &table.render(look));
+    }
+    text
+}
+
+fn found(models: Vec<FoundModel>, look: Look) -> String {
+    if models.is_empty() {
+        return "nothing was found: try fewer words\n".to_owned();
+    }
+    let mut table = Table::new(["REF", "LICENCE", "DOWNLOADS", "ABOUT"]).keep_whole(0);
+    for model in models {
+        table.row([
+            model.reference,
+            model.license.unwrap_or_default(),
+            model.downloads.map(quantity).unwrap_or_default(),
+            model.about.unwrap_or_default(),
+        ]);
+    }
+    table.render(look)
+}
+
+fn verified(models: Vec<VerifiedModel>, look: Look) -> String {
+    if models.is_empty() {
+        return "no model whose digest is known: `rbee model pull` brings one\n".to_owned();
+    }
+    let mut table = Table::new(["MODEL", "INTACT", "REASON"]);
+    for model in models {
+        let intact = if model.intact { "yes" } else { "no" };
+        table.row([model.model, intact.to_owned(), model.reason.unwrap_or_default()]);
     }
     table.render(look)
 }
@@ -239,12 +336,14 @@ fn taken(memory: &WorkerMemory) -> String {
 const NO_WORKERS: &str = "no workers: the first `rbee infer` starts one\n";
 
 fn state(worker: &WorkerInfo) -> String {
+    let pinned = if worker.pinned { ", pinned" } else { "" };
     let state = match worker.state {
         WorkerState::Loading => "loading",
         WorkerState::Idle => "idle",
         WorkerState::Busy => "busy",
+        WorkerState::Draining => "draining",
     };
-    state.to_owned()
+    format!("{state}{pinned}")
 }
 
 /// How many jobs it has, of how many it answers at once.
@@ -271,7 +370,8 @@ mod tests {
             "instructions": {"used": ["avx", "avx2"], "unused": ["avx512f"]},
             "devices": [{"kind": "cpu", "name": "A fast\u{1b} processor", "threads": 8, "cores": 4,
                 "memory_total_bytes": 16_u64 << 30, "memory_free_bytes": 8_u64 << 30}],
-            "models": [{"model": "tiny", "hive": "local", "size_bytes": 100 << 20, "downloaded": false, "default": true}],
+            "models": [{"model": "tiny", "hive": "local", "size_bytes": 100 << 20, "downloaded": false, "default": true,
+                "parameters": 134_515_008, "quantization": "Q4_1"}],
             "workers": [],
         })
     }
@@ -285,6 +385,7 @@ mod tests {
              version       0.1.0\n\
              pid           7\n\
              uptime        3 min\n\
+             state         ready\n\
              memory        8.0 GiB free of 16.0 GiB\n\
              instructions  avx avx2; not used: avx512f\n\
              \n\
@@ -293,8 +394,8 @@ mod tests {
              cpu   A fast\\u{1b} processor  4      8        16.0 GiB  8.0 GiB\n\
              \n\
              Models\n\
-             MODEL  HIVE   SIZE       STATE                 PATH\n\
-             tiny   local  100.0 MiB  to download, default\n\
+             MODEL  HIVE   SIZE       WEIGHTS    STATE                 PATH\n\
+             tiny   local  100.0 MiB  135M Q4_1  to download, default\n\
              \n\
              Workers\n\
              no workers: the first `rbee infer` starts one\n"

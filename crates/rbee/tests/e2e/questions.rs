@@ -31,6 +31,7 @@ fn hive_status_shows_devices_memory_models_and_workers() {
     version  [fact]
     pid  [fact]
     uptime  [fact]
+    state  ready
     memory  [size] free of [size]
     instructions  [fact]
 
@@ -39,8 +40,8 @@ fn hive_status_shows_devices_memory_models_and_workers() {
     cpu  [processor]
 
     Models
-    MODEL  HIVE  SIZE  STATE  PATH
-    SmolLM2-135M-Instruct.Q4_1  local  [size]  here, default  [path]
+    MODEL  HIVE  SIZE  WEIGHTS  STATE  PATH
+    SmolLM2-135M-Instruct.Q4_1  local  [size]  135M Q4_1  here, default  [path]
 
     Workers
     no workers: the first `rbee infer` starts one
@@ -63,8 +64,8 @@ fn lists_are_tables_and_json() {
     local  ready  0  0
     ");
     assert_shown!(home, ["model", "list"], @r"
-    MODEL  HIVE  SIZE  STATE  PATH
-    SmolLM2-135M-Instruct.Q4_1  local  [size]  here, default  [path]
+    MODEL  HIVE  SIZE  WEIGHTS  STATE  PATH
+    SmolLM2-135M-Instruct.Q4_1  local  [size]  135M Q4_1  here, default  [path]
     ");
     assert_eq!(home.run(["infer", "hello", "--max-tokens", "1"]).code, Some(0));
     assert_shown!(home, ["worker", "list"], @r"

@@ -11,6 +11,19 @@ use tempfile::TempDir;
 
 pub(crate) const MODEL: &str = "SmolLM2-135M-Instruct.Q4_1";
 
+/// What says where other programs keep their models, and whom hubs take somebody for.
+const OTHER_PROGRAMS: [&str; 9] = [
+    "HF_ENDPOINT",
+    "HF_HOME",
+    "HF_HUB_CACHE",
+    "HF_TOKEN",
+    "HF_TOKEN_PATH",
+    "LLAMA_CACHE",
+    "OLLAMA_MODELS",
+    "RBEE_OLLAMA_REGISTRY",
+    "XDG_CACHE_HOME",
+];
+
 /// A home of its own for one test, whose daemons end with it.
 pub(crate) struct Home {
     folder: TempDir,
@@ -67,9 +80,14 @@ impl Home {
             .env("RBEE_THREADS", "1")
             .env_remove("NO_COLOR")
             .env("TERM", "xterm")
+            // What other programs keep on this machine is not this test's.
+            .env("HOME", self.path("home"))
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
+        for name in OTHER_PROGRAMS {
+            command.env_remove(name);
+        }
         for (name, value) in &self.variables {
             command.env(name, value);
         }

@@ -79,7 +79,8 @@ fn asked(mut fields: Fields) -> Result<(Asked, EncodingFormat), ApiError> {
     };
     fields.refuse("dimensions", &[], "a model's vectors have one length here")?;
     fields.ignore(&["user"]);
-    let request = EmbedRequest { model: model_ref(model.as_deref()), fallback: true, input, truncate: false };
+    let model_named = model_ref(model.as_deref());
+    let request = EmbedRequest { model: model_named, fallback: true, input, ..EmbedRequest::default() };
     let model = model.unwrap_or_default();
     Ok((Asked::new(API, model, Operation::Embed(request), fields.notes()), format))
 }

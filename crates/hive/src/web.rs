@@ -1,0 +1,279 @@
+//! What hives fetch over HTTP: models, and what hubs say of them.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Empty, LengthLimitError, Limited};
+use hyper::body::Incoming;
+use hyper::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue, LOCATION, RETRY_AFTER, USER_AGENT};
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioExecutor;
+use rbee_protocol::{ApiError, ErrorCode, ErrorDraft};
+use serde::de::DeserializeOwned;
+use tokio::time::timeout;
+use url::{Origin, Url};
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// A server that says nothing for so long is taken for gone.
+pub(crate) const SILENCE_TIMEOUT: Duration = Duration::from_secs(30);
+const REDIRECTS_MAX: u32 = 8;
+/// So many tries in a row that bring nothing are enough.
+const TRIES: u32 = 6;
+const RETRY_DELAY: Duration = Duration::from_millis(500);
+const RETRY_DELAY_MAX: Duration = Duration::from_secs(10);
+/// A server that wants to be left alone for longer is not waited for.
+const RETRY_AFTER_MAX: Duration = Duration::from_secs(60);
+/// What hubs say of a repository with thousands of files has less.
+const ANSWER_BYTES_MAX: usize = 16 << 20;
+const AGENT: &str = concat!("rbee/", env!("CARGO_PKG_VERSION"));
+
+/// Something to say to one server and to no other, also where that leads elsewhere.
+#[derive(Clone)]
+pub(crate) struct Credential {
+    origin: Origin,
+    header: HeaderValue,
+}
+
+impl Credential {
+    /// The token that lets its owner in at the server of `url`; `None` where it can be none.
+    pub(crate) fn bearer(url: &Url, token: &str) -> Option<Self> {
+        let mut header = HeaderValue::from_str(&format!("Bearer {token}")).ok()?;
+        header.set_sensitive(true);
+        Some(Self { origin: url.origin(), header })
+    }
+}
+
+/// Why something could not be fetched.
+#[derive(Clone, Debug, thiserror::Error)]
+pub(crate) enum WebError {
+    #[error("this machine's certificates cannot be read: {reason}")]
+    NoTrust { reason: String },
+    #[error("{host} cannot be reached: {reason}")]
+    Unreachable { host: String, reason: String },
+    #[error("{host} said nothing for {} s", SILENCE_TIMEOUT.as_secs())]
+    Silent { host: String },
+    #[error("{host} broke off: {reason}")]
+    Cut { host: String, reason: String },
+    #[error("{host} answered {status}")]
+    Status { host: String, status: StatusCode, retry_after: Option<Duration> },
+    #[error("{host} leads {reason}")]
+    Redirect { host: String, reason: &'static str },
+    #[error("{host} answered something that makes no sense: {reason}")]
+    Nonsense { host: String, reason: String },
+}
+
+impl WebError {
+    /// Whether another try may go better, and the server's word on when.
+    fn retry(&self) -> Option<Option<Duration>> {
+        match self {
+            Self::Unreachable { .. } | Self::Silent { .. } | Self::Cut { .. } => Some(None),
+            Self::Status { status, retry_after, .. }
+                if *status == StatusCode::TOO_MANY_REQUESTS
+                    || *status == StatusCode::REQUEST_TIMEOUT
+                    || status.is_server_error() =>
+            {
+                Some(*retry_after)
+            }
+            _ => None,
+        }
+    }
+
+    fn draft(&self) -> ErrorDraft {
+        let code = match self {
+            Self::Status { status: StatusCode::NOT_FOUND, .. } => ErrorCode::NotFound,
+            Self::Status { status: StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN, .. } => {
+                ErrorCode::Denied
+            }
+            Self::Status { status: StatusCode::TOO_MANY_REQUESTS, .. } => ErrorCode::Busy,
+            Self::Nonsense { .. } | Self::Redirect { .. } => ErrorCode::BadData,
+            _ => ErrorCode::Unavailable,
+        };
+        ApiError::new(code, self.to_string())
+    }
+}
+
+impl From<WebError> for ApiError {
+    fn from(error: WebError) -> Self {
+        let hint = match &error {
+            WebError::Status { status: StatusCode::NOT_FOUND, .. } => {
+                "check the name; `rbee model search WORDS` looks for models"
+            }
+            WebError::Status { status: StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN, .. } => {
+                "accept the model's terms on its page, put a token into `HF_TOKEN`, and `rbee queen stop` once, so that \
+                 the hive sees it"
+            }
+            WebError::Status { status: StatusCode::TOO_MANY_REQUESTS, .. } => "try again later",
+            WebError::Nonsense { .. } | WebError::Redirect { .. } => "check the address",
+            WebError::NoTrust { .. } => {
+                "install them (the package `ca-certificates`), and `rbee queen stop` once"
+            }
+            _ => "check the network, then say it again: what is here already is kept",
+        };
+        error.draft().hint(hint)
+    }
+}
+
+/// The tries in a row that brought nothing.
+#[derive(Default)]
+pub(crate) struct Tries(u32);
+
+impl Tries {
+    /// Waits before the next try, after one that `came` to something or not.
+    ///
+    /// # Errors
+    /// The same, where there is to be none.
+    pub(crate) async fn wait(&mut self, error: WebError, came: bool) -> Result<(), WebError> {
+        let Some(retry_after) = error.retry() else { return Err(error) };
+        self.0 = if came { 0 } else { self.0 + 1 };
+        if self.0 >= TRIES || retry_after.is_some_and(|after| after > RETRY_AFTER_MAX) {
+            return Err(error);
+        }
+        if came && retry_after.is_none() {
+            return Ok(());
+        }
+        let delay = (RETRY_DELAY * 2_u32.pow(self.0.saturating_sub(1))).min(RETRY_DELAY_MAX);
+        // The back-off itself.
+        tokio::time::sleep(retry_after.unwrap_or(delay)).await;
+        Ok(())
+    }
+}
+
+/// An HTTP client.
+pub(crate) struct Web {
+    /// Or why there is no server that it could trust.
+    client: Result<Client<HttpsConnector<HttpConnector>, Empty<Bytes>>, String>,
+}
+
+impl Web {
+    pub(crate) fn new() -> Self {
+        let mut http = HttpConnector::new();
+        http.enforce_http(false);
+        http.set_connect_timeout(Some(CONNECT_TIMEOUT));
+        http.set_nodelay(true);
+        let client = HttpsConnectorBuilder::new().with_native_roots().map(|connector| {
+            let connector = connector.https_or_http().enable_http1().wrap_connector(http);
+            Client::builder(TokioExecutor::new()).build(connector)
+        });
+        Self { client: client.map_err(|error| error.to_string()) }
+    }
+
+    /// What the server of `url`, or where that leads, answers when it succeeds.
+    pub(crate) async fn get(
+        &self,
+        url: &Url,
+        headers: &HeaderMap,
+        credential: Option<&Credential>,
+    ) -> Result<Response<Incoming>, WebError> {
+        let client = self.client.as_ref().map_err(|reason| WebError::NoTrust { reason: reason.clone() })?;
+        let mut url = url.clone();
+        for _ in 0..REDIRECTS_MAX {
+            let host = host(&url);
+            let nonsense = |reason: String| WebError::Nonsense { host: host.clone(), reason };
+            let mut request = Request::builder().method(Method::GET).uri(url.as_str());
+            for (name, value) in headers {
+                request = request.header(name, value);
+            }
+            request = request.header(USER_AGENT, AGENT);
+            if let Some(credential) = credential.filter(|credential| credential.origin == url.origin()) {
+                request = request.header(AUTHORIZATION, &credential.header);
+            }
+            let request = request.body(Empty::new()).map_err(|error| nonsense(error.to_string()))?;
+            let response = match timeout(SILENCE_TIMEOUT, client.request(request)).await {
+                Err(_) => return Err(WebError::Silent { host }),
+                Ok(Err(error)) if error.is_connect() => {
+                    return Err(WebError::Unreachable { host, reason: cause(&error) });
+                }
+                Ok(Err(error)) => return Err(WebError::Cut { host, reason: cause(&error) }),
+                Ok(Ok(response)) => response,
+            };
+            let status = response.status();
+            if status.is_success() {
+                return Ok(response);
+            }
+            let location = response.headers().get(LOCATION).filter(|_| status.is_redirection());
+            let Some(location) = location else {
+                let retry_after = seconds(response.headers(), &RETRY_AFTER);
+                return Err(WebError::Status { host, status, retry_after });
+            };
+            let location = location.to_str().ok().and_then(|location| url.join(location).ok());
+            let next = location.ok_or_else(|| nonsense("a redirect to nowhere".to_owned()))?;
+            if !matches!(next.scheme(), "http" | "https") {
+                return Err(WebError::Redirect { host, reason: "to where there is no web server" });
+            }
+            if url.scheme() == "https" && next.scheme() != "https" {
+                return Err(WebError::Redirect { host, reason: "to where nothing is encrypted" });
+            }
+            url = next;
+        }
+        Err(WebError::Redirect { host: host(&url), reason: "around in circles" })
+    }
+
+    /// The same from a server that says when it has more time.
+    pub(crate) async fn get_in_time(
+        &self,
+        url: &Url,
+        headers: &HeaderMap,
+        credential: Option<&Credential>,
+    ) -> Result<Response<Incoming>, WebError> {
+        let mut tries = Tries::default();
+        loop {
+            match self.get(url, headers, credential).await {
+                Err(error @ WebError::Status { .. }) => tries.wait(error, false).await?,
+                answer => return answer,
+            }
+        }
+    }
+
+    /// The JSON that is at `url`.
+    pub(crate) async fn json<T: DeserializeOwned>(
+        &self,
+        url: &Url,
+        headers: &HeaderMap,
+        credential: Option<&Credential>,
+    ) -> Result<T, WebError> {
+        let body = self.get_in_time(url, headers, credential).await?.into_body();
+        let host = host(url);
+        let body = match timeout(SILENCE_TIMEOUT, Limited::new(body, ANSWER_BYTES_MAX).collect()).await {
+            Err(_) => return Err(WebError::Silent { host }),
+            Ok(Err(error)) if error.is::<LengthLimitError>() => {
+                return Err(WebError::Nonsense { host, reason: "it does not end".to_owned() });
+            }
+            Ok(Err(error)) => return Err(WebError::Cut { host, reason: error.to_string() }),
+            Ok(Ok(body)) => body.to_bytes(),
+        };
+        serde_json::from_slice(&body).map_err(|error| WebError::Nonsense { host, reason: error.to_string() })
+    }
+}
+
+/// The server that the environment variable `name` names.
+///
+/// # Errors
+/// `bad_data` when `value` is no URL of one.
+pub(crate) fn server(name: &str, value: &str) -> Result<Url, ApiError> {
+    match Url::parse(value) {
+        Ok(url) if matches!(url.scheme(), "http" | "https") => Ok(url),
+        _ => Err(ApiError::new(ErrorCode::BadData, format!("`{name}` is not the URL of a server"))
+            .hint("correct it, or remove it, and `rbee queen stop` once, so that the hive sees it")),
+    }
+}
+
+/// The server, for people.
+pub(crate) fn host(url: &Url) -> String {
+    url.host_str().unwrap_or_default().to_owned()
+}
+
+fn seconds(headers: &HeaderMap, name: &HeaderName) -> Option<Duration> {
+    headers.get(name)?.to_str().ok()?.trim().parse().ok().map(Duration::from_secs)
+}
+
+/// The innermost reason, which is the one that says something.
+fn cause(error: &dyn std::error::Error) -> String {
+    let mut error = error;
+    while let Some(source) = error.source() {
+        error = source;
+    }
+    error.to_string()
+}
