@@ -73,6 +73,7 @@ Register-ArgumentCompleter -Native -CommandName 'rbee' -ScriptBlock {
             [CompletionResult]::new('--truncate', '--truncate', [CompletionResultType]::ParameterName, 'Instead of refusing what does not fit, leave out the oldest messages of a chat, or with `--raw` the beginning')
             [CompletionResult]::new('--no-stdin', '--no-stdin', [CompletionResultType]::ParameterName, 'Leave stdin alone, e.g. in a loop that reads it')
             [CompletionResult]::new('--detach', '--detach', [CompletionResultType]::ParameterName, 'Print the job''s id and leave; `rbee job attach` follows it from anywhere')
+            [CompletionResult]::new('--dry-run', '--dry-run', [CompletionResultType]::ParameterName, 'Answer nothing, and tell where the answer would be computed and why')
             [CompletionResult]::new('-q', '-q', [CompletionResultType]::ParameterName, 'No narration, no progress, no notes; errors stay')
             [CompletionResult]::new('--quiet', '--quiet', [CompletionResultType]::ParameterName, 'No narration, no progress, no notes; errors stay')
             [CompletionResult]::new('-v', '-v', [CompletionResultType]::ParameterName, 'Show the lines meant for whoever looks into a problem, too')
@@ -512,6 +513,7 @@ Register-ArgumentCompleter -Native -CommandName 'rbee' -ScriptBlock {
             [CompletionResult]::new('list', 'list', [CompletionResultType]::ParameterValue, 'List your jobs, newest first')
             [CompletionResult]::new('show', 'show', [CompletionResultType]::ParameterValue, 'Tell about one job')
             [CompletionResult]::new('attach', 'attach', [CompletionResultType]::ParameterValue, 'Follow a job as if this command had started it')
+            [CompletionResult]::new('explain', 'explain', [CompletionResultType]::ParameterValue, 'Tell why a job runs where it does: which hives and workers were considered, and why')
             [CompletionResult]::new('logs', 'logs', [CompletionResultType]::ParameterValue, 'Print what a job printed, and follow it while it runs')
             [CompletionResult]::new('cancel', 'cancel', [CompletionResultType]::ParameterValue, 'Cancel a job, and wait until it has ended')
             [CompletionResult]::new('help', 'help', [CompletionResultType]::ParameterValue, 'Print this message or the help of the given subcommand(s)')
@@ -560,6 +562,20 @@ Register-ArgumentCompleter -Native -CommandName 'rbee' -ScriptBlock {
             [CompletionResult]::new('--version', '--version', [CompletionResultType]::ParameterName, 'Print version')
             break
         }
+        'rbee;job;explain' {
+            [CompletionResult]::new('--output', '--output', [CompletionResultType]::ParameterName, 'The form of the answer on stdout')
+            [CompletionResult]::new('--narration', '--narration', [CompletionResultType]::ParameterName, 'Where the lines go in which the service tells what it does')
+            [CompletionResult]::new('--color', '--color', [CompletionResultType]::ParameterName, 'Whether to use colours; NO_COLOR is honoured')
+            [CompletionResult]::new('-q', '-q', [CompletionResultType]::ParameterName, 'No narration, no progress, no notes; errors stay')
+            [CompletionResult]::new('--quiet', '--quiet', [CompletionResultType]::ParameterName, 'No narration, no progress, no notes; errors stay')
+            [CompletionResult]::new('-v', '-v', [CompletionResultType]::ParameterName, 'Show the lines meant for whoever looks into a problem, too')
+            [CompletionResult]::new('--verbose', '--verbose', [CompletionResultType]::ParameterName, 'Show the lines meant for whoever looks into a problem, too')
+            [CompletionResult]::new('-h', '-h', [CompletionResultType]::ParameterName, 'Print help (see more with ''--help'')')
+            [CompletionResult]::new('--help', '--help', [CompletionResultType]::ParameterName, 'Print help (see more with ''--help'')')
+            [CompletionResult]::new('-V', '-V ', [CompletionResultType]::ParameterName, 'Print version')
+            [CompletionResult]::new('--version', '--version', [CompletionResultType]::ParameterName, 'Print version')
+            break
+        }
         'rbee;job;logs' {
             [CompletionResult]::new('--output', '--output', [CompletionResultType]::ParameterName, 'The form of the answer on stdout')
             [CompletionResult]::new('--narration', '--narration', [CompletionResultType]::ParameterName, 'Where the lines go in which the service tells what it does')
@@ -592,6 +608,7 @@ Register-ArgumentCompleter -Native -CommandName 'rbee' -ScriptBlock {
             [CompletionResult]::new('list', 'list', [CompletionResultType]::ParameterValue, 'List your jobs, newest first')
             [CompletionResult]::new('show', 'show', [CompletionResultType]::ParameterValue, 'Tell about one job')
             [CompletionResult]::new('attach', 'attach', [CompletionResultType]::ParameterValue, 'Follow a job as if this command had started it')
+            [CompletionResult]::new('explain', 'explain', [CompletionResultType]::ParameterValue, 'Tell why a job runs where it does: which hives and workers were considered, and why')
             [CompletionResult]::new('logs', 'logs', [CompletionResultType]::ParameterValue, 'Print what a job printed, and follow it while it runs')
             [CompletionResult]::new('cancel', 'cancel', [CompletionResultType]::ParameterValue, 'Cancel a job, and wait until it has ended')
             [CompletionResult]::new('help', 'help', [CompletionResultType]::ParameterValue, 'Print this message or the help of the given subcommand(s)')
@@ -604,6 +621,9 @@ Register-ArgumentCompleter -Native -CommandName 'rbee' -ScriptBlock {
             break
         }
         'rbee;job;help;attach' {
+            break
+        }
+        'rbee;job;help;explain' {
             break
         }
         'rbee;job;help;logs' {
@@ -947,6 +967,7 @@ Register-ArgumentCompleter -Native -CommandName 'rbee' -ScriptBlock {
             [CompletionResult]::new('list', 'list', [CompletionResultType]::ParameterValue, 'List your jobs, newest first')
             [CompletionResult]::new('show', 'show', [CompletionResultType]::ParameterValue, 'Tell about one job')
             [CompletionResult]::new('attach', 'attach', [CompletionResultType]::ParameterValue, 'Follow a job as if this command had started it')
+            [CompletionResult]::new('explain', 'explain', [CompletionResultType]::ParameterValue, 'Tell why a job runs where it does: which hives and workers were considered, and why')
             [CompletionResult]::new('logs', 'logs', [CompletionResultType]::ParameterValue, 'Print what a job printed, and follow it while it runs')
             [CompletionResult]::new('cancel', 'cancel', [CompletionResultType]::ParameterValue, 'Cancel a job, and wait until it has ended')
             break
@@ -958,6 +979,9 @@ Register-ArgumentCompleter -Native -CommandName 'rbee' -ScriptBlock {
             break
         }
         'rbee;help;job;attach' {
+            break
+        }
+        'rbee;help;job;explain' {
             break
         }
         'rbee;help;job;logs' {

@@ -106,6 +106,9 @@ _rbee() {
             rbee__subcmd__help__subcmd__job,cancel)
                 cmd="rbee__subcmd__help__subcmd__job__subcmd__cancel"
                 ;;
+            rbee__subcmd__help__subcmd__job,explain)
+                cmd="rbee__subcmd__help__subcmd__job__subcmd__explain"
+                ;;
             rbee__subcmd__help__subcmd__job,list)
                 cmd="rbee__subcmd__help__subcmd__job__subcmd__list"
                 ;;
@@ -211,6 +214,9 @@ _rbee() {
             rbee__subcmd__job,cancel)
                 cmd="rbee__subcmd__job__subcmd__cancel"
                 ;;
+            rbee__subcmd__job,explain)
+                cmd="rbee__subcmd__job__subcmd__explain"
+                ;;
             rbee__subcmd__job,help)
                 cmd="rbee__subcmd__job__subcmd__help"
                 ;;
@@ -228,6 +234,9 @@ _rbee() {
                 ;;
             rbee__subcmd__job__subcmd__help,cancel)
                 cmd="rbee__subcmd__job__subcmd__help__subcmd__cancel"
+                ;;
+            rbee__subcmd__job__subcmd__help,explain)
+                cmd="rbee__subcmd__job__subcmd__help__subcmd__explain"
                 ;;
             rbee__subcmd__job__subcmd__help,help)
                 cmd="rbee__subcmd__job__subcmd__help__subcmd__help"
@@ -666,7 +675,7 @@ _rbee() {
             return 0
             ;;
         rbee__subcmd__help__subcmd__job)
-            opts="list show attach logs cancel"
+            opts="list show attach explain logs cancel"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -694,6 +703,20 @@ _rbee() {
             return 0
             ;;
         rbee__subcmd__help__subcmd__job__subcmd__cancel)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        rbee__subcmd__help__subcmd__job__subcmd__explain)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -1314,7 +1337,7 @@ _rbee() {
             return 0
             ;;
         rbee__subcmd__infer)
-            opts="-m -q -v -h -V --model --system --raw --tools --max-tokens --stop --truncate --json-schema --grammar --logprobs --temperature --top-k --top-p --min-p --typical-p --repetition-penalty --presence-penalty --frequency-penalty --seed --keep-alive --no-stdin --detach --output --quiet --verbose --narration --color --help --version"
+            opts="-m -q -v -h -V --model --system --raw --tools --max-tokens --stop --truncate --json-schema --grammar --logprobs --temperature --top-k --top-p --min-p --typical-p --repetition-penalty --presence-penalty --frequency-penalty --seed --keep-alive --no-stdin --detach --dry-run --output --quiet --verbose --narration --color --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1416,7 +1439,7 @@ _rbee() {
             return 0
             ;;
         rbee__subcmd__job)
-            opts="-q -v -h -V --output --quiet --verbose --narration --color --help --version list show attach logs cancel help"
+            opts="-q -v -h -V --output --quiet --verbose --narration --color --help --version list show attach explain logs cancel help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1493,8 +1516,34 @@ _rbee() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        rbee__subcmd__job__subcmd__explain)
+            opts="-q -v -h -V --output --quiet --verbose --narration --color --help --version"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --output)
+                    COMPREPLY=($(compgen -W "text json ndjson" -- "${cur}"))
+                    return 0
+                    ;;
+                --narration)
+                    COMPREPLY=($(compgen -W "stderr stdout off" -- "${cur}"))
+                    return 0
+                    ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         rbee__subcmd__job__subcmd__help)
-            opts="list show attach logs cancel help"
+            opts="list show attach explain logs cancel help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1522,6 +1571,20 @@ _rbee() {
             return 0
             ;;
         rbee__subcmd__job__subcmd__help__subcmd__cancel)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        rbee__subcmd__job__subcmd__help__subcmd__explain)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )

@@ -69,6 +69,7 @@ set edit:completion:arg-completer[rbee] = {|@words|
             cand --truncate 'Instead of refusing what does not fit, leave out the oldest messages of a chat, or with `--raw` the beginning'
             cand --no-stdin 'Leave stdin alone, e.g. in a loop that reads it'
             cand --detach 'Print the job''s id and leave; `rbee job attach` follows it from anywhere'
+            cand --dry-run 'Answer nothing, and tell where the answer would be computed and why'
             cand -q 'No narration, no progress, no notes; errors stay'
             cand --quiet 'No narration, no progress, no notes; errors stay'
             cand -v 'Show the lines meant for whoever looks into a problem, too'
@@ -464,6 +465,7 @@ set edit:completion:arg-completer[rbee] = {|@words|
             cand list 'List your jobs, newest first'
             cand show 'Tell about one job'
             cand attach 'Follow a job as if this command had started it'
+            cand explain 'Tell why a job runs where it does: which hives and workers were considered, and why'
             cand logs 'Print what a job printed, and follow it while it runs'
             cand cancel 'Cancel a job, and wait until it has ended'
             cand help 'Print this message or the help of the given subcommand(s)'
@@ -508,6 +510,19 @@ set edit:completion:arg-completer[rbee] = {|@words|
             cand -V 'Print version'
             cand --version 'Print version'
         }
+        &'rbee;job;explain'= {
+            cand --output 'The form of the answer on stdout'
+            cand --narration 'Where the lines go in which the service tells what it does'
+            cand --color 'Whether to use colours; NO_COLOR is honoured'
+            cand -q 'No narration, no progress, no notes; errors stay'
+            cand --quiet 'No narration, no progress, no notes; errors stay'
+            cand -v 'Show the lines meant for whoever looks into a problem, too'
+            cand --verbose 'Show the lines meant for whoever looks into a problem, too'
+            cand -h 'Print help (see more with ''--help'')'
+            cand --help 'Print help (see more with ''--help'')'
+            cand -V 'Print version'
+            cand --version 'Print version'
+        }
         &'rbee;job;logs'= {
             cand --output 'The form of the answer on stdout'
             cand --narration 'Where the lines go in which the service tells what it does'
@@ -538,6 +553,7 @@ set edit:completion:arg-completer[rbee] = {|@words|
             cand list 'List your jobs, newest first'
             cand show 'Tell about one job'
             cand attach 'Follow a job as if this command had started it'
+            cand explain 'Tell why a job runs where it does: which hives and workers were considered, and why'
             cand logs 'Print what a job printed, and follow it while it runs'
             cand cancel 'Cancel a job, and wait until it has ended'
             cand help 'Print this message or the help of the given subcommand(s)'
@@ -547,6 +563,8 @@ set edit:completion:arg-completer[rbee] = {|@words|
         &'rbee;job;help;show'= {
         }
         &'rbee;job;help;attach'= {
+        }
+        &'rbee;job;help;explain'= {
         }
         &'rbee;job;help;logs'= {
         }
@@ -839,6 +857,7 @@ set edit:completion:arg-completer[rbee] = {|@words|
             cand list 'List your jobs, newest first'
             cand show 'Tell about one job'
             cand attach 'Follow a job as if this command had started it'
+            cand explain 'Tell why a job runs where it does: which hives and workers were considered, and why'
             cand logs 'Print what a job printed, and follow it while it runs'
             cand cancel 'Cancel a job, and wait until it has ended'
         }
@@ -847,6 +866,8 @@ set edit:completion:arg-completer[rbee] = {|@words|
         &'rbee;help;job;show'= {
         }
         &'rbee;help;job;attach'= {
+        }
+        &'rbee;help;job;explain'= {
         }
         &'rbee;help;job;logs'= {
         }

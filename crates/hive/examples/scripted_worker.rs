@@ -19,8 +19,8 @@ use rbee_jobs::{
 };
 use rbee_narration::Log;
 use rbee_protocol::{
-    ApiError, DaemonInfo, EmbedReport, EmbedRequest, Embedding, End, ErrorCode, InferRequest, JobEvent, Loaded,
-    Operation, Pooling, Role, StopRequest, SubmitRequest, Token, TokenCount,
+    ApiError, DaemonInfo, EmbedReport, EmbedRequest, Embedding, End, ErrorCode, InferRequest, JobEvent,
+    Loaded, Operation, Pooling, Role, StopRequest, SubmitRequest, Token, TokenCount,
 };
 use tokio_util::sync::CancellationToken;
 

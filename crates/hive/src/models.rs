@@ -221,13 +221,14 @@ impl ModelStore {
     ///
     /// # Errors
     /// `not_found` when there are several that might be meant.
-    pub(crate) fn stand_in(
-        &self,
+    pub(crate) async fn stand_in(
+        self: &Arc<Self>,
         name: &str,
         mut loaded: Vec<LocalModel>,
         job: &JobWriter,
     ) -> Result<LocalModel, ApiError> {
-        let names = self.names();
+        let models = self.clone();
+        let names = blocking(move || models.names()).await;
         let (model, why) = match (loaded.pop(), names.as_slice()) {
             (Some(model), _) if loaded.is_empty() => (model, "loaded"),
             (None, [only])
@@ -250,11 +251,69 @@ impl ModelStore {
     }
 
     /// Whether there is something that goes by this name, or a file at this path.
-    pub(crate) fn knows(&self, name: &str) -> bool {
-        if Path::new(name).is_absolute() {
-            return Path::new(name).exists();
+    pub(crate) async fn knows(self: &Arc<Self>, name: &str) -> bool {
+        if name == self.default.name || self.named.contains_key(name) {
+            return true;
         }
-        name == self.default.name || self.named.contains_key(name) || matches!(self.entry(name), Ok(Some(_)))
+        let (models, name) = (self.clone(), name.to_owned());
+        blocking(move || match Path::new(&name) {
+            path if path.is_absolute() => path.exists(),
+            _ => matches!(models.entry(&name), Ok(Some(_))),
+        })
+        .await
+    }
+
+    /// The same as [`Self::find`], without anything being fetched: `None` for a default model that is not here.
+    pub(crate) async fn look(
+        self: &Arc<Self>,
+        model: Option<&ModelRef>,
+    ) -> Result<Option<LocalModel>, ApiError> {
+        let (models, name) = (self.clone(), model.map(|model| model.as_str().to_owned()));
+        blocking(move || {
+            let named = name.as_deref().and_then(|name| models.named.get_key_value(name));
+            let base = named.map_or(name.as_deref(), |(_, named)| named.base.as_deref());
+            let found = match base.filter(|base| *base != models.default.name) {
+                None => {
+                    models.default_path().map(|path| LocalModel::at(models.default.name, path)).transpose()?
+                }
+                Some(base) => Some(models.file_of(base)?),
+            };
+            match (found, named) {
+                (Some(found), Some((name, named))) => found.named(name, named).map(Some),
+                (found, _) => Ok(found),
+            }
+        })
+        .await
+    }
+
+    /// Once in the life of this folder, while it has the default model alone: whether to tell of a better one.
+    pub(crate) async fn should_hint(self: &Arc<Self>) -> bool {
+        let models = self.clone();
+        blocking(move || {
+            let shown = models.folder.join(HINT_SHOWN);
+            if shown.exists() || models.names().len() > 1 {
+                return false;
+            }
+            // Where this cannot be noted, it would be told each time.
+            fs::File::create_new(shown).is_ok()
+        })
+        .await
+    }
+
+    /// What a model takes by its file's header: its weights and the context that most prompts and answers fit into.
+    pub(crate) async fn memory(self: &Arc<Self>, model: &LocalModel) -> Option<MemoryAt> {
+        let (models, path) = (self.clone(), model.path.clone());
+        let facts = blocking(move || models.facts(&path)).await?;
+        told(&facts).memory.into_iter().next()
+    }
+
+    /// The model of this name or at this path, which is not the default one.
+    fn file_of(&self, name: &str) -> Result<LocalModel, ApiError> {
+        if name.starts_with('/') {
+            return local_file(Path::new(name));
+        }
+        let entry = self.entry(name)?.ok_or_else(|| self.not_here(name))?;
+        LocalModel::at(&entry.name, entry.path)
     }
 
     /// The same without the operator's names.
@@ -266,14 +325,9 @@ impl ModelStore {
         match model {
             None => self.default_model(job).await,
             Some(name) if name == self.default.name => self.default_model(job).await,
-            Some(path) if path.starts_with('/') => local_file(Path::new(path)),
             Some(name) => {
                 let (models, name) = (self.clone(), name.to_owned());
-                blocking(move || {
-                    let entry = models.entry(&name)?.ok_or_else(|| models.not_here(&name))?;
-                    LocalModel::at(&entry.name, entry.path)
-                })
-                .await
+                blocking(move || models.file_of(&name)).await
             }
         }
     }
@@ -779,6 +833,9 @@ impl ModelStore {
 
 /// Where the default model is taken from without `pip`: as its makers' model, quantised by somebody else.
 const DEFAULT_ELSEWHERE: &str = "hf:bartowski/SmolLM2-135M-Instruct-GGUF:Q4_K_M";
+
+/// A file that is there once a better model than the default one was told of.
+const HINT_SHOWN: &str = ".hint-shown";
 
 const STAGING_PREFIX: &str = ".staging-";
 

@@ -3,14 +3,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rbee_jobs::{JobWriter, Principal, Service, daemon_info, now_ms};
+use rbee_narration::Level;
 use rbee_protocol::{
-    ApiError, DaemonInfo, End, ErrorCode, HiveId, HivePause, HiveReport, ModelList, ModelRef, Operation, StopRequest,
-    SubmitRequest, WorkerList, WorkerWatch,
+    ApiError, DaemonInfo, DeviceKind, End, EndState, ErrorCode, HiveId, HivePause, HiveReport, InferRequest,
+    ModelList, ModelRef, Operation, StopRequest, SubmitRequest, WorkerList, WorkerWatch,
 };
 use tokio_util::sync::CancellationToken;
 
+use crate::catalog;
 use crate::devices::{self, Machine};
-use crate::models::ModelStore;
+use crate::models::{LocalModel, ModelStore};
 use crate::supervisor::{NameKind, Supervisor};
 
 /// A log of more reports than this is worth less than the memory that it takes.
@@ -86,6 +88,80 @@ impl HiveService {
             .hint("`rbee model rm` takes one away, and `rbee model pull` brings it again"))
     }
 
+    /// The model that takes the place of the one that `operation` names, where that is not here and need not be.
+    async fn stand_in(&self, operation: &Operation, job: &JobWriter) -> Result<Option<LocalModel>, ApiError> {
+        let named = operation.model().flatten().filter(|_| operation.falls_back());
+        let Some(name) = named.map(ModelRef::as_str) else { return Ok(None) };
+        if self.models.knows(name).await {
+            return Ok(None);
+        }
+        self.models.stand_in(name, self.supervisor.loaded(), job).await.map(Some)
+    }
+
+    /// After the first answer of the default model, names a better one.
+    async fn hint(&self, job: &JobWriter) {
+        if !self.models.should_hint().await {
+            return;
+        }
+        let Ok(machine) = Machine::look().await else { return };
+        let cards = machine.devices.iter().filter(|device| device.kind == DeviceKind::Nvidia);
+        let card_bytes = cards.map(|card| card.memory_free_bytes).max().unwrap_or(0);
+        let Some((name, about)) = catalog::best(machine.memory_available_bytes, card_bytes) else { return };
+        let narrator = job.narrator("hive");
+        let draft = narrator.action("hint").target(name).context(name).context(about);
+        draft.human("The default model is tiny and often wrong; one that fits here is better: rbee model pull {} ({})").emit();
+    }
+
+    /// Says how `operation` would be done here.
+    async fn rehearse(&self, operation: &Operation, job: &JobWriter) -> Result<End, ApiError> {
+        let model = match self.stand_in(operation, job).await? {
+            Some(model) => model,
+            None => match self.models.look(operation.model().flatten()).await? {
+                Some(model) => model,
+                None => {
+                    job.narrator("hive")
+                        .action("model_fetch")
+                        .human("The default model would be fetched first")
+                        .emit();
+                    return Ok(End::succeeded());
+                }
+            },
+        };
+        if self.supervisor.consider(&model, Level::Info, job) {
+            return Ok(End::succeeded());
+        }
+        let (needed, at) = match self.supervisor.needed_before(&model) {
+            Some(bytes) => (Some(bytes), "as it did the last time".to_owned()),
+            None => {
+                let memory = self.models.memory(&model).await;
+                (
+                    memory.map(|memory| memory.bytes),
+                    memory.map_or_else(String::new, |memory| {
+                        format!("with a context of {} tokens by its file", memory.context_length)
+                    }),
+                )
+            }
+        };
+        let free = Machine::look().await.ok().map(|machine| machine.memory_available_bytes);
+        let narrator = job.narrator("hive");
+        if let Some((needed, free)) = needed.zip(free) {
+            let draft = narrator
+                .action("memory")
+                .target(&model.name)
+                .context(&model.name)
+                .context(needed / 1_000_000);
+            draft
+                .context(at)
+                .context(free / 1_000_000)
+                .human("{} would need {} MB of memory, {}, and {} MB are free")
+                .emit();
+            if needed > free {
+                self.supervisor.consider_eviction(job);
+            }
+        }
+        Ok(End::succeeded())
+    }
+
     /// Tells of the workers now and after every change, until it is told to stop or has said so much
     /// that whoever listens had better ask anew.
     async fn watch(&self, job: &JobWriter) -> Result<End, ApiError> {
@@ -141,20 +217,21 @@ impl Service for HiveService {
     async fn run(self: Arc<Self>, operation: Operation, job: JobWriter) -> Result<End, ApiError> {
         job.start();
         match operation {
+            Operation::Infer(_) if operation.is_dry_run() => self.rehearse(&operation, &job).await,
             Operation::Infer(_) | Operation::Embed(_) | Operation::CountTokens(_) => {
-                let named = operation.model().flatten();
-                if let Some(name) = named.map(ModelRef::as_str)
-                    && operation.falls_back()
-                    && !self.models.knows(name)
-                {
-                    let model = self.models.stand_in(name, self.supervisor.loaded(), &job)?;
+                if let Some(model) = self.stand_in(&operation, &job).await? {
                     return self.supervisor.work(model, NameKind::Other, operation, &job).await;
                 }
                 let model = tokio::select! {
-                    model = self.models.find(named, &job) => model?,
+                    model = self.models.find(operation.model().flatten(), &job) => model?,
                     () = job.cancelled() => return Err(job.cancel_error()),
                 };
-                self.supervisor.work(model, NameKind::Own, operation, &job).await
+                let is_default = matches!(operation, Operation::Infer(InferRequest { model: None, .. }));
+                let end = self.supervisor.work(model, NameKind::Own, operation, &job).await?;
+                if is_default && end.state == EndState::Succeeded {
+                    self.hint(&job).await;
+                }
+                Ok(end)
             }
             Operation::HiveStatus { .. } => {
                 job.narrator("hive")

@@ -54,6 +54,8 @@ struct Inner {
     models: Mutex<HashMap<ModelKey, Arc<Slot>>>,
     /// The memory that the weights of each worker's model take, or will: the size of its files until it has said so.
     weights: Mutex<HashMap<WorkerId, u64>>,
+    /// What a worker of each model took the last time.
+    needed: Mutex<HashMap<ModelKey, u64>>,
     started: AtomicU64,
     /// Changes whenever what [`Supervisor::watched`] tells may have changed.
     changed: watch::Sender<u64>,
@@ -288,7 +290,8 @@ impl Worker {
         }
         if self.usage.borrow().closed {
             let message = format!("{} was stopped in the middle of the job", self.id);
-            return ApiError::new(ErrorCode::Interrupted, message).hint("try again: the next job gets a new worker");
+            return ApiError::new(ErrorCode::Interrupted, message)
+                .hint("try again: the next job gets a new worker");
         }
         if let Some(silence) = self.hung.get() {
             let message = format!("{} made no progress for {silence:?}, so it was killed", self.id);
@@ -313,6 +316,7 @@ impl Supervisor {
             lifelines: Lifelines::new()?,
             models: Mutex::default(),
             weights: Mutex::default(),
+            needed: Mutex::default(),
             started: AtomicU64::new(0),
             changed: watch::Sender::new(0),
             paused: watch::Sender::new(false),
@@ -366,6 +370,7 @@ impl Supervisor {
         let asked = Instant::now();
         self.may_begin(job).await?;
         let slot = lock(&self.0.models).entry(model.key()).or_default().clone();
+        self.consider(&model, Level::Debug, job);
         loop {
             let counted = tokio::select! {
                 counted = self.worker(&slot, &model, job) => counted?,
@@ -384,6 +389,72 @@ impl Supervisor {
         }
     }
 
+    /// Says of each worker whether it might work with `model`; returns whether one has it.
+    pub(crate) fn consider(&self, model: &LocalModel, level: Level, job: &JobWriter) -> bool {
+        let narrator = job.narrator("hive");
+        let mut has_model = false;
+        for worker in self.running() {
+            let Usage { jobs, closed, pinned, .. } = *worker.usage.borrow();
+            let is_its = worker.model.key() == model.key();
+            let usable = is_its && !closed && worker.has_model();
+            has_model |= usable;
+            let does = match jobs {
+                0 if pinned => "is idle and pinned".to_owned(),
+                0 => "is idle".to_owned(),
+                jobs => format!("has {jobs} job(s)"),
+            };
+            let verdict = match (is_its, usable) {
+                (true, true) if worker.model.version != model.version => {
+                    "has an earlier file of the model, and".to_owned()
+                }
+                (true, true) => "has the model, and".to_owned(),
+                (true, false) => "takes no more jobs, and".to_owned(),
+                (false, _) => format!("has another model, {}, and", worker.model.name),
+            };
+            let draft = narrator.action("consider").target(&worker.id).level(level).context(&worker.id);
+            draft.context(verdict).context(does).human("{} {} {}").emit();
+        }
+        if !has_model {
+            let draft = narrator.action("consider").target(&model.name).level(level).context(&model.name);
+            draft.human("No worker has {}: one has to start").emit();
+        }
+        has_model
+    }
+
+    /// Says which worker would be ended to make room.
+    pub(crate) fn consider_eviction(&self, job: &JobWriter) {
+        let narrator = job.narrator("hive");
+        match self.idle().first() {
+            Some(idle) => {
+                let draft = narrator.action("consider").target(&idle.id).context(&idle.id);
+                draft
+                    .context(&idle.model.name)
+                    .human("{} of {}, which is idle, would be ended to make room")
+                    .emit();
+            }
+            None => {
+                let draft = narrator.action("consider").level(Level::Warn);
+                draft.human("No worker is idle that could be ended to make room").emit();
+            }
+        }
+    }
+
+    /// What a worker took for this model the last time.
+    pub(crate) fn needed_before(&self, model: &LocalModel) -> Option<u64> {
+        lock(&self.0.needed).get(&model.key()).copied()
+    }
+
+    /// The workers that may be ended to make room, the longest idle first.
+    fn idle(&self) -> Vec<Arc<Worker>> {
+        let mut idle = self.running();
+        idle.retain(|worker| {
+            let usage = worker.usage.borrow();
+            usage.jobs == 0 && !usage.closed && !usage.pinned
+        });
+        idle.sort_by_key(|worker| worker.usage.borrow().idle_since);
+        idle
+    }
+
     /// Waits until work may begin.
     async fn may_begin(&self, job: &JobWriter) -> Result<(), ApiError> {
         let mut paused = self.0.paused.subscribe();
@@ -391,7 +462,8 @@ impl Supervisor {
             return Ok(());
         }
         let narrator = job.narrator("hive");
-        let draft = narrator.action("hive_wait").target(&self.0.hive).level(Level::Warn).context(&self.0.hive);
+        let draft =
+            narrator.action("hive_wait").target(&self.0.hive).level(Level::Warn).context(&self.0.hive);
         draft.human("Hive {} is paused: waiting until `rbee hive resume`").emit();
         tokio::select! {
             resumed = paused.wait_for(|paused| !paused) => {
@@ -412,9 +484,10 @@ impl Supervisor {
             if lock(&slot.state).worker.as_ref().is_some_and(|worker| worker.load_error.get().is_none()) {
                 return true;
             }
-            let mut idle = self.running();
-            idle.sort_by_key(|worker| worker.usage.borrow().idle_since);
-            let Some(evicted) = idle.iter().find(|worker| worker.close_if_idle(|usage| !usage.pinned)) else { return false };
+            let idle = self.idle();
+            let Some(evicted) = idle.iter().find(|worker| worker.close_if_idle(|usage| !usage.pinned)) else {
+                return false;
+            };
             let narrator = job.narrator("hive");
             let draft = narrator.action("worker_evict").target(&evicted.id).context(&evicted.id);
             draft.context(&evicted.model.name).human("Ending {} of {}, which is idle, to make room").emit();
@@ -491,7 +564,8 @@ impl Supervisor {
 
     /// The worker that was started for `model`, which stays loaded whatever else is needed if it is `pinned`.
     pub(crate) fn started(&self, model: &LocalModel, pinned: bool) -> Option<WorkerInfo> {
-        let worker = lock(&self.0.models).get(&model.key()).and_then(|slot| lock(&slot.state).worker.clone())?;
+        let worker =
+            lock(&self.0.models).get(&model.key()).and_then(|slot| lock(&slot.state).worker.clone())?;
         worker.usage.send_modify(|usage| usage.pinned = pinned);
         self.0.changed();
         Some(worker.info(&self.0.hive))
@@ -510,7 +584,9 @@ impl Supervisor {
         let running = self.running();
         let Some(worker) = running.iter().find(|worker| worker.id == *id) else {
             let message = format!("there is no worker `{}`", rbee_narration::printable(id.as_str()));
-            return Err(ApiError::new(ErrorCode::NotFound, message).hint("`rbee worker list` shows those that run"));
+            return Err(
+                ApiError::new(ErrorCode::NotFound, message).hint("`rbee worker list` shows those that run")
+            );
         };
         worker.usage.send_modify(|usage| {
             usage.closed = true;
@@ -827,6 +903,7 @@ fn hear(inner: &Inner, worker: &Worker, weights: &Weights, line: &str) {
             let loaded = loaded.map(|loaded| Loaded { slots: loaded.slots.min(SLOTS_MAX), ..loaded });
             if let Some(memory) = loaded.and_then(|loaded| loaded.memory) {
                 weights.are(memory.weights_bytes);
+                lock(&inner.needed).insert(worker.model.key(), memory.total_bytes());
             }
             let _ = worker.loaded.set(loaded);
             inner.changed();

@@ -6,9 +6,10 @@ use axum::http::{HeaderMap, Method, StatusCode, header};
 use axum::response::Response;
 use axum::{Extension, Router};
 use rbee_protocol::{
-    ApiError, DaemonInfo, EmbedReport, ErrorBody, ErrorCode, Event, Health, HiveList, HivePause, HiveReport, JobId,
-    JobInfo, JobList, ModelAlias, ModelList, ModelRemoved, ModelReport, ModelSearch, ModelVerification,
-    QueenReport, StopRequest, SubmitRequest, Submitted, SystemEvent, TokenCount, WorkerInfo, WorkerList, WorkerStopped,
+    ApiError, DaemonInfo, EmbedReport, ErrorBody, ErrorCode, Event, Health, HiveList, HivePause, HiveReport,
+    JobId, JobInfo, JobList, ModelAlias, ModelList, ModelRemoved, ModelReport, ModelSearch,
+    ModelVerification, QueenReport, StopRequest, SubmitRequest, Submitted, SystemEvent, TokenCount,
+    WorkerInfo, WorkerList, WorkerStopped,
 };
 use serde::Deserialize;
 use utoipa::{IntoParams, OpenApi, ToSchema};

@@ -270,6 +270,11 @@ impl Operation {
         }
     }
 
+    /// Whether it is only to be said where it would run.
+    pub fn is_dry_run(&self) -> bool {
+        matches!(self, Self::Infer(request) if request.dry_run)
+    }
+
     /// For how many seconds without a job its model is to stay loaded, if it says so; for ever below 0.
     pub fn keep_alive_s(&self) -> Option<i64> {
         match self {
@@ -332,6 +337,9 @@ pub struct InferRequest {
     /// ever below 0.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub keep_alive_s: Option<i64>,
+    /// Has the queen and a hive say where it would run and why, and nothing done.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub dry_run: bool,
     /// The chat so far, oldest first; at least one message is of the role `user`. Either this or `prompt`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub messages: Vec<Message>,

@@ -116,7 +116,8 @@ pub(crate) fn check(alias: &str, model: Option<&ModelRef>) -> Result<(), ApiErro
 
 /// Whether this is a path from somewhere that only whoever wrote it knows.
 fn is_relative(model: &str) -> bool {
-    let is_reference = ["hf:", "ollama:", "https://", "http://"].iter().any(|scheme| model.starts_with(scheme));
+    let is_reference =
+        ["hf:", "ollama:", "https://", "http://"].iter().any(|scheme| model.starts_with(scheme));
     model.contains('/') && !is_reference && !Path::new(model).is_absolute()
 }
 

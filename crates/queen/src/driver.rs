@@ -121,11 +121,13 @@ impl Queen {
             [("connecting", HiveState::Connecting), ("ready", HiveState::Ready), ("down", HiveState::Down)]
                 .map(|(name, state)| (name, hives.iter().filter(|hive| hive.state == state).count() as u64));
         exposition.gauges("rbee_hives", "Hives that the queen knows.", "state", hives);
-        let workers =
-            [("loading", WorkerState::Loading), ("idle", WorkerState::Idle), ("busy", WorkerState::Busy), ("draining", WorkerState::Draining)]
-                .map(|(name, state)| {
-                    (name, workers.iter().filter(|worker| worker.state == state).count() as u64)
-                });
+        let workers = [
+            ("loading", WorkerState::Loading),
+            ("idle", WorkerState::Idle),
+            ("busy", WorkerState::Busy),
+            ("draining", WorkerState::Draining),
+        ]
+        .map(|(name, state)| (name, workers.iter().filter(|worker| worker.state == state).count() as u64));
         exposition.gauges("rbee_workers", "Workers of hives that are there.", "state", workers);
     }
 
@@ -207,9 +209,13 @@ impl Queen {
             operation.set_model(model);
         }
         let need = need(&operation, operation.model().flatten());
+        if operation.is_dry_run() {
+            return self.rehearse(&need, operation, job).await;
+        }
         let model = name_of_model(operation.model().flatten());
         let asked = Instant::now();
         let narrator = job.narrator("queen");
+        self.consider(&need, job, Level::Debug);
         let mut losses = 0;
         loop {
             let is_new = is_new && losses == 0;
@@ -248,6 +254,29 @@ impl Queen {
         }
     }
 
+    /// Says which hives might run a job, and how they stand.
+    fn consider(&self, need: &Need, job: &JobWriter, level: Level) {
+        let considered = self.lock().state.consider(need);
+        let narrator = job.narrator("queen");
+        for considered in considered {
+            let draft = narrator.action("consider").target(&considered.hive).level(level);
+            draft.context(&considered).human("{}").emit();
+        }
+    }
+
+    /// Says where `operation` would run, and has the hive there say how.
+    async fn rehearse(&self, need: &Need, operation: Operation, job: &JobWriter) -> Result<End, ApiError> {
+        let hive = self.lock().state.likely(need).unwrap_or_else(hives::local);
+        // Until it is up, there is nothing to say of it.
+        let placed = self.place(job, Need::Hive(hive.clone()), true).await?;
+        self.consider(need, job, Level::Info);
+        let narrator = job.narrator("queen");
+        let draft = narrator.action("schedule").target(&hive).context(&hive);
+        draft.human("Hive {} would run it").emit();
+        let child = SubmitRequest::child(operation, job.id().clone());
+        self.relay(job, &placed, Child::New(Box::new(child), None)).await
+    }
+
     /// Takes up a job that a hive has from the queen before this one.
     async fn work_again(&self, at: Placement, job: &JobWriter) -> Result<End, ApiError> {
         let Placement { hive, child, slot: model } = at;
@@ -276,7 +305,12 @@ impl Queen {
     }
 
     /// Has a hive itself do `operation`, and no worker.
-    async fn have_hive_do(&self, hive: HiveId, operation: Operation, job: &JobWriter) -> Result<End, ApiError> {
+    async fn have_hive_do(
+        &self,
+        hive: HiveId,
+        operation: Operation,
+        job: &JobWriter,
+    ) -> Result<End, ApiError> {
         let placed = self.place(job, Need::Hive(hive), true).await?;
         let child = SubmitRequest::child(operation, job.id().clone());
         self.relay(job, &placed, Child::New(Box::new(child), None)).await
@@ -472,7 +506,9 @@ impl Service for Queen {
                 if !by.operator =>
             {
                 let message = "only operators may start and stop workers and pause hives";
-                return Err(ApiError::new(ErrorCode::Denied, message).hint("ask whoever has the operator's key"));
+                return Err(
+                    ApiError::new(ErrorCode::Denied, message).hint("ask whoever has the operator's key")
+                );
             }
             Operation::ModelSearch { query, limit } => {
                 if query.trim().is_empty() || query.len() > SEARCH_BYTES_MAX {
@@ -507,7 +543,8 @@ impl Service for Queen {
             }
             // What there is to say about a file is not for everybody with a key. Names of models elsewhere have a `/` in
             // them, too.
-            let is_elsewhere = ["hf:", "ollama:", "https://", "http://"].iter().any(|scheme| model.starts_with(scheme));
+            let is_elsewhere =
+                ["hf:", "ollama:", "https://", "http://"].iter().any(|scheme| model.starts_with(scheme));
             let is_path = match request.operation.falls_back() {
                 true => model.starts_with('/'),
                 false => model.contains('/') && !is_elsewhere,

@@ -1,10 +1,12 @@
 //! Where each job runs, and in which order: decided here, done by the driver.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::fmt;
 use std::time::{Duration, Instant};
 
 use rbee_protocol::{
-    ApiError, ErrorCode, HiveId, HiveState, HiveSummary, JobId, PrincipalId, WatchedWorker, WorkerInfo,
+    ApiError, ErrorCode, HiveId, HiveState, HiveSummary, JobId, PrincipalId, WatchedWorker, WorkerId,
+    WorkerInfo,
 };
 
 /// A worker is given so many jobs at once until it has told how many it answers.
@@ -90,6 +92,51 @@ pub(crate) struct Place {
     pub(crate) ahead: u64,
     /// How long that will be, going by the jobs before.
     pub(crate) estimate: Option<Duration>,
+}
+
+/// A hive on which a job might run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Considered {
+    pub(crate) hive: HiveId,
+    pub(crate) outlook: Outlook,
+}
+
+/// What a job has to expect of a hive.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Outlook {
+    Down(Option<String>),
+    Connecting,
+    Ready {
+        /// The one that has the job's model.
+        worker: Option<WorkerId>,
+        /// How many jobs of that model it takes at once.
+        slots: usize,
+        /// How many of them it has.
+        taken: usize,
+        /// How many jobs of all models it has.
+        jobs: usize,
+    },
+}
+
+impl fmt::Display for Considered {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let hive = &self.hive;
+        match &self.outlook {
+            Outlook::Down(reason) => {
+                write!(out, "Hive {hive} is down: {}", reason.as_deref().unwrap_or("it does not answer"))
+            }
+            Outlook::Connecting => write!(out, "Hive {hive} is coming up"),
+            Outlook::Ready { worker: Some(worker), slots, taken, .. } => {
+                write!(out, "Hive {hive} has the model in {worker}, where {taken} of {slots} slots are taken")
+            }
+            Outlook::Ready { worker: None, jobs: 0, .. } => {
+                write!(out, "Hive {hive} has no worker with the model yet")
+            }
+            Outlook::Ready { worker: None, jobs, .. } => {
+                write!(out, "Hive {hive} has no worker with the model yet, and {jobs} job(s) of others")
+            }
+        }
+    }
 }
 
 /// The hives, what runs on them, and what waits for them.
@@ -259,6 +306,44 @@ impl State {
             self.turns.get(self.key(need)?)?.estimate(*told, slots)
         });
         turns.min()
+    }
+
+    /// What speaks for and against each hive as the place of a job with this need, which is yet to come.
+    pub(crate) fn consider(&self, need: &Need) -> Vec<Considered> {
+        let Some((model, key)) = need.model().zip(self.key(need)) else { return Vec::new() };
+        let consider = |(id, hive): (&HiveId, &Hive)| Considered {
+            hive: id.clone(),
+            outlook: match hive.state {
+                HiveState::Down => Outlook::Down(hive.reason.clone()),
+                HiveState::Connecting => Outlook::Connecting,
+                HiveState::Ready => Outlook::Ready {
+                    worker: hive
+                        .workers
+                        .iter()
+                        .find(|worker| goes_by(worker, model))
+                        .map(|worker| worker.worker.worker.clone()),
+                    slots: slots(hive, model),
+                    taken: self.running_at(key).filter(|(hive, _)| *hive == id).count(),
+                    jobs: self
+                        .running
+                        .values()
+                        .filter(|at| at.hive == *id && at.need.model().is_some())
+                        .count(),
+                },
+            },
+        };
+        self.hives.iter().map(consider).collect()
+    }
+
+    /// Where a job with this need would run, had it come now and nothing been in its way.
+    pub(crate) fn likely(&self, need: &Need) -> Option<HiveId> {
+        match self.placement(need) {
+            Placement::Here(hive) => Some(hive),
+            Placement::Later => {
+                self.hives.iter().find(|(_, hive)| hive.state != HiveState::Down).map(|(id, _)| id.clone())
+            }
+            Placement::Never(_) => self.hives.keys().next().cloned(),
+        }
     }
 
     /// The hives as they are now.

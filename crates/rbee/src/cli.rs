@@ -307,6 +307,9 @@ pub(crate) struct Infer {
     /// Print the job's id and leave; `rbee job attach` follows it from anywhere
     #[arg(long)]
     pub(crate) detach: bool,
+    /// Answer nothing, and tell where the answer would be computed and why
+    #[arg(long, conflicts_with = "detach")]
+    pub(crate) dry_run: bool,
 }
 
 #[derive(Debug, Subcommand)]
@@ -486,6 +489,14 @@ pub(crate) enum Job {
     /// ends the following, not the job.
     #[command(after_help = JOB_IDS)]
     Attach {
+        /// The job's id, or the beginning of it
+        id: String,
+    },
+    /// Tell why a job runs where it does: which hives and workers were considered, and why
+    ///
+    /// `rbee infer --dry-run` tells the same of a prompt that is not answered.
+    #[command(after_help = JOB_IDS)]
+    Explain {
         /// The job's id, or the beginning of it
         id: String,
     },

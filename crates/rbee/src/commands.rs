@@ -2,6 +2,7 @@
 
 mod embed;
 mod events;
+mod explain;
 mod infer;
 mod job;
 mod key;

@@ -62,7 +62,13 @@ mod tests {
 
     #[test]
     fn quantities_have_two_or_three_digits() {
-        let cases = [(7, "7"), (134_515_008, "135M"), (999_600_000, "1.0B"), (1_711_376_384, "1.7B"), (116_829_156_672, "117B")];
+        let cases = [
+            (7, "7"),
+            (134_515_008, "135M"),
+            (999_600_000, "1.0B"),
+            (1_711_376_384, "1.7B"),
+            (116_829_156_672, "117B"),
+        ];
         for (number, expected) in cases {
             assert_eq!(quantity(number), expected);
         }

@@ -324,7 +324,8 @@ fn common(fields: &mut Fields) -> Result<(String, InferRequest, bool), ApiError>
 /// For how many seconds without a request the model is to stay loaded: a number of them, or a duration such as `5m`; for
 /// ever below 0.
 fn keep_alive_s(fields: &mut Fields) -> Result<Option<i64>, ApiError> {
-    let wrong = || bad("`keep_alive` is no duration", "it is a number of seconds, or a text such as `\"10m\"`");
+    let wrong =
+        || bad("`keep_alive` is no duration", "it is a number of seconds, or a text such as `\"10m\"`");
     let seconds = match fields.take::<Value>("keep_alive")? {
         None | Some(Value::Null) => return Ok(None),
         Some(Value::Number(seconds)) => seconds.as_f64().ok_or_else(wrong)?,

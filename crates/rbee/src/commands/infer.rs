@@ -9,6 +9,7 @@ use rbee_protocol::{
 use serde_json::Value;
 
 use crate::cli::{Infer, Output};
+use crate::commands::explain::rehearse;
 use crate::connection::Connection;
 use crate::error::Failure;
 use crate::follow::{View, follow};
@@ -23,7 +24,7 @@ pub(crate) async fn infer(arguments: Infer, signals: &mut Signals, printer: &mut
     let tools = arguments.tools.as_deref().map(tools).transpose()?.unwrap_or_default();
     let prompt = prompt::read(&arguments.prompt, arguments.no_stdin, printer).await?;
     let max_tokens = arguments.max_tokens;
-    let detached = arguments.detach;
+    let (detached, dry_run) = (arguments.detach, arguments.dry_run);
     let json_schema = arguments.json_schema.as_deref().map(json_schema).transpose()?;
     let grammar = arguments.grammar.as_deref().map(read).transpose()?;
     let request = InferRequest { json_schema, grammar, tools, ..request(arguments, model, prompt) };
@@ -34,6 +35,9 @@ pub(crate) async fn infer(arguments: Infer, signals: &mut Signals, printer: &mut
     let request = SubmitRequest { detached, ..SubmitRequest::new(operation) };
     let submitted = connection.client.submit(&request).await?;
     let job = submitted.job_id.clone();
+    if dry_run {
+        return rehearse(&connection.client, &job, printer).await;
+    }
     if detached {
         match printer.output() {
             Output::Text => printer.page(&format!("{job}\n"))?,
@@ -62,6 +66,7 @@ fn request(arguments: Infer, model: Option<ModelRef>, prompt: String) -> InferRe
         prompt,
         max_tokens: arguments.max_tokens,
         keep_alive_s: arguments.keep_alive.keep_alive_s,
+        dry_run: arguments.dry_run,
         temperature: arguments.temperature,
         top_k: arguments.top_k,
         top_p: arguments.top_p,
@@ -117,7 +122,8 @@ fn tools(path: &Path) -> Result<Vec<Tool>, Failure> {
 /// What `text` names: a path, which is made absolute because the hive works in another folder, a place elsewhere, or a
 /// model in a hive's store.
 pub(super) fn model(text: &str) -> Result<ModelRef, Failure> {
-    let is_elsewhere = ["hf:", "ollama:", "https://", "http://"].iter().any(|scheme| text.starts_with(scheme));
+    let is_elsewhere =
+        ["hf:", "ollama:", "https://", "http://"].iter().any(|scheme| text.starts_with(scheme));
     if is_elsewhere || (!text.contains('/') && !text.ends_with(".gguf")) {
         return Ok(ModelRef::new(text));
     }

@@ -6,6 +6,7 @@ use rbee_protocol::{Client, ClientError, ErrorCode, JobEvent, JobId, JobInfo, Jo
 use serde_json::json;
 
 use crate::cli::{Job, Output};
+use crate::commands::explain::explain;
 use crate::commands::question::now_ms;
 use crate::connection::Connection;
 use crate::error::Failure;
@@ -44,6 +45,13 @@ pub(crate) async fn run(command: Job, signals: &mut Signals, printer: &mut Print
             let job = find(client, &id).await?;
             let view = View::of_another(job.job_id, &job.operation);
             Ok(follow(view, &mut connection, signals, printer).await?.exit_code()?)
+        }
+        Job::Explain { id } => {
+            let job = find(client, &id).await?;
+            if let Some(error) = explain(client, &job.job_id, job.events, printer).await? {
+                printer.error(&error.message, error.hint.as_deref());
+            }
+            Ok(0)
         }
         Job::Logs { id } => {
             let job = find(client, &id).await?;

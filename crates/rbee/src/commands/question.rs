@@ -6,10 +6,10 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use anyhow::Result;
 use rbee_narration::printable;
 use rbee_protocol::{
-    Device, DeviceKind, FoundModel, HiveList, HivePause, HiveReport, HiveState, HiveSummary, Instructions, Loaded,
-    ModelAlias, ModelInfo, ModelList, ModelRef, ModelRemoved, ModelReport, ModelSearch, ModelVerification,
-    Operation, Place, QueenReport, SubmitRequest, VerifiedModel, WorkerInfo, WorkerList, WorkerMemory,
-    WorkerState, WorkerStopped,
+    Device, DeviceKind, FoundModel, HiveList, HivePause, HiveReport, HiveState, HiveSummary, Instructions,
+    Loaded, ModelAlias, ModelInfo, ModelList, ModelRef, ModelRemoved, ModelReport, ModelSearch,
+    ModelVerification, Operation, Place, QueenReport, SubmitRequest, VerifiedModel, WorkerInfo, WorkerList,
+    WorkerMemory, WorkerState, WorkerStopped,
 };
 use serde::de::DeserializeOwned;
 use serde_json::Value;

@@ -7,6 +7,7 @@ mod clients;
 mod daemons;
 mod durable;
 mod embed;
+mod explain;
 mod http;
 mod hub;
 mod infer;

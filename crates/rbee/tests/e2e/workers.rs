@@ -22,8 +22,7 @@ fn loaded(home: &Home) -> Vec<(String, String)> {
     let list = home.ask(&["worker", "list"]);
     let text = |value: &Value| value.as_str().expect("a text").to_owned();
     let workers = list["workers"].as_array().expect("a list of workers").iter();
-    let mut loaded: Vec<_> =
-        workers.map(|worker| (text(&worker["model"]), text(&worker["state"]))).collect();
+    let mut loaded: Vec<_> = workers.map(|worker| (text(&worker["model"]), text(&worker["state"]))).collect();
     loaded.sort();
     loaded
 }
