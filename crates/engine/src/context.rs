@@ -11,7 +11,7 @@ use crate::abort::Abort;
 use crate::error::EngineError;
 use crate::llama::Llama;
 use crate::room::Room;
-use crate::slots::DRAFT_TOKENS_MAX;
+use crate::slots;
 
 /// How large a context is.
 #[derive(Debug, Clone, Copy)]
@@ -21,14 +21,13 @@ pub(crate) struct Shape {
     pub(crate) slots: u32,
     /// Tokens that are computed at once.
     pub(crate) batch_tokens: usize,
-    /// How many of those are sampled behind, at most: one for each slot, and the drafts. llama.cpp ends the process
-    /// when there are more.
+    /// How many of those are sampled behind, at most, drafts among them. llama.cpp ends the process when there are more.
     pub(crate) outputs: usize,
 }
 
 impl Shape {
     pub(crate) fn new(room: &Room, prefill_chunk: usize) -> Self {
-        let outputs = room.slots as usize + DRAFT_TOKENS_MAX;
+        let outputs = slots::outputs(room.slots as usize);
         Self { cells: room.cells, slots: room.slots, batch_tokens: prefill_chunk + outputs, outputs }
     }
 }

@@ -27,7 +27,7 @@ mod held;
 
 /// The most that is drafted in one step, for all slots. A batch of one token and these is where
 /// decoding gains most from batches on small machines.
-pub(crate) const DRAFT_TOKENS_MAX: usize = 15;
+const DRAFT_TOKENS_MAX: usize = 15;
 
 /// Drafts are written for so many streams at once.
 const DRAFTING_MAX: usize = 3;
@@ -265,6 +265,8 @@ impl Engine {
         let readable = wanted.min(room);
         let mut room = room - readable;
         let most = draft_tokens(decoding.len());
+        // Behind a prompt that is read to its end, a token is sampled too.
+        room = room.min(outputs(self.slots.len()) - self.busy());
         let mut parts = Vec::new();
         for index in decoding {
             let draft = self.draft(index, most.min(room));
@@ -637,6 +639,11 @@ fn part_of_prompt(unread: usize, left: usize, most: usize) -> usize {
     } else {
         unread.div_ceil(unread.div_ceil(left))
     }
+}
+
+/// How many tokens are sampled in a step at most, with so many slots.
+pub(crate) fn outputs(slots: usize) -> usize {
+    slots.max(1 + DRAFT_TOKENS_MAX)
 }
 
 /// How much to draft for each stream when so many decode. The more there are, the less a larger batch

@@ -23,6 +23,13 @@ const ERROR_MAX: f64 = 0.05;
 /// So many prompts, each as long as the context, are answered at once: what is computed is there from the beginning, and
 /// what lies in between has its full size with them.
 const FULL_PROMPTS: usize = 2;
+/// So often a text repeats itself until the model goes on with it.
+const REPEATS: usize = 12;
+/// All that our texts are made of.
+const WORDS: [&str; 16] = [
+    "river", "stone", "bright", "seven", "walk", "under", "music", "letter", "green", "window", "slow",
+    "bread", "winter", "open", "small", "story",
+];
 /// Memory does not depend on them, and llama.cpp's threads wait for one another by spinning.
 const THREADS: (&str, &str) = ("RBEE_THREADS", "1");
 
@@ -103,6 +110,8 @@ async fn compare(
     while let Some(answer) = asking.join_next().await {
         tokens += answer.context("a question does not panic")??.prompt_tokens;
     }
+    // What repeats itself has the longest drafts, behind each token of which the model says what follows.
+    ask(&server, vec![WORDS.join(" "); REPEATS].join(" "), 48, None).await?;
     let measured = rss_bytes(worker)?;
     let computed = memory.total_bytes();
     let ratio = measured as f64 / computed as f64;
@@ -189,17 +198,13 @@ async fn ask(server: &Server, text: String, max_tokens: u32, seed: Option<u64>) 
 
 /// How many of our words make up a token, as the model divides them.
 async fn words_per_token(server: &Server, rng: &mut Rng) -> Result<f64> {
-    const WORDS: usize = 200;
-    let answer = ask(server, text(rng, WORDS), 1, None).await?;
-    Ok(WORDS as f64 / answer.prompt_tokens.max(1) as f64)
+    const COUNT: usize = 200;
+    let answer = ask(server, text(rng, COUNT), 1, None).await?;
+    Ok(COUNT as f64 / answer.prompt_tokens.max(1) as f64)
 }
 
 /// Words that no text has in this order, so that nothing of it was computed before.
 fn text(rng: &mut Rng, words: usize) -> String {
-    const WORDS: [&str; 16] = [
-        "river", "stone", "bright", "seven", "walk", "under", "music", "letter", "green", "window", "slow",
-        "bread", "winter", "open", "small", "story",
-    ];
     let words: Vec<&str> = (0..words.max(1)).map(|_| WORDS[rng.usize(..WORDS.len())]).collect();
     words.join(" ")
 }

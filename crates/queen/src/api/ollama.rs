@@ -9,7 +9,8 @@ use axum::response::{IntoResponse, Response};
 use rbee_jobs::{Answer, Failed, Json, Permission, Principal, Routes, Translate};
 use rbee_protocol::{
     ApiError, EmbedRequest, End, ErrorCode, FinishReason, InferRequest, JobEvent, Message, ModelInfo,
-    ModelList, ModelRef, Operation, Role, Timings, Tool, ToolCall, ToolCallPart, WorkerInfo, WorkerList,
+    ModelList, ModelRef, ModelReport, Operation, Role, Timings, Tool, ToolCall, ToolCallPart, WorkerInfo,
+    WorkerList,
 };
 use serde::Serialize;
 use serde_json::{Map, Value, json};
@@ -458,8 +459,31 @@ async fn show(
     Extension(principal): Extension<Principal>,
     Json(fields): Json<Map<String, Value>>,
 ) -> Result<Response, Failed> {
-    let (model, job) = named(&api, &principal, fields).await?;
-    Ok(respond(json!({"details": details(), "model_info": {"general.name": model.model}}), job))
+    let (model, _) = named(&api, &principal, fields).await?;
+    let operation = Operation::ModelShow { model: Some(ModelRef::new(model.model)) };
+    let (report, job): (ModelReport, _) = api.question(&principal, API, operation).await?;
+    let mut details = details(Some(&report.model));
+    let mut info =
+        json!({"general.name": report.model.model, "general.parameter_count": report.model.parameters});
+    if let Some(facts) = report.facts {
+        let family = facts.architecture;
+        info["general.architecture"] = family.clone().into();
+        for (name, value) in [
+            ("context_length", facts.context_length),
+            ("embedding_length", facts.embedding_length),
+            ("block_count", facts.layers),
+        ] {
+            info[format!("{family}.{name}")] = value.into();
+        }
+        details["family"] = family.into();
+    }
+    let answer = json!({
+        "license": report.license,
+        "modified_at": date(report.model.modified_at_ms.unwrap_or_default()),
+        "details": details,
+        "model_info": info,
+    });
+    Ok(respond(answer, job))
 }
 
 /// List the models that are loaded
@@ -477,7 +501,7 @@ async fn ps(State(api): State<Api>, Extension(principal): Extension<Principal>) 
     let model = |worker: &WorkerInfo| {
         let memory = worker.loaded.and_then(|loaded| loaded.memory);
         json!({
-            "name": worker.model, "model": worker.model, "digest": digest(&worker.model), "details": details(),
+            "name": worker.model, "model": worker.model, "digest": digest(&worker.model), "details": details(None),
             "size": memory.map(|memory| memory.total_bytes() + memory.device_bytes),
             "size_vram": memory.map(|memory| memory.device_bytes),
             "context_length": worker.loaded.map(|loaded| loaded.context_length),
@@ -488,7 +512,7 @@ async fn ps(State(api): State<Api>, Extension(principal): Extension<Principal>) 
 
 /// See that a model is there
 ///
-/// One that is not here is refused: `rbee` brings models here, not its clients.
+/// One that is not here is refused: operators bring models, and whoever asks here has shown no key.
 #[utoipa::path(
     post, path = "/api/pull", tag = "ollama", operation_id = "ollama_pull", security(()),
     request_body(content = OllamaModel, example = json!({"model": "SmolLM2-135M-Instruct.Q4_1"})),
@@ -509,7 +533,7 @@ async fn pull(
     if !model.downloaded {
         let message = format!("the model `{}` is not here yet", rbee_narration::printable(&model.model));
         return Err(ApiError::new(ErrorCode::NotFound, message)
-            .hint("it comes with the first answer")
+            .hint("it comes with the first answer, or with `rbee model pull`")
             .into());
     }
     Ok(respond(json!({"status": "success"}), job))
@@ -566,7 +590,7 @@ fn tag(name: &str, model: &ModelInfo) -> Value {
         "modified_at": date(model.modified_at_ms.unwrap_or_default()),
         "size": model.size_bytes,
         "digest": digest(&model.model),
-        "details": details(),
+        "details": details(Some(model)),
     })
 }
 
@@ -575,8 +599,13 @@ fn digest(model: &str) -> String {
     Sha256::digest(model).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-fn details() -> Value {
-    json!({"format": "gguf"})
+fn details(model: Option<&ModelInfo>) -> Value {
+    let size = model.and_then(|model| model.parameters).map(|parameters| match parameters {
+        0..1_000_000_000 => format!("{:.0}M", parameters as f64 / 1e6),
+        _ => format!("{:.1}B", parameters as f64 / 1e9),
+    });
+    let quantization = model.and_then(|model| model.quantization.as_deref());
+    json!({"format": "gguf", "parameter_size": size, "quantization_level": quantization})
 }
 
 /// An answer as lines of JSON, or as one.

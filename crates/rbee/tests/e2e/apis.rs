@@ -283,6 +283,25 @@ fn clients_that_vanish_leave_no_job_and_no_slot_taken() {
 }
 
 #[test]
+fn ollamas_clients_are_told_what_a_model_is() {
+    let home = serving();
+    let body = json!({"model": MODEL}).to_string();
+    let (status, _, shown) = home.exchange("POST", "/api/show", JSON, &body);
+    assert_eq!(status, 200, "{shown}");
+    let shown: Value = serde_json::from_str(&shown).expect("JSON");
+    let details = json!({
+        "format": "gguf", "family": "llama", "parameter_size": "135M", "quantization_level": "Q4_1",
+    });
+    assert_eq!(shown["details"], details);
+    let info = &shown["model_info"];
+    assert_eq!(
+        (&info["general.architecture"], &info["llama.context_length"]),
+        (&json!("llama"), &json!(2048))
+    );
+    assert!(!shown.to_string().contains(".gguf"), "a path of this machine: {shown}");
+}
+
+#[test]
 fn ollamas_clients_need_no_key_and_only_where_the_operator_wants_them() {
     let home = serving();
     let body = base("/api/chat").to_string();
