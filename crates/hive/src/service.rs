@@ -258,7 +258,9 @@ impl Service for HiveService {
             Operation::ModelRemove { model } => {
                 let models = self.models.clone();
                 let removed = tokio::task::spawn_blocking(move || models.remove(&model)).await;
-                job.answer(&removed.expect("removing files does not panic")?);
+                let removed = removed.expect("removing files does not panic")?;
+                self.supervisor.unload(&removed.model);
+                job.answer(&removed);
                 Ok(End::succeeded())
             }
             Operation::ModelSearch { query, limit } => {

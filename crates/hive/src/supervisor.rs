@@ -605,6 +605,14 @@ impl Supervisor {
         }
     }
 
+    /// Ends the workers of the model with this name that nobody uses.
+    pub(crate) fn unload(&self, name: &str) {
+        for worker in self.running().iter().filter(|worker| worker.model.name == name) {
+            worker.close_if_idle(|_| true);
+        }
+        self.0.changed();
+    }
+
     /// Begins no more work, and ends the workers that nobody uses; or goes on.
     pub(crate) fn pause(&self, paused: bool) {
         self.0.paused.send_replace(paused);

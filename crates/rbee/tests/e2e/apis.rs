@@ -296,7 +296,7 @@ fn ollamas_clients_are_told_what_a_model_is() {
     let info = &shown["model_info"];
     assert_eq!(
         (&info["general.architecture"], &info["llama.context_length"]),
-        (&json!("llama"), &json!(2048))
+        (&json!("llama"), &json!(8192))
     );
     assert!(!shown.to_string().contains(".gguf"), "a path of this machine: {shown}");
 }

@@ -7,6 +7,7 @@ mod clients;
 mod daemons;
 mod durable;
 mod embed;
+mod exit_codes;
 mod explain;
 mod http;
 mod hub;

@@ -176,3 +176,12 @@ fn only_operators_start_and_stop_what_others_use() {
         assert_eq!(status, 403, "{operation}: {body}");
     }
 }
+
+#[test]
+fn a_model_that_is_removed_is_unloaded() {
+    let home = home(&["a", "b"]);
+    assert_eq!((infer(&home, "a"), infer(&home, "b")), (Some(0), Some(0)));
+    assert_eq!(home.run(["model", "rm", "a"]).code, Some(0));
+    wait_until_loaded(&home, &["b"]);
+    assert_eq!(infer(&home, "a"), Some(66));
+}
