@@ -42,6 +42,8 @@ Register-ArgumentCompleter -Native -CommandName 'rbee' -ScriptBlock {
             [CompletionResult]::new('key', 'key', [CompletionResultType]::ParameterValue, 'Give others keys of their own, and revoke them')
             [CompletionResult]::new('events', 'events', [CompletionResultType]::ParameterValue, 'Show what happens to the service: jobs, hives, workers, keys')
             [CompletionResult]::new('queen', 'queen', [CompletionResultType]::ParameterValue, 'Start, stop and examine the queen: the daemon that takes the jobs')
+            [CompletionResult]::new('doctor', 'doctor', [CompletionResultType]::ParameterValue, 'Look for what keeps rbee from working, and say what to do about it')
+            [CompletionResult]::new('uninstall', 'uninstall', [CompletionResultType]::ParameterValue, 'Stop the daemons, and remove what rbee has written on this machine')
             [CompletionResult]::new('completions', 'completions', [CompletionResultType]::ParameterValue, 'Print what makes a shell complete `rbee` commands')
             [CompletionResult]::new('help', 'help', [CompletionResultType]::ParameterValue, 'Print this message or the help of the given subcommand(s)')
             break
@@ -747,6 +749,7 @@ Register-ArgumentCompleter -Native -CommandName 'rbee' -ScriptBlock {
             [CompletionResult]::new('status', 'status', [CompletionResultType]::ParameterValue, 'Say whether the queen runs; the exit code is 69 when it does not')
             [CompletionResult]::new('logs', 'logs', [CompletionResultType]::ParameterValue, 'Print the end of the queen''s log')
             [CompletionResult]::new('run', 'run', [CompletionResultType]::ParameterValue, 'Be the queen, in the foreground')
+            [CompletionResult]::new('install', 'install', [CompletionResultType]::ParameterValue, 'Have the system start the queen when you log in, as a service of yours, and again when it fails')
             [CompletionResult]::new('help', 'help', [CompletionResultType]::ParameterValue, 'Print this message or the help of the given subcommand(s)')
             break
         }
@@ -825,12 +828,29 @@ Register-ArgumentCompleter -Native -CommandName 'rbee' -ScriptBlock {
             [CompletionResult]::new('--version', '--version', [CompletionResultType]::ParameterName, 'Print version')
             break
         }
+        'rbee;queen;install' {
+            [CompletionResult]::new('--output', '--output', [CompletionResultType]::ParameterName, 'The form of the answer on stdout')
+            [CompletionResult]::new('--narration', '--narration', [CompletionResultType]::ParameterName, 'Where the lines go in which the service tells what it does')
+            [CompletionResult]::new('--color', '--color', [CompletionResultType]::ParameterName, 'Whether to use colours; NO_COLOR is honoured')
+            [CompletionResult]::new('--now', '--now', [CompletionResultType]::ParameterName, 'Enable and start it, too')
+            [CompletionResult]::new('--dry-run', '--dry-run', [CompletionResultType]::ParameterName, 'Print what would be written')
+            [CompletionResult]::new('-q', '-q', [CompletionResultType]::ParameterName, 'No narration, no progress, no notes; errors stay')
+            [CompletionResult]::new('--quiet', '--quiet', [CompletionResultType]::ParameterName, 'No narration, no progress, no notes; errors stay')
+            [CompletionResult]::new('-v', '-v', [CompletionResultType]::ParameterName, 'Show the lines meant for whoever looks into a problem, too')
+            [CompletionResult]::new('--verbose', '--verbose', [CompletionResultType]::ParameterName, 'Show the lines meant for whoever looks into a problem, too')
+            [CompletionResult]::new('-h', '-h', [CompletionResultType]::ParameterName, 'Print help (see more with ''--help'')')
+            [CompletionResult]::new('--help', '--help', [CompletionResultType]::ParameterName, 'Print help (see more with ''--help'')')
+            [CompletionResult]::new('-V', '-V ', [CompletionResultType]::ParameterName, 'Print version')
+            [CompletionResult]::new('--version', '--version', [CompletionResultType]::ParameterName, 'Print version')
+            break
+        }
         'rbee;queen;help' {
             [CompletionResult]::new('start', 'start', [CompletionResultType]::ParameterValue, 'Start the queen, unless it runs already')
             [CompletionResult]::new('stop', 'stop', [CompletionResultType]::ParameterValue, 'Stop the queen, the hive on its machine, and the hive''s workers')
             [CompletionResult]::new('status', 'status', [CompletionResultType]::ParameterValue, 'Say whether the queen runs; the exit code is 69 when it does not')
             [CompletionResult]::new('logs', 'logs', [CompletionResultType]::ParameterValue, 'Print the end of the queen''s log')
             [CompletionResult]::new('run', 'run', [CompletionResultType]::ParameterValue, 'Be the queen, in the foreground')
+            [CompletionResult]::new('install', 'install', [CompletionResultType]::ParameterValue, 'Have the system start the queen when you log in, as a service of yours, and again when it fails')
             [CompletionResult]::new('help', 'help', [CompletionResultType]::ParameterValue, 'Print this message or the help of the given subcommand(s)')
             break
         }
@@ -849,7 +869,44 @@ Register-ArgumentCompleter -Native -CommandName 'rbee' -ScriptBlock {
         'rbee;queen;help;run' {
             break
         }
+        'rbee;queen;help;install' {
+            break
+        }
         'rbee;queen;help;help' {
+            break
+        }
+        'rbee;doctor' {
+            [CompletionResult]::new('--bundle', '--bundle', [CompletionResultType]::ParameterName, 'Write what was found, versions, settings, events and the ends of logs to a file, for a report of a bug; without prompts, answers and keys')
+            [CompletionResult]::new('--output', '--output', [CompletionResultType]::ParameterName, 'The form of the answer on stdout')
+            [CompletionResult]::new('--narration', '--narration', [CompletionResultType]::ParameterName, 'Where the lines go in which the service tells what it does')
+            [CompletionResult]::new('--color', '--color', [CompletionResultType]::ParameterName, 'Whether to use colours; NO_COLOR is honoured')
+            [CompletionResult]::new('--overwrite', '--overwrite', [CompletionResultType]::ParameterName, 'Write over the file if it is there')
+            [CompletionResult]::new('-q', '-q', [CompletionResultType]::ParameterName, 'No narration, no progress, no notes; errors stay')
+            [CompletionResult]::new('--quiet', '--quiet', [CompletionResultType]::ParameterName, 'No narration, no progress, no notes; errors stay')
+            [CompletionResult]::new('-v', '-v', [CompletionResultType]::ParameterName, 'Show the lines meant for whoever looks into a problem, too')
+            [CompletionResult]::new('--verbose', '--verbose', [CompletionResultType]::ParameterName, 'Show the lines meant for whoever looks into a problem, too')
+            [CompletionResult]::new('-h', '-h', [CompletionResultType]::ParameterName, 'Print help (see more with ''--help'')')
+            [CompletionResult]::new('--help', '--help', [CompletionResultType]::ParameterName, 'Print help (see more with ''--help'')')
+            [CompletionResult]::new('-V', '-V ', [CompletionResultType]::ParameterName, 'Print version')
+            [CompletionResult]::new('--version', '--version', [CompletionResultType]::ParameterName, 'Print version')
+            break
+        }
+        'rbee;uninstall' {
+            [CompletionResult]::new('--output', '--output', [CompletionResultType]::ParameterName, 'The form of the answer on stdout')
+            [CompletionResult]::new('--narration', '--narration', [CompletionResultType]::ParameterName, 'Where the lines go in which the service tells what it does')
+            [CompletionResult]::new('--color', '--color', [CompletionResultType]::ParameterName, 'Whether to use colours; NO_COLOR is honoured')
+            [CompletionResult]::new('--dry-run', '--dry-run', [CompletionResultType]::ParameterName, 'Only list what would be removed')
+            [CompletionResult]::new('--models', '--models', [CompletionResultType]::ParameterName, 'Also remove the models that rbee has downloaded')
+            [CompletionResult]::new('-y', '-y', [CompletionResultType]::ParameterName, 'Do not ask')
+            [CompletionResult]::new('--yes', '--yes', [CompletionResultType]::ParameterName, 'Do not ask')
+            [CompletionResult]::new('-q', '-q', [CompletionResultType]::ParameterName, 'No narration, no progress, no notes; errors stay')
+            [CompletionResult]::new('--quiet', '--quiet', [CompletionResultType]::ParameterName, 'No narration, no progress, no notes; errors stay')
+            [CompletionResult]::new('-v', '-v', [CompletionResultType]::ParameterName, 'Show the lines meant for whoever looks into a problem, too')
+            [CompletionResult]::new('--verbose', '--verbose', [CompletionResultType]::ParameterName, 'Show the lines meant for whoever looks into a problem, too')
+            [CompletionResult]::new('-h', '-h', [CompletionResultType]::ParameterName, 'Print help (see more with ''--help'')')
+            [CompletionResult]::new('--help', '--help', [CompletionResultType]::ParameterName, 'Print help (see more with ''--help'')')
+            [CompletionResult]::new('-V', '-V ', [CompletionResultType]::ParameterName, 'Print version')
+            [CompletionResult]::new('--version', '--version', [CompletionResultType]::ParameterName, 'Print version')
             break
         }
         'rbee;completions' {
@@ -877,6 +934,8 @@ Register-ArgumentCompleter -Native -CommandName 'rbee' -ScriptBlock {
             [CompletionResult]::new('key', 'key', [CompletionResultType]::ParameterValue, 'Give others keys of their own, and revoke them')
             [CompletionResult]::new('events', 'events', [CompletionResultType]::ParameterValue, 'Show what happens to the service: jobs, hives, workers, keys')
             [CompletionResult]::new('queen', 'queen', [CompletionResultType]::ParameterValue, 'Start, stop and examine the queen: the daemon that takes the jobs')
+            [CompletionResult]::new('doctor', 'doctor', [CompletionResultType]::ParameterValue, 'Look for what keeps rbee from working, and say what to do about it')
+            [CompletionResult]::new('uninstall', 'uninstall', [CompletionResultType]::ParameterValue, 'Stop the daemons, and remove what rbee has written on this machine')
             [CompletionResult]::new('completions', 'completions', [CompletionResultType]::ParameterValue, 'Print what makes a shell complete `rbee` commands')
             [CompletionResult]::new('help', 'help', [CompletionResultType]::ParameterValue, 'Print this message or the help of the given subcommand(s)')
             break
@@ -1014,6 +1073,7 @@ Register-ArgumentCompleter -Native -CommandName 'rbee' -ScriptBlock {
             [CompletionResult]::new('status', 'status', [CompletionResultType]::ParameterValue, 'Say whether the queen runs; the exit code is 69 when it does not')
             [CompletionResult]::new('logs', 'logs', [CompletionResultType]::ParameterValue, 'Print the end of the queen''s log')
             [CompletionResult]::new('run', 'run', [CompletionResultType]::ParameterValue, 'Be the queen, in the foreground')
+            [CompletionResult]::new('install', 'install', [CompletionResultType]::ParameterValue, 'Have the system start the queen when you log in, as a service of yours, and again when it fails')
             break
         }
         'rbee;help;queen;start' {
@@ -1029,6 +1089,15 @@ Register-ArgumentCompleter -Native -CommandName 'rbee' -ScriptBlock {
             break
         }
         'rbee;help;queen;run' {
+            break
+        }
+        'rbee;help;queen;install' {
+            break
+        }
+        'rbee;help;doctor' {
+            break
+        }
+        'rbee;help;uninstall' {
             break
         }
         'rbee;help;completions' {

@@ -19,6 +19,9 @@ _rbee() {
             rbee,completions)
                 cmd="rbee__subcmd__completions"
                 ;;
+            rbee,doctor)
+                cmd="rbee__subcmd__doctor"
+                ;;
             rbee,embed)
                 cmd="rbee__subcmd__embed"
                 ;;
@@ -49,11 +52,17 @@ _rbee() {
             rbee,status)
                 cmd="rbee__subcmd__status"
                 ;;
+            rbee,uninstall)
+                cmd="rbee__subcmd__uninstall"
+                ;;
             rbee,worker)
                 cmd="rbee__subcmd__worker"
                 ;;
             rbee__subcmd__help,completions)
                 cmd="rbee__subcmd__help__subcmd__completions"
+                ;;
+            rbee__subcmd__help,doctor)
+                cmd="rbee__subcmd__help__subcmd__doctor"
                 ;;
             rbee__subcmd__help,embed)
                 cmd="rbee__subcmd__help__subcmd__embed"
@@ -84,6 +93,9 @@ _rbee() {
                 ;;
             rbee__subcmd__help,status)
                 cmd="rbee__subcmd__help__subcmd__status"
+                ;;
+            rbee__subcmd__help,uninstall)
+                cmd="rbee__subcmd__help__subcmd__uninstall"
                 ;;
             rbee__subcmd__help,worker)
                 cmd="rbee__subcmd__help__subcmd__worker"
@@ -147,6 +159,9 @@ _rbee() {
                 ;;
             rbee__subcmd__help__subcmd__model,verify)
                 cmd="rbee__subcmd__help__subcmd__model__subcmd__verify"
+                ;;
+            rbee__subcmd__help__subcmd__queen,install)
+                cmd="rbee__subcmd__help__subcmd__queen__subcmd__install"
                 ;;
             rbee__subcmd__help__subcmd__queen,logs)
                 cmd="rbee__subcmd__help__subcmd__queen__subcmd__logs"
@@ -325,6 +340,9 @@ _rbee() {
             rbee__subcmd__queen,help)
                 cmd="rbee__subcmd__queen__subcmd__help"
                 ;;
+            rbee__subcmd__queen,install)
+                cmd="rbee__subcmd__queen__subcmd__install"
+                ;;
             rbee__subcmd__queen,logs)
                 cmd="rbee__subcmd__queen__subcmd__logs"
                 ;;
@@ -342,6 +360,9 @@ _rbee() {
                 ;;
             rbee__subcmd__queen__subcmd__help,help)
                 cmd="rbee__subcmd__queen__subcmd__help__subcmd__help"
+                ;;
+            rbee__subcmd__queen__subcmd__help,install)
+                cmd="rbee__subcmd__queen__subcmd__help__subcmd__install"
                 ;;
             rbee__subcmd__queen__subcmd__help,logs)
                 cmd="rbee__subcmd__queen__subcmd__help__subcmd__logs"
@@ -401,7 +422,7 @@ _rbee() {
 
     case "${cmd}" in
         rbee)
-            opts="-q -v -h -V --output --quiet --verbose --narration --color --help --version infer embed status hive worker model job key events queen completions help"
+            opts="-q -v -h -V --output --quiet --verbose --narration --color --help --version infer embed status hive worker model job key events queen doctor uninstall completions help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -433,6 +454,36 @@ _rbee() {
                 return 0
             fi
             case "${prev}" in
+                --output)
+                    COMPREPLY=($(compgen -W "text json ndjson" -- "${cur}"))
+                    return 0
+                    ;;
+                --narration)
+                    COMPREPLY=($(compgen -W "stderr stdout off" -- "${cur}"))
+                    return 0
+                    ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        rbee__subcmd__doctor)
+            opts="-q -v -h -V --bundle --overwrite --output --quiet --verbose --narration --color --help --version"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --bundle)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --output)
                     COMPREPLY=($(compgen -W "text json ndjson" -- "${cur}"))
                     return 0
@@ -521,7 +572,7 @@ _rbee() {
             return 0
             ;;
         rbee__subcmd__help)
-            opts="infer embed status hive worker model job key events queen completions help"
+            opts="infer embed status hive worker model job key events queen doctor uninstall completions help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -535,6 +586,20 @@ _rbee() {
             return 0
             ;;
         rbee__subcmd__help__subcmd__completions)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        rbee__subcmd__help__subcmd__doctor)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -941,8 +1006,22 @@ _rbee() {
             return 0
             ;;
         rbee__subcmd__help__subcmd__queen)
-            opts="start stop status logs run"
+            opts="start stop status logs run install"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        rbee__subcmd__help__subcmd__queen__subcmd__install)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
@@ -1025,6 +1104,20 @@ _rbee() {
             return 0
             ;;
         rbee__subcmd__help__subcmd__status)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        rbee__subcmd__help__subcmd__uninstall)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -2249,7 +2342,7 @@ _rbee() {
             return 0
             ;;
         rbee__subcmd__queen)
-            opts="-q -v -h -V --output --quiet --verbose --narration --color --help --version start stop status logs run help"
+            opts="-q -v -h -V --output --quiet --verbose --narration --color --help --version start stop status logs run install help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -2275,7 +2368,7 @@ _rbee() {
             return 0
             ;;
         rbee__subcmd__queen__subcmd__help)
-            opts="start stop status logs run help"
+            opts="start stop status logs run install help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -2289,6 +2382,20 @@ _rbee() {
             return 0
             ;;
         rbee__subcmd__queen__subcmd__help__subcmd__help)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        rbee__subcmd__queen__subcmd__help__subcmd__install)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -2365,6 +2472,32 @@ _rbee() {
                 return 0
             fi
             case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        rbee__subcmd__queen__subcmd__install)
+            opts="-q -v -h -V --now --dry-run --output --quiet --verbose --narration --color --help --version"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --output)
+                    COMPREPLY=($(compgen -W "text json ndjson" -- "${cur}"))
+                    return 0
+                    ;;
+                --narration)
+                    COMPREPLY=($(compgen -W "stderr stdout off" -- "${cur}"))
+                    return 0
+                    ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=()
                     ;;
@@ -2512,6 +2645,32 @@ _rbee() {
             ;;
         rbee__subcmd__status)
             opts="-q -v -h -V --output --quiet --verbose --narration --color --help --version"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --output)
+                    COMPREPLY=($(compgen -W "text json ndjson" -- "${cur}"))
+                    return 0
+                    ;;
+                --narration)
+                    COMPREPLY=($(compgen -W "stderr stdout off" -- "${cur}"))
+                    return 0
+                    ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        rbee__subcmd__uninstall)
+            opts="-y -q -v -h -V --dry-run --models --yes --output --quiet --verbose --narration --color --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0

@@ -39,6 +39,8 @@ set edit:completion:arg-completer[rbee] = {|@words|
             cand key 'Give others keys of their own, and revoke them'
             cand events 'Show what happens to the service: jobs, hives, workers, keys'
             cand queen 'Start, stop and examine the queen: the daemon that takes the jobs'
+            cand doctor 'Look for what keeps rbee from working, and say what to do about it'
+            cand uninstall 'Stop the daemons, and remove what rbee has written on this machine'
             cand completions 'Print what makes a shell complete `rbee` commands'
             cand help 'Print this message or the help of the given subcommand(s)'
         }
@@ -674,6 +676,7 @@ set edit:completion:arg-completer[rbee] = {|@words|
             cand status 'Say whether the queen runs; the exit code is 69 when it does not'
             cand logs 'Print the end of the queen''s log'
             cand run 'Be the queen, in the foreground'
+            cand install 'Have the system start the queen when you log in, as a service of yours, and again when it fails'
             cand help 'Print this message or the help of the given subcommand(s)'
         }
         &'rbee;queen;start'= {
@@ -746,12 +749,28 @@ set edit:completion:arg-completer[rbee] = {|@words|
             cand -V 'Print version'
             cand --version 'Print version'
         }
+        &'rbee;queen;install'= {
+            cand --output 'The form of the answer on stdout'
+            cand --narration 'Where the lines go in which the service tells what it does'
+            cand --color 'Whether to use colours; NO_COLOR is honoured'
+            cand --now 'Enable and start it, too'
+            cand --dry-run 'Print what would be written'
+            cand -q 'No narration, no progress, no notes; errors stay'
+            cand --quiet 'No narration, no progress, no notes; errors stay'
+            cand -v 'Show the lines meant for whoever looks into a problem, too'
+            cand --verbose 'Show the lines meant for whoever looks into a problem, too'
+            cand -h 'Print help (see more with ''--help'')'
+            cand --help 'Print help (see more with ''--help'')'
+            cand -V 'Print version'
+            cand --version 'Print version'
+        }
         &'rbee;queen;help'= {
             cand start 'Start the queen, unless it runs already'
             cand stop 'Stop the queen, the hive on its machine, and the hive''s workers'
             cand status 'Say whether the queen runs; the exit code is 69 when it does not'
             cand logs 'Print the end of the queen''s log'
             cand run 'Be the queen, in the foreground'
+            cand install 'Have the system start the queen when you log in, as a service of yours, and again when it fails'
             cand help 'Print this message or the help of the given subcommand(s)'
         }
         &'rbee;queen;help;start'= {
@@ -764,7 +783,41 @@ set edit:completion:arg-completer[rbee] = {|@words|
         }
         &'rbee;queen;help;run'= {
         }
+        &'rbee;queen;help;install'= {
+        }
         &'rbee;queen;help;help'= {
+        }
+        &'rbee;doctor'= {
+            cand --bundle 'Write what was found, versions, settings, events and the ends of logs to a file, for a report of a bug; without prompts, answers and keys'
+            cand --output 'The form of the answer on stdout'
+            cand --narration 'Where the lines go in which the service tells what it does'
+            cand --color 'Whether to use colours; NO_COLOR is honoured'
+            cand --overwrite 'Write over the file if it is there'
+            cand -q 'No narration, no progress, no notes; errors stay'
+            cand --quiet 'No narration, no progress, no notes; errors stay'
+            cand -v 'Show the lines meant for whoever looks into a problem, too'
+            cand --verbose 'Show the lines meant for whoever looks into a problem, too'
+            cand -h 'Print help (see more with ''--help'')'
+            cand --help 'Print help (see more with ''--help'')'
+            cand -V 'Print version'
+            cand --version 'Print version'
+        }
+        &'rbee;uninstall'= {
+            cand --output 'The form of the answer on stdout'
+            cand --narration 'Where the lines go in which the service tells what it does'
+            cand --color 'Whether to use colours; NO_COLOR is honoured'
+            cand --dry-run 'Only list what would be removed'
+            cand --models 'Also remove the models that rbee has downloaded'
+            cand -y 'Do not ask'
+            cand --yes 'Do not ask'
+            cand -q 'No narration, no progress, no notes; errors stay'
+            cand --quiet 'No narration, no progress, no notes; errors stay'
+            cand -v 'Show the lines meant for whoever looks into a problem, too'
+            cand --verbose 'Show the lines meant for whoever looks into a problem, too'
+            cand -h 'Print help (see more with ''--help'')'
+            cand --help 'Print help (see more with ''--help'')'
+            cand -V 'Print version'
+            cand --version 'Print version'
         }
         &'rbee;completions'= {
             cand --output 'The form of the answer on stdout'
@@ -790,6 +843,8 @@ set edit:completion:arg-completer[rbee] = {|@words|
             cand key 'Give others keys of their own, and revoke them'
             cand events 'Show what happens to the service: jobs, hives, workers, keys'
             cand queen 'Start, stop and examine the queen: the daemon that takes the jobs'
+            cand doctor 'Look for what keeps rbee from working, and say what to do about it'
+            cand uninstall 'Stop the daemons, and remove what rbee has written on this machine'
             cand completions 'Print what makes a shell complete `rbee` commands'
             cand help 'Print this message or the help of the given subcommand(s)'
         }
@@ -892,6 +947,7 @@ set edit:completion:arg-completer[rbee] = {|@words|
             cand status 'Say whether the queen runs; the exit code is 69 when it does not'
             cand logs 'Print the end of the queen''s log'
             cand run 'Be the queen, in the foreground'
+            cand install 'Have the system start the queen when you log in, as a service of yours, and again when it fails'
         }
         &'rbee;help;queen;start'= {
         }
@@ -902,6 +958,12 @@ set edit:completion:arg-completer[rbee] = {|@words|
         &'rbee;help;queen;logs'= {
         }
         &'rbee;help;queen;run'= {
+        }
+        &'rbee;help;queen;install'= {
+        }
+        &'rbee;help;doctor'= {
+        }
+        &'rbee;help;uninstall'= {
         }
         &'rbee;help;completions'= {
         }

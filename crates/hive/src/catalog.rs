@@ -1,8 +1,6 @@
 //! Models that have a short name here, so that nobody needs to know who publishes them.
 
-use rbee_protocol::FoundModel;
-
-use crate::models::nearest;
+use rbee_protocol::{FoundModel, nearest};
 
 /// A model with a short name.
 pub(crate) struct Known {

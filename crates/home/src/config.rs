@@ -24,7 +24,7 @@ pub const SLOTS_MAX: u32 = 64;
 const WATCHDOG_S: RangeInclusive<f64> = 1.0..=86_400.0;
 
 /// The settings: environment variables beat the configuration file, which beats the defaults.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Config {
     /// Where the queen listens: `queen.listen`, `RBEE_QUEEN_LISTEN`.
     pub queen_listen: Option<SocketAddr>,

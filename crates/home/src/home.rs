@@ -9,6 +9,9 @@ use rbee_protocol::ErrorCode;
 
 use crate::{HomeError, Lock};
 
+/// The model that is there for those who name none; its file among the models has this name and ends in `.gguf`.
+pub const DEFAULT_MODEL: &str = "SmolLM2-135M-Instruct.Q4_1";
+
 /// A Unix socket's path has 108 bytes; so many are left for its folder.
 const SOCKET_FOLDER_MAX: usize = 80;
 
@@ -31,6 +34,25 @@ impl Home {
     /// # Errors
     /// [`HomeError::NoHome`], or what is wrong with a folder.
     pub fn from_env() -> Result<Self, HomeError> {
+        let home = Self::locate()?;
+        if let Some(base) = home.temporary_folder() {
+            // Anybody may make a link here, to a folder of ours that is meant for something else.
+            if base.is_symlink() {
+                return Err(HomeError::NotPrivate { path: base.to_owned() });
+            }
+            make_private(base)?;
+        }
+        for (_, folder) in home.folders() {
+            make_private(folder)?;
+        }
+        Ok(home)
+    }
+
+    /// Like [`Home::from_env`], but touches nothing: for looking at what is there, whatever state it is in.
+    ///
+    /// # Errors
+    /// [`HomeError::NoHome`].
+    pub fn locate() -> Result<Self, HomeError> {
         let folder = |name| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
         let (config, data, state) = if let Some(root) = folder("RBEE_HOME") {
             let root = std::path::absolute(&root).map_err(HomeError::io("find", &root))?;
@@ -51,13 +73,23 @@ impl Home {
             )
         };
         let sockets = state.join("run");
-        let sockets =
-            if sockets.as_os_str().len() > SOCKET_FOLDER_MAX { temporary(&state)? } else { sockets };
-        let home = Self { config, data, state, sockets };
-        for folder in [&home.config, &home.data, &home.state, &home.sockets] {
-            make_private(folder)?;
-        }
-        Ok(home)
+        let sockets = if sockets.as_os_str().len() > SOCKET_FOLDER_MAX { temporary(&state) } else { sockets };
+        Ok(Self { config, data, state, sockets })
+    }
+
+    /// The folders, each with what lies in it.
+    pub fn folders(&self) -> [(&'static str, &Path); 4] {
+        [
+            ("configuration", &self.config),
+            ("data", &self.data),
+            ("state", &self.state),
+            ("sockets", &self.sockets),
+        ]
+    }
+
+    /// The folder of all homes of this user whose sockets lie under the temporary one, if this is such a home.
+    pub fn temporary_folder(&self) -> Option<&Path> {
+        self.sockets.parent().filter(|_| !self.sockets.starts_with(&self.state))
     }
 
     /// Claims this home for this process as its daemon called `name`, e.g. `queen`.
@@ -70,6 +102,25 @@ impl Home {
             hint: Some("`rbee queen stop` stops the queen and its hive".to_owned()),
             code: ErrorCode::Unavailable,
         })
+    }
+
+    /// All files that rbee keeps in these folders, but for models and sockets; not all of them exist.
+    ///
+    /// What a program begins to write is to be added here: only what is named is taken away when rbee is.
+    pub fn own_files(&self) -> Vec<PathBuf> {
+        let journal = self.journal_file();
+        let mut files =
+            vec![self.config_file(), self.operator_key_file(), self.keys_file(), self.aliases_file()];
+        for ending in ["sqlite", "sqlite-wal", "sqlite-shm", "sqlite-journal", "reserve"] {
+            files.push(journal.with_extension(ending));
+        }
+        for daemon in ["queen", "hive", "worker"] {
+            let log = self.log_file(daemon);
+            files.extend([log.with_extension("log.1"), log]);
+        }
+        files.push(self.queen_address_file());
+        files.extend(["queen", "hive", "start"].map(|name| self.lock_file(name)));
+        files
     }
 
     /// The configuration file, which need not exist.
@@ -124,17 +175,12 @@ impl Home {
 }
 
 /// The folder for sockets of the home whose own folder, `folder`, has too long a path.
-fn temporary(folder: &Path) -> Result<PathBuf, HomeError> {
+fn temporary(folder: &Path) -> PathBuf {
     let base = env::temp_dir().join(format!("rbee-{}", rustix::process::getuid().as_raw()));
-    // Anybody may make a link here, to a folder of ours that is meant for something else.
-    if base.is_symlink() {
-        return Err(HomeError::NotPrivate { path: base });
-    }
-    make_private(&base)?;
     // The same in every program: they are built together.
     let mut hasher = DefaultHasher::new();
     folder.as_os_str().as_bytes().hash(&mut hasher);
-    Ok(base.join(format!("{:016x}", hasher.finish())))
+    base.join(format!("{:016x}", hasher.finish()))
 }
 
 /// Makes `folder` where it is missing, and sees that it is ours alone.

@@ -1,4 +1,5 @@
 use std::fs::{File, OpenOptions, TryLockError};
+use std::io;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -51,12 +52,17 @@ impl Lock {
         }
     }
 
-    /// Whether somebody has the lock on the file at `path`.
+    /// Whether somebody has the lock on the file at `path`, which is not made where it is missing.
     ///
     /// # Errors
     /// What the file system says.
     pub fn is_held(path: &Path) -> Result<bool, HomeError> {
-        match open(path)?.try_lock_shared() {
+        let file = match File::open(path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+            Err(error) => return Err(HomeError::io("open", path)(error)),
+        };
+        match file.try_lock_shared() {
             Ok(()) => Ok(false),
             Err(TryLockError::WouldBlock) => Ok(true),
             Err(TryLockError::Error(error)) => Err(HomeError::io("lock", path)(error)),

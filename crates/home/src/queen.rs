@@ -106,6 +106,36 @@ pub fn running_queen_under(home: &Home, _starts: &Lock) -> Result<Option<QueenAd
     }
 }
 
+/// What there is to see of a home's queen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Glance {
+    /// None runs.
+    Absent,
+    /// One runs that does not say where: it is coming up, or on its way out.
+    Passing,
+    /// One runs, and says that it listens there.
+    Running(QueenAddress),
+}
+
+/// Looks at this home's queen without waiting for anybody, and without changing anything that was there.
+///
+/// # Errors
+/// What the file system says.
+pub fn glance_at_queen(home: &Home) -> Result<Glance, HomeError> {
+    let lock_file = home.lock_file("queen");
+    if !lock_file.exists() {
+        return Ok(Glance::Absent);
+    }
+    // Held where it can be had at once: to look at a lock takes it for a moment, in which a queen that starts would find
+    // it taken.
+    let _starts = Lock::try_acquire(&home.lock_file("start"));
+    if !Lock::is_held(&lock_file)? {
+        return Ok(Glance::Absent);
+    }
+    let text = fs::read_to_string(home.queen_address_file()).unwrap_or_default();
+    Ok(serde_json::from_str(&text).map_or(Glance::Passing, Glance::Running))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -25,4 +25,5 @@ mod terminal;
 pub use line::{Level, Line};
 pub use log::{Capture, Log, rotate};
 pub use narrator::{Draft, JobNarrator, JobSink, SystemNarrator};
+pub use redact::redact;
 pub use terminal::{printable, printable_text};

@@ -44,6 +44,11 @@ impl Redactor {
     }
 }
 
+/// `text` with what looks like a secret replaced by `[REDACTED]`, as it is in every line: for a text that is made once.
+pub fn redact(text: &str) -> String {
+    Redactor::new().redact(text).into_owned()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -10,6 +10,7 @@ mod event;
 mod id;
 mod job;
 mod key;
+mod near;
 mod operation;
 mod read;
 mod report;
@@ -25,13 +26,14 @@ pub use event::{
 pub use id::{HiveId, InvalidId, JobId, ModelRef, PrincipalId, WorkerId};
 pub use job::{DaemonInfo, Health, JobInfo, JobList, JobState, StopRequest, Submitted};
 pub use key::{CreateKey, InvalidKeyName, KeyInfo, KeyList, KeyName, KeyRole, NewKey};
+pub use near::nearest;
 pub use operation::{EmbedRequest, InferRequest, Message, Operation, Role, SubmitRequest};
 pub use read::read;
 pub use report::{
-    Device, DeviceKind, EmbedReport, FoundModel, HiveList, HivePause, HiveReport, HiveState, HiveSummary,
-    Instructions, Loaded, MemoryAt, ModelAlias, ModelFacts, ModelFile, ModelInfo, ModelList, ModelRemoved,
-    ModelReport, ModelSearch, ModelVerification, Place, Pooling, QueenReport, TokenCount, VerifiedModel,
-    WatchedWorker, WorkerInfo, WorkerList, WorkerMemory, WorkerState, WorkerStopped, WorkerWatch,
+    Device, DeviceKind, EmbedReport, FoundModel, HiveList, HivePause, HiveReport, HiveState, HiveSummary, Instructions,
+    Loaded, MachineFacts, MemoryAt, ModelAlias, ModelFacts, ModelFile, ModelInfo, ModelList, ModelRemoved, ModelReport,
+    ModelSearch, ModelVerification, Place, Pooling, QueenReport, TokenCount, VerifiedModel, WatchedWorker,
+    WorkerInfo, WorkerList, WorkerMemory, WorkerState, WorkerStopped, WorkerWatch,
 };
 pub use system::{JobRef, SystemEvent, SystemEventKind, WorkerRef};
 pub use tool::{Tool, ToolCall, ToolChoice};

@@ -86,6 +86,12 @@ pub struct HiveSummary {
     /// Why it cannot be used.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// Whether it begins no work for models at the moment.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub paused: bool,
+    /// Its version, once it has said so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
 }
 
 /// Whether a hive can be used.
@@ -129,6 +135,19 @@ pub struct HiveReport {
     pub models: Vec<ModelInfo>,
     /// What workers run.
     pub workers: Vec<WorkerInfo>,
+}
+
+/// What `rbee-hive --machine` prints, without a hive that runs.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct MachineFacts {
+    /// Memory of the machine, or as much of it as a hive may use, in bytes.
+    pub memory_total_bytes: u64,
+    /// Memory that programs could still take, in bytes.
+    pub memory_available_bytes: u64,
+    /// What the processor's instructions do for models.
+    pub instructions: Instructions,
+    /// What models can run on.
+    pub devices: Vec<Device>,
 }
 
 /// Those instruction sets of a processor that models run faster with.
@@ -440,6 +459,12 @@ impl WorkerMemory {
 pub struct WorkerWatch {
     /// The workers.
     pub workers: Vec<WatchedWorker>,
+    /// Whether it begins no work for models at the moment.
+    #[serde(default)]
+    pub paused: bool,
+    /// Its version; one that does not say is older.
+    #[serde(default)]
+    pub version: Option<String>,
 }
 
 /// What a hive tells its queen of one worker.

@@ -115,25 +115,21 @@ async fn connect_and_watch(
         let ended = loop {
             match follow.next().await?.map(|followed| followed.event) {
                 Some(JobEvent::Result { result }) => {
-                    let Ok(WorkerWatch { workers }) = serde_json::from_value(result) else { continue };
+                    let Ok(watch) = serde_json::from_value::<WorkerWatch>(result) else { continue };
                     let reach = Reach { client: client.clone(), gone: gone.clone() };
                     if !*was_there {
                         queen.events.append(SystemEventKind::HiveReady { hive: hive.clone() });
                     }
-                    let infos: Vec<_> = workers.iter().map(|watched| watched.worker.clone()).collect();
+                    let infos: Vec<_> = watch.workers.iter().map(|watched| watched.worker.clone()).collect();
                     changes(known_workers, &infos).into_iter().for_each(|kind| queen.events.append(kind));
                     *known_workers = infos;
+                    let version = watch.version.clone();
                     queen.hive_changed(
-                        Input::Report { hive: hive.clone(), workers },
+                        Input::Report { hive: hive.clone(), watch },
                         Some((hive.clone(), reach)),
                     );
                     if !std::mem::replace(was_there, true) {
-                        system
-                            .action("hive_ready")
-                            .target(hive)
-                            .context(hive)
-                            .human("Hive {} is ready")
-                            .emit();
+                        tell_ready(hive, version.as_deref(), system);
                     }
                 }
                 Some(JobEvent::End(end)) => break end,
@@ -144,6 +140,19 @@ async fn connect_and_watch(
         // A report that has grown long enough is followed by a new one.
         if ended.state != EndState::Succeeded {
             return Err(Lost::EndedReport);
+        }
+    }
+}
+
+/// Says in the log that the hive is there, and whether it is of another version: one outlives its queen.
+fn tell_ready(hive: &HiveId, version: Option<&str>, system: &SystemNarrator) {
+    let ours = env!("CARGO_PKG_VERSION");
+    let draft = system.action("hive_ready").target(hive).context(hive);
+    match version {
+        Some(version) if version == ours => draft.human("Hive {} is ready").emit(),
+        version => {
+            let draft = draft.level(Level::Warn).context(version.unwrap_or("unknown")).context(ours);
+            draft.human("Hive {} is ready, of version {} under a queen of {}: `rbee queen stop` ends both").emit();
         }
     }
 }

@@ -5,8 +5,8 @@ use std::fmt;
 use std::time::{Duration, Instant};
 
 use rbee_protocol::{
-    ApiError, ErrorCode, HiveId, HiveState, HiveSummary, JobId, PrincipalId, WatchedWorker, WorkerId,
-    WorkerInfo,
+    ApiError, ErrorCode, HiveId, HiveState, HiveSummary, JobId, PrincipalId, WatchedWorker, WorkerInfo,
+    WorkerId, WorkerWatch, nearest,
 };
 
 /// A worker is given so many jobs at once until it has told how many it answers.
@@ -68,8 +68,8 @@ pub(crate) enum Input {
     Finished { job: JobId },
     /// A hive is about to be reached.
     Connecting { hive: HiveId },
-    /// A hive tells of its workers, and so that it is there.
-    Report { hive: HiveId, workers: Vec<WatchedWorker> },
+    /// A hive tells of its workers and of itself, and so that it is there.
+    Report { hive: HiveId, watch: WorkerWatch },
     /// A hive cannot be reached.
     Down { hive: HiveId, reason: String },
 }
@@ -156,6 +156,8 @@ pub(crate) struct State {
 struct Hive {
     state: HiveState,
     workers: Vec<WatchedWorker>,
+    paused: bool,
+    version: Option<String>,
     reason: Option<String>,
 }
 
@@ -255,9 +257,9 @@ impl State {
                 }
                 self.waiting.retain(|waiting| waiting.job != job);
             }
-            Input::Connecting { hive } => self.set(hive, HiveState::Connecting, Vec::new(), None),
-            Input::Report { hive, workers } => self.set(hive, HiveState::Ready, workers, None),
-            Input::Down { hive, reason } => self.set(hive, HiveState::Down, Vec::new(), Some(reason)),
+            Input::Connecting { hive } => self.set(hive, HiveState::Connecting, None, None),
+            Input::Report { hive, watch } => self.set(hive, HiveState::Ready, Some(watch), None),
+            Input::Down { hive, reason } => self.set(hive, HiveState::Down, None, Some(reason)),
         }
         self.order();
         let mut actions = self.place_waiting(now);
@@ -354,6 +356,8 @@ impl State {
             workers: hive.workers.len() as u64,
             running_jobs: self.jobs_on(id) as u64,
             reason: hive.reason.clone(),
+            paused: hive.paused,
+            version: hive.version.clone(),
         };
         self.hives.iter().map(summary).collect()
     }
@@ -364,8 +368,10 @@ impl State {
         workers.map(|watched| watched.worker.clone()).collect()
     }
 
-    fn set(&mut self, hive: HiveId, state: HiveState, workers: Vec<WatchedWorker>, reason: Option<String>) {
-        self.hives.insert(hive, Hive { state, workers, reason });
+    fn set(&mut self, hive: HiveId, state: HiveState, watch: Option<WorkerWatch>, reason: Option<String>) {
+        let (workers, paused, version) =
+            watch.map(|watch| (watch.workers, watch.paused, watch.version)).unwrap_or_default();
+        self.hives.insert(hive, Hive { state, workers, paused, version, reason });
     }
 
     /// What the model of a job is known by here, whatever the job calls it: one that a worker goes by has the first of
@@ -500,10 +506,14 @@ impl State {
     fn placement(&self, need: &Need) -> Placement {
         match need {
             Need::Hive(id) | Need::Again { hive: id, .. } => match self.hives.get(id) {
-                None => Placement::Never(
-                    ApiError::new(ErrorCode::NotFound, format!("there is no hive `{id}`"))
-                        .hint("`rbee hive list` shows the hives"),
-                ),
+                None => {
+                    let near = nearest(id.as_str(), self.hives.keys().map(HiveId::as_str));
+                    let near = near.map(|near| format!("did you mean `{near}`? ")).unwrap_or_default();
+                    Placement::Never(
+                        ApiError::new(ErrorCode::NotFound, format!("there is no hive `{id}`"))
+                            .hint(format!("{near}`rbee hive list` shows the hives")),
+                    )
+                }
                 Some(hive) => match hive.state {
                     HiveState::Ready => Placement::Here(id.clone()),
                     HiveState::Connecting => Placement::Later,

@@ -17,8 +17,9 @@ use rbee_protocol::KeyName;
 #[derive(Debug, Parser)]
 #[command(name = "rbee", version, propagate_version = true, after_help = EXAMPLES, after_long_help = LONG_EXAMPLES)]
 pub(crate) struct Cli {
+    /// Without one, `rbee` says how things stand.
     #[command(subcommand)]
-    pub(crate) command: Command,
+    pub(crate) command: Option<Command>,
     #[command(flatten)]
     pub(crate) options: Options,
 }
@@ -37,7 +38,7 @@ impl Cli {
             let message = "`--narration stdout` needs `--output text`: its lines are no JSON";
             return Err(Self::command().error(ErrorKind::ArgumentConflict, message));
         }
-        if let Command::Infer(infer) = &cli.command
+        if let Some(Command::Infer(infer)) = &cli.command
             && infer.logprobs.is_some()
             && !infer.detach
             && cli.options.output == Output::Text
@@ -190,6 +191,21 @@ Examples:
     /// Start, stop and examine the queen: the daemon that takes the jobs
     #[command(subcommand)]
     Queen(Queen),
+    /// Look for what keeps rbee from working, and say what to do about it
+    ///
+    /// It starts nothing and changes nothing, and works with the daemons down and the settings damaged. The exit code is 0
+    /// when there is no problem, also with warnings, and that of the first problem otherwise.
+    #[command(after_help = DOCTOR_EXAMPLES)]
+    Doctor(Doctor),
+    /// Stop the daemons, and remove what rbee has written on this machine
+    ///
+    /// Settings, keys, jobs, logs, sockets, the service and completions; models only with `--models`. What rbee did not write
+    /// itself stays, and so does what links lead to. The programs stay, too.
+    #[command(after_help = "\
+Examples:
+  rbee uninstall --dry-run --models
+  rbee uninstall --yes")]
+    Uninstall(Uninstall),
     /// Print what makes a shell complete `rbee` commands
     #[command(after_help = "\
 Examples:
@@ -200,6 +216,38 @@ Examples:
         /// Which shell
         shell: Shell,
     },
+}
+
+/// What `rbee uninstall` is to take away.
+#[derive(Args, Debug)]
+pub(crate) struct Uninstall {
+    /// Only list what would be removed
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Also remove the models that rbee has downloaded
+    #[arg(long)]
+    pub(crate) models: bool,
+    /// Do not ask
+    #[arg(short, long)]
+    pub(crate) yes: bool,
+}
+
+const DOCTOR_EXAMPLES: &str = "\
+Examples:
+  rbee doctor
+  rbee doctor --bundle report.txt
+  rbee doctor --output json | jq '.checks[] | select(.state != \"ok\")'";
+
+/// What `rbee doctor` is to do with what it finds.
+#[derive(Args, Debug)]
+pub(crate) struct Doctor {
+    /// Write what was found, versions, settings, events and the ends of logs to a file, for a report of a bug; without
+    /// prompts, answers and keys
+    #[arg(long, value_name = "FILE")]
+    pub(crate) bundle: Option<PathBuf>,
+    /// Write over the file if it is there
+    #[arg(long, requires = "bundle")]
+    pub(crate) overwrite: bool,
 }
 
 /// What `rbee embed` is to turn into vectors.
@@ -588,6 +636,22 @@ Examples:
     },
     /// Be the queen, in the foreground
     Run,
+    /// Have the system start the queen when you log in, as a service of yours, and again when it fails
+    ///
+    /// Writes a unit for systemd, on macOS a plist for launchd, and says with which commands it is enabled. With another home
+    /// or another place of the programs, install again. `rbee uninstall` takes it away.
+    #[command(after_help = "\
+Examples:
+  rbee queen install --now
+  rbee queen install --dry-run")]
+    Install {
+        /// Enable and start it, too
+        #[arg(long, conflicts_with = "dry_run")]
+        now: bool,
+        /// Print what would be written
+        #[arg(long)]
+        dry_run: bool,
+    },
 }
 
 fn keep_alive(text: &str) -> Result<i64, String> {
@@ -641,7 +705,7 @@ mod tests {
     #[test]
     fn a_prompt_is_all_words_that_are_no_options() {
         let cli = parse("rbee infer why is --seed 7 it blue -- --now").expect("a prompt");
-        let Command::Infer(infer) = cli.command else { panic!("it is infer") };
+        let Some(Command::Infer(infer)) = cli.command else { panic!("it is infer") };
         assert_eq!(infer.prompt, ["why", "is", "it", "blue", "--now"]);
         assert_eq!(infer.seed, Some(7));
     }
@@ -649,7 +713,6 @@ mod tests {
     #[test]
     fn what_makes_no_sense_is_refused_with_exit_code_2() {
         for line in [
-            "rbee",
             "rbee explode",
             "rbee hive",
             "rbee job show",

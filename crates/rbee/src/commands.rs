@@ -1,13 +1,17 @@
 //! The commands, each in the file of its kind.
 
+mod doctor;
 mod embed;
 mod events;
 mod explain;
 mod infer;
 mod job;
 mod key;
+mod overview;
 mod queen;
 pub(crate) mod question;
+mod service;
+mod uninstall;
 
 use anyhow::{Context, Result};
 use clap::CommandFactory;
@@ -19,7 +23,11 @@ use crate::printer::Printer;
 use crate::signals::Signals;
 
 /// Runs a command and gives its exit code.
-pub(crate) fn run(command: Command, printer: &mut Printer) -> Result<u8> {
+pub(crate) fn run(command: Option<Command>, printer: &mut Printer) -> Result<u8> {
+    let Some(command) = command else {
+        let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
+        return runtime.block_on(overview::show(printer));
+    };
     match command {
         Command::Completions { shell } => {
             let mut script = Vec::new();
@@ -47,6 +55,8 @@ async fn run_with_signals(command: Command, printer: &mut Printer) -> Result<u8>
         Command::Events { after } => return events::run(after, signals, printer).await,
         Command::Key(command) => return key::run(command, printer).await,
         Command::Queen(command) => return queen::control(command, signals, printer).await,
+        Command::Doctor(arguments) => return doctor::run(arguments, printer).await,
+        Command::Uninstall(arguments) => return uninstall::run(arguments, printer).await,
         Command::Completions { .. } => unreachable!("it needs no runtime"),
         Command::Status => Operation::Status {},
         Command::Hive(Hive::Status { hive }) => Operation::HiveStatus { hive: hive.map(HiveId::new) },

@@ -182,6 +182,14 @@ impl Printer {
         Ok(())
     }
 
+    /// Asks something on stderr, also where only errors are wanted. Reading the answer is for whoever asks.
+    pub(crate) fn prompt(&mut self, text: &str) {
+        let _ = self.begin_line_on_stderr();
+        self.stderr.say(&printable_text(text));
+        // The answer ends the line.
+        self.stderr.is_midline = false;
+    }
+
     /// Tells something that may become a problem.
     pub(crate) fn warning(&mut self, text: &str) -> Result<(), Failure> {
         if !self.options.quiet {

@@ -41,7 +41,7 @@ fn check(script: &[(&str, &str)]) {
             "finished" => Input::Finished { job: job() },
             "connecting" => Input::Connecting { hive: hive() },
             "ready" => {
-                Input::Report { hive: hive(), workers: words[2..].iter().map(|w| worker(w)).collect() }
+                report(hive(), words[2..].iter().map(|w| worker(w)).collect())
             }
             "down" => Input::Down { hive: hive(), reason: "gone".to_owned() },
             other => panic!("no step is called {other}"),
@@ -69,6 +69,10 @@ fn check(script: &[(&str, &str)]) {
             .collect();
         assert_eq!(actions.join(" "), *expected, "after `{step}`");
     }
+}
+
+fn report(hive: HiveId, workers: Vec<WatchedWorker>) -> Input {
+    Input::Report { hive, watch: WorkerWatch { workers, paused: false, version: None } }
 }
 
 /// A worker as `name=other:slots`, of which all but the name may be left out.
@@ -334,7 +338,7 @@ fn names_that_jobs_make_up_are_forgotten_with_them() {
     let mut state = State::new(LIMITS);
     let now = Instant::now();
     let hive = HiveId::new("a");
-    state.handle(now, Input::Report { hive, workers: vec![worker("m")] });
+    state.handle(now, report(hive, vec![worker("m")]));
     for number in 0..100 {
         let job = JobId::from_bits(number);
         let model = format!("made-up-{number}");

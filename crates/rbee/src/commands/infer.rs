@@ -186,7 +186,7 @@ mod tests {
         let line = "rbee infer hi --system sys --temperature 0.5 --top-k 40 --top-p 0.9 --min-p 0.05 --seed 7 \
                     --max-tokens 9 --stop a --stop b --typical-p 0.9 --repetition-penalty 1.1 --presence-penalty -1 \
                     --frequency-penalty 0.5 --truncate --logprobs 2 --output json";
-        let Command::Infer(arguments) =
+        let Some(Command::Infer(arguments)) =
             Cli::try_parse_from(line.split_whitespace()).expect("a command").command
         else {
             panic!("it is infer")
@@ -215,7 +215,7 @@ mod tests {
 
     #[test]
     fn a_raw_prompt_is_no_message() {
-        let Command::Infer(arguments) =
+        let Some(Command::Infer(arguments)) =
             Cli::try_parse_from(["rbee", "infer", "--raw", "Once"]).expect("a command").command
         else {
             panic!("it is infer")

@@ -129,10 +129,41 @@ fn fate(job: &JobInfo, had_ended: bool) -> String {
 
 /// The job whose id is, or begins with, `text`.
 async fn find(client: &Client, text: &str) -> Result<JobInfo> {
-    if let Ok(id) = text.parse::<JobId>() {
-        return Ok(client.job(&id).await?);
+    let Ok(id) = text.parse::<JobId>() else {
+        return Ok(pick(text, client.jobs().await?.jobs)?);
+    };
+    match client.job(&id).await {
+        // Of the jobs of others there is nothing to learn here: only our own are looked at.
+        Err(ClientError::Api(mut error)) if error.code == ErrorCode::NotFound => {
+            if let Some(near) = near(id.as_str(), &client.jobs().await?.jobs) {
+                error.hint = Some(did_you_mean(near));
+            }
+            Err(Failure::from(error).into())
+        }
+        job => Ok(job?),
     }
-    Ok(pick(text, client.jobs().await?.jobs)?)
+}
+
+/// The one of the jobs whose id is mistyped with one wrong digit, or two that changed places.
+fn near<'j>(typed: &str, jobs: &'j [JobInfo]) -> Option<&'j JobId> {
+    let is_near = |id: &&JobId| {
+        // What was typed may be the beginning of an id.
+        let start = id.as_str().get(..typed.len()).unwrap_or(id.as_str());
+        let (typed, start) = (typed.as_bytes(), start.as_bytes());
+        let wrong: Vec<usize> = (0..start.len()).filter(|&at| typed[at] != start[at]).collect();
+        match wrong[..] {
+            [_] => true,
+            [a, b] => b == a + 1 && typed[a] == start[b] && typed[b] == start[a],
+            _ => false,
+        }
+    };
+    let mut near = jobs.iter().map(|job| &job.job_id).filter(is_near);
+    // Where it may be any of several, none is as good as another.
+    near.next().filter(|_| near.next().is_none())
+}
+
+fn did_you_mean(id: &JobId) -> String {
+    format!("did you mean `{id}`? `rbee job list` shows the jobs there are")
 }
 
 /// The one job whose id begins with `text`, which may lack the `job-`.
@@ -144,6 +175,7 @@ fn pick(text: &str, jobs: Vec<JobInfo>) -> Result<JobInfo, Failure> {
         return Err(Failure::new(ErrorCode::Usage, message, hint));
     }
     let prefix = format!("job-{digits}");
+    let near = near(&prefix, &jobs).map(did_you_mean);
     let mut matching: Vec<_> =
         jobs.into_iter().filter(|job| job.job_id.as_str().starts_with(&prefix)).collect();
     match matching.pop() {
@@ -155,7 +187,10 @@ fn pick(text: &str, jobs: Vec<JobInfo>) -> Result<JobInfo, Failure> {
             let message = format!("`{text}` may mean any of these jobs:\n{}{more}", ids.join("\n"));
             Err(Failure::new(ErrorCode::Usage, message, "add digits until it fits one job only"))
         }
-        None => Err(Failure::new(ErrorCode::NotFound, format!("there is no job `{text}`"), hint)),
+        None => {
+            let hint = near.unwrap_or_else(|| hint.to_owned());
+            Err(Failure::new(ErrorCode::NotFound, format!("there is no job `{text}`"), hint))
+        }
     }
 }
 
@@ -261,6 +296,23 @@ mod tests {
         for bad in ["", "job-", "latest", "../x"] {
             assert_eq!(pick(bad, jobs()).expect_err(bad).exit_code(), 2, "{bad}");
         }
+    }
+
+    #[test]
+    fn a_wrong_digit_is_noticed_where_it_can_mean_one_job_only() {
+        let jobs = [job(0x123456 << 104), job(0x987654 << 104)];
+        let whole = JobId::from_bits(0x123456 << 104);
+        for typed in ["job-123457", "job-124356", "job-1235", &whole.as_str().replace('6', "7")] {
+            assert_eq!(near(typed, &jobs), Some(&whole), "{typed}");
+        }
+        for typed in ["job-124466", "job-135", "job-abc"] {
+            assert_eq!(near(typed, &jobs), None, "{typed}");
+        }
+        assert_eq!(near("job-0", &jobs), None, "it may be either");
+        let Err(Failure::Told { hint, .. }) = pick("123457", jobs.to_vec()) else {
+            panic!("there is no such job")
+        };
+        assert!(hint.is_some_and(|hint| hint.contains(whole.as_str())));
     }
 
     #[test]

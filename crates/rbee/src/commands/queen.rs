@@ -17,6 +17,7 @@ use tokio::time::{interval, timeout};
 
 use crate::cli::{Output, Queen};
 use crate::commands::question::now_ms;
+use crate::commands::service;
 use crate::connection::answering_queen;
 use crate::error::Failure;
 use crate::human::duration;
@@ -49,12 +50,16 @@ pub(crate) fn run() -> anyhow::Error {
 
 /// Runs any other `rbee queen` command.
 pub(crate) async fn control(command: Queen, signals: &mut Signals, printer: &mut Printer) -> Result<u8> {
-    let home = Home::from_env()?;
+    let home = match &command {
+        Queen::Install { dry_run: true, .. } => Home::locate()?,
+        _ => Home::from_env()?,
+    };
     match command {
         Queen::Start => start(&home, printer).await,
         Queen::Stop { keep_hive } => stop(&home, keep_hive, printer).await,
         Queen::Status => status(&home, printer).await,
         Queen::Logs { lines, follow } => logs_of("queen", lines, follow, signals, printer).await,
+        Queen::Install { now, dry_run } => service::install(&home, now, dry_run, printer).await,
         Queen::Run => Err(run()),
     }
 }
@@ -114,7 +119,22 @@ async fn stop(home: &Home, keep_hive: bool, printer: &mut Printer) -> Result<u8>
     let start_lock = home.lock_file("start");
     let starts = tokio::task::spawn_blocking(move || Lock::acquire(&start_lock)).await;
     let starts = starts.expect("taking a lock does not panic")?;
-    let queen = match running_queen_under(home, &starts)? {
+    let (queen, hive) = stop_daemons(home, keep_hive, &starts).await?;
+    match printer.output() {
+        Output::Text => printer.page(match (queen, hive) {
+            (true, _) if keep_hive => "the queen has stopped; the hive runs on\n",
+            (true, _) => "the queen has stopped\n",
+            (false, true) => "the hive has stopped; there was no queen\n",
+            (false, false) => "the queen does not run\n",
+        })?,
+        _ => printer.json(&json!({"stopped": queen || hive}))?,
+    }
+    Ok(0)
+}
+
+/// Stops queen and hive, and says which of them ran. For whoever holds the lock `start`, so that no other is started.
+pub(super) async fn stop_daemons(home: &Home, keep_hive: bool, starts: &Lock) -> Result<(bool, bool)> {
+    let queen = match running_queen_under(home, starts)? {
         Some(address) => {
             // A queen can be stopped also by whoever has lost its key, but not its process.
             let client = match client(home, &address) {
@@ -131,16 +151,7 @@ async fn stop(home: &Home, keep_hive: bool, printer: &mut Printer) -> Result<u8>
     } else {
         stop_daemon(home, "hive", &Client::unix(&home.socket("hive"))?, StopRequest::default(), None).await?
     };
-    match printer.output() {
-        Output::Text => printer.page(match (queen, hive) {
-            (true, _) if keep_hive => "the queen has stopped; the hive runs on\n",
-            (true, _) => "the queen has stopped\n",
-            (false, true) => "the hive has stopped; there was no queen\n",
-            (false, false) => "the queen does not run\n",
-        })?,
-        _ => printer.json(&json!({"stopped": queen || hive}))?,
-    }
-    Ok(0)
+    Ok((queen, hive))
 }
 
 /// Stops the daemon called `name`, and waits until it has. `false` if it does not run.
@@ -264,7 +275,7 @@ fn is_another(log: &File, other: &File) -> bool {
 }
 
 /// The last `lines` lines of the file, which is left at its end.
-fn tail(file: &mut File, lines: usize) -> std::io::Result<Vec<u8>> {
+pub(super) fn tail(file: &mut File, lines: usize) -> std::io::Result<Vec<u8>> {
     let mut start = file.seek(SeekFrom::End(0))?;
     let mut bytes = Vec::new();
     // The line break at the very end begins no line.

@@ -6,10 +6,11 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use anyhow::Result;
 use rbee_narration::printable;
 use rbee_protocol::{
-    Device, DeviceKind, FoundModel, HiveList, HivePause, HiveReport, HiveState, HiveSummary, Instructions,
-    Loaded, ModelAlias, ModelInfo, ModelList, ModelRef, ModelRemoved, ModelReport, ModelSearch,
-    ModelVerification, Operation, Place, QueenReport, SubmitRequest, VerifiedModel, WorkerInfo, WorkerList,
-    WorkerMemory, WorkerState, WorkerStopped,
+    ApiError, Client, ClientError, ErrorCode, JobEvent,
+    Device, DeviceKind, FoundModel, HiveList, HivePause, HiveReport, HiveState, HiveSummary, Instructions, Loaded,
+    ModelAlias, ModelInfo, ModelList, ModelRef, ModelRemoved, ModelReport, ModelSearch, ModelVerification,
+    Operation, Place, QueenReport, SubmitRequest, VerifiedModel, WorkerInfo, WorkerList, WorkerMemory,
+    WorkerState, WorkerStopped,
 };
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -27,6 +28,28 @@ pub(crate) async fn ask(operation: Operation, signals: &mut Signals, printer: &m
     let name = operation.name();
     let job = connection.client.submit(&SubmitRequest::new(operation)).await?.job_id;
     Ok(follow(View::of_ours(job, name), &mut connection, signals, printer).await?.exit_code()?)
+}
+
+/// The answer to the question, of which nothing is shown.
+pub(crate) async fn answer_to<T: DeserializeOwned>(client: &Client, question: Operation) -> Result<T, ClientError> {
+    let job = client.submit(&SubmitRequest::new(question)).await?.job_id;
+    let mut events = client.follow(&job, 0);
+    let mut answer = None;
+    while let Some(followed) = events.next().await? {
+        match followed.event {
+            JobEvent::Result { result } => answer = Some(result),
+            JobEvent::End(end) => {
+                if let Some(error) = end.error {
+                    return Err(error.into());
+                }
+            }
+            _ => {}
+        }
+    }
+    answer.as_ref().and_then(read).ok_or_else(|| {
+        let error = ApiError::new(ErrorCode::Internal, "the queen's answer makes no sense");
+        error.hint("it may be of another version: `rbee queen stop`, then again").into()
+    })
 }
 
 /// The result of the operation with this name, for people.
@@ -134,6 +157,7 @@ fn hives(hives: &[HiveSummary], look: Look) -> String {
     for hive in hives {
         let state = match hive.state {
             HiveState::Connecting => "connecting",
+            HiveState::Ready if hive.paused => "paused",
             HiveState::Ready => "ready",
             HiveState::Down => "down",
         };
@@ -142,10 +166,16 @@ fn hives(hives: &[HiveSummary], look: Look) -> String {
             state.to_owned(),
             hive.workers.to_string(),
             hive.running_jobs.to_string(),
-            hive.reason.clone().unwrap_or_default(),
+            hive.reason.clone().or_else(|| other_version(hive)).unwrap_or_default(),
         ]);
     }
     table.render(look)
+}
+
+/// What there is to say of a hive that outlived the programs it was started from.
+fn other_version(hive: &HiveSummary) -> Option<String> {
+    let version = hive.version.as_deref().filter(|version| *version != env!("CARGO_PKG_VERSION"))?;
+    Some(format!("version {version}: `rbee queen stop`, then again"))
 }
 
 fn devices(devices: &[Device], look: Look) -> String {
@@ -455,6 +485,16 @@ mod tests {
         assert!(text.contains("started  2 s ago\n"), "{text}");
         assert!(text.contains("HIVE   STATE  WORKERS  JOBS  REASON\nlocal  ready  1        0\n"), "{text}");
         assert!(text.contains("worker-1  local  tiny   idle   0     9\n"), "{text}");
+    }
+
+    #[test]
+    fn a_hive_that_is_paused_or_of_another_version_is_listed_so() {
+        let list = |version: &str| json!({"hives": [{"hive": "local", "state": "ready", "workers": 0, "running_jobs": 0,
+            "paused": true, "version": version}]});
+        let text = page("hive_list", &list(env!("CARGO_PKG_VERSION")), PIPE);
+        assert!(text.ends_with("\nlocal  paused  0        0\n"), "{text}");
+        let text = page("hive_list", &list("0.0.1"), PIPE);
+        assert!(text.ends_with("0     version 0.0.1: `rbee queen stop`, then again\n"), "{text}");
     }
 
     #[test]

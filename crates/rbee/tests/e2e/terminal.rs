@@ -1,5 +1,5 @@
 use std::fs::File;
-use std::io::Read;
+use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
 use std::process::Command;
 
@@ -8,7 +8,12 @@ use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use crate::support::Home;
 
 /// Runs a command on a terminal of its own and returns all that it wrote there.
-fn on_a_terminal(mut command: Command) -> (Option<i32>, String) {
+fn on_a_terminal(command: Command) -> (Option<i32>, String) {
+    on_a_terminal_typing("", command)
+}
+
+/// The same, where somebody types this.
+fn on_a_terminal_typing(typed: &str, mut command: Command) -> (Option<i32>, String) {
     let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).expect("a terminal");
     grantpt(&master).and_then(|()| unlockpt(&master)).expect("the terminal is ours");
     let name = ptsname(&master, Vec::new()).expect("the terminal has a name");
@@ -18,9 +23,11 @@ fn on_a_terminal(mut command: Command) -> (Option<i32>, String) {
     let mut child = command.stdin(open()).stdout(open()).stderr(open()).spawn().expect("rbee starts");
     // The terminal ends when its last user does, and this holds it too.
     drop(command);
+    let mut master = File::from(master);
+    master.write_all(typed.as_bytes()).expect("the terminal takes what is typed");
     let mut screen = Vec::new();
     // A terminal whose users have gone reads as an error, which is its end.
-    let _ = File::from(master).read_to_end(&mut screen);
+    let _ = master.read_to_end(&mut screen);
     let code = child.wait().expect("rbee ends").code();
     (code, String::from_utf8(screen).expect("a screen in UTF-8"))
 }
@@ -45,6 +52,24 @@ fn what_was_typed_does_not_control_the_terminal_when_it_makes_no_sense() {
         assert_eq!(code, Some(2), "{screen}");
         assert!(screen.contains("error:") && !screen.contains("\u{1b}[2J"), "{screen}");
     }
+}
+
+#[test]
+fn what_is_to_be_removed_is_shown_and_asked_for() {
+    let home = Home::scripted();
+    assert_eq!(home.run(["queen", "start"]).code, Some(0));
+    let key = home.path("config/operator.key");
+    for typed in ["n\n", "\n", "perhaps\n"] {
+        let (code, screen) = on_a_terminal_typing(typed, home.command(["uninstall", "--color", "never"]));
+        assert_eq!(code, Some(1), "{screen}");
+        assert!(screen.contains("operator.key") && screen.contains("[y/N]"), "{screen}");
+        assert!(screen.contains("error: nothing was removed") && key.exists(), "{screen}");
+    }
+    assert!(home.path("state/queen.json").exists(), "the queen was stopped");
+    let (code, screen) = on_a_terminal_typing("y\n", home.command(["uninstall", "--color", "never"]));
+    assert_eq!(code, Some(0), "{screen}");
+    // What was typed is shown before it is asked for.
+    assert!(screen.contains("[y/N] removed ") && !key.exists(), "{screen}");
 }
 
 #[test]

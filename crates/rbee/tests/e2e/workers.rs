@@ -147,6 +147,7 @@ fn a_hive_that_is_paused_finishes_what_runs_and_begins_nothing() {
     let answer = busy(&home, "a");
     assert_eq!(home.run(["hive", "pause"]).code, Some(0));
     assert_eq!(home.ask(&["hive", "status"])["paused"], true);
+    wait_until_paused(&home, true);
     wait_until_loaded(&home, &["a"]);
     let mut waiting = home.follow(&["-m", "b", "hello"]);
     waiting.until(|event| event["action"] == "hive_wait");
@@ -154,7 +155,16 @@ fn a_hive_that_is_paused_finishes_what_runs_and_begins_nothing() {
     assert_eq!(answer.finish().0.code(), Some(130));
     wait_until_loaded(&home, &[]);
     assert_eq!(home.run(["hive", "resume"]).code, Some(0));
+    wait_until_paused(&home, false);
     assert_eq!(waiting.finish().0.code(), Some(0));
+}
+
+/// Asks the queen for its hives until it has heard from the hive.
+fn wait_until_paused(home: &Home, paused: bool) {
+    let is_so = || home.ask(&["hive", "list"])["hives"][0]["paused"].as_bool().unwrap_or(false) == paused;
+    assert!((0..500).any(|_| is_so()), "the queen does not know that it is {paused}");
+    let state = if paused { " paused " } else { " ready " };
+    assert!(home.run(["hive", "list"]).stdout.contains(state));
 }
 
 #[test]
