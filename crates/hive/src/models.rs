@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use std::time::UNIX_EPOCH;
 
 use rbee_gguf::Facts;
-use rbee_home::{HomeError, NamedModel};
+use rbee_home::{HINT_SHOWN, HomeError, NamedModel};
 use rbee_jobs::{JobWriter, lock};
 use rbee_narration::Level;
 use rbee_protocol::{
@@ -834,9 +834,6 @@ impl ModelStore {
 
 /// Where the default model is taken from without `pip`: as its makers' model, quantised by somebody else.
 const DEFAULT_ELSEWHERE: &str = "hf:bartowski/SmolLM2-135M-Instruct-GGUF:Q4_K_M";
-
-/// A file that is there once a better model than the default one was told of.
-const HINT_SHOWN: &str = ".hint-shown";
 
 const STAGING_PREFIX: &str = ".staging-";
 

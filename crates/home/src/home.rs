@@ -12,6 +12,9 @@ use crate::{HomeError, Lock};
 /// The model that is there for those who name none; its file among the models has this name and ends in `.gguf`.
 pub const DEFAULT_MODEL: &str = "SmolLM2-135M-Instruct.Q4_1";
 
+/// The file in the folder of models that is there once a hive has told of a better one than the default.
+pub const HINT_SHOWN: &str = ".hint-shown";
+
 /// A Unix socket's path has 108 bytes; so many are left for its folder.
 const SOCKET_FOLDER_MAX: usize = 80;
 

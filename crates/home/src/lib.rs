@@ -14,7 +14,7 @@ pub use daemon::{
     end_with_starter, keep_memory_private, program,
 };
 pub use files::{new_key, read_key, read_or_create_key, read_private, write_private};
-pub use home::{DEFAULT_MODEL, Home};
+pub use home::{DEFAULT_MODEL, HINT_SHOWN, Home};
 pub use lock::Lock;
 pub use queen::{Glance, QueenAddress, glance_at_queen, queen_or_start, running_queen, running_queen_under};
 

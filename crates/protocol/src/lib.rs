@@ -30,10 +30,11 @@ pub use near::nearest;
 pub use operation::{EmbedRequest, InferRequest, Message, Operation, Role, SubmitRequest};
 pub use read::read;
 pub use report::{
-    Device, DeviceKind, EmbedReport, FoundModel, HiveList, HivePause, HiveReport, HiveState, HiveSummary, Instructions,
-    Loaded, MachineFacts, MemoryAt, ModelAlias, ModelFacts, ModelFile, ModelInfo, ModelList, ModelRemoved, ModelReport,
-    ModelSearch, ModelVerification, Place, Pooling, QueenReport, TokenCount, VerifiedModel, WatchedWorker,
-    WorkerInfo, WorkerList, WorkerMemory, WorkerState, WorkerStopped, WorkerWatch,
+    Device, DeviceKind, EmbedReport, FoundModel, HiveList, HivePause, HiveReport, HiveState, HiveSummary,
+    Instructions, Loaded, MachineFacts, MemoryAt, ModelAlias, ModelFacts, ModelFile, ModelInfo, ModelList,
+    ModelRemoved, ModelReport, ModelSearch, ModelVerification, Place, Pooling, QueenReport, TokenCount,
+    VerifiedModel, WatchedWorker, WorkerInfo, WorkerList, WorkerMemory, WorkerState, WorkerStopped,
+    WorkerWatch,
 };
 pub use system::{JobRef, SystemEvent, SystemEventKind, WorkerRef};
 pub use tool::{Tool, ToolCall, ToolChoice};

@@ -152,7 +152,9 @@ fn tell_ready(hive: &HiveId, version: Option<&str>, system: &SystemNarrator) {
         Some(version) if version == ours => draft.human("Hive {} is ready").emit(),
         version => {
             let draft = draft.level(Level::Warn).context(version.unwrap_or("unknown")).context(ours);
-            draft.human("Hive {} is ready, of version {} under a queen of {}: `rbee queen stop` ends both").emit();
+            draft
+                .human("Hive {} is ready, of version {} under a queen of {}: `rbee queen stop` ends both")
+                .emit();
         }
     }
 }

@@ -5,8 +5,8 @@ use std::fmt;
 use std::time::{Duration, Instant};
 
 use rbee_protocol::{
-    ApiError, ErrorCode, HiveId, HiveState, HiveSummary, JobId, PrincipalId, WatchedWorker, WorkerInfo,
-    WorkerId, WorkerWatch, nearest,
+    ApiError, ErrorCode, HiveId, HiveState, HiveSummary, JobId, PrincipalId, WatchedWorker, WorkerId,
+    WorkerInfo, WorkerWatch, nearest,
 };
 
 /// A worker is given so many jobs at once until it has told how many it answers.

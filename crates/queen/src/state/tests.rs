@@ -40,9 +40,7 @@ fn check(script: &[(&str, &str)]) {
             "ask" => submit(Need::Hive(HiveId::new(words[2]))),
             "finished" => Input::Finished { job: job() },
             "connecting" => Input::Connecting { hive: hive() },
-            "ready" => {
-                report(hive(), words[2..].iter().map(|w| worker(w)).collect())
-            }
+            "ready" => report(hive(), words[2..].iter().map(|w| worker(w)).collect()),
             "down" => Input::Down { hive: hive(), reason: "gone".to_owned() },
             other => panic!("no step is called {other}"),
         };

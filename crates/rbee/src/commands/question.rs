@@ -6,11 +6,10 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use anyhow::Result;
 use rbee_narration::printable;
 use rbee_protocol::{
-    ApiError, Client, ClientError, ErrorCode, JobEvent,
-    Device, DeviceKind, FoundModel, HiveList, HivePause, HiveReport, HiveState, HiveSummary, Instructions, Loaded,
-    ModelAlias, ModelInfo, ModelList, ModelRef, ModelRemoved, ModelReport, ModelSearch, ModelVerification,
-    Operation, Place, QueenReport, SubmitRequest, VerifiedModel, WorkerInfo, WorkerList, WorkerMemory,
-    WorkerState, WorkerStopped,
+    ApiError, Client, ClientError, Device, DeviceKind, ErrorCode, FoundModel, HiveList, HivePause,
+    HiveReport, HiveState, HiveSummary, Instructions, JobEvent, Loaded, ModelAlias, ModelInfo, ModelList,
+    ModelRef, ModelRemoved, ModelReport, ModelSearch, ModelVerification, Operation, Place, QueenReport,
+    SubmitRequest, VerifiedModel, WorkerInfo, WorkerList, WorkerMemory, WorkerState, WorkerStopped,
 };
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -31,7 +30,10 @@ pub(crate) async fn ask(operation: Operation, signals: &mut Signals, printer: &m
 }
 
 /// The answer to the question, of which nothing is shown.
-pub(crate) async fn answer_to<T: DeserializeOwned>(client: &Client, question: Operation) -> Result<T, ClientError> {
+pub(crate) async fn answer_to<T: DeserializeOwned>(
+    client: &Client,
+    question: Operation,
+) -> Result<T, ClientError> {
     let job = client.submit(&SubmitRequest::new(question)).await?.job_id;
     let mut events = client.follow(&job, 0);
     let mut answer = None;
@@ -489,8 +491,10 @@ mod tests {
 
     #[test]
     fn a_hive_that_is_paused_or_of_another_version_is_listed_so() {
-        let list = |version: &str| json!({"hives": [{"hive": "local", "state": "ready", "workers": 0, "running_jobs": 0,
-            "paused": true, "version": version}]});
+        let list = |version: &str| {
+            json!({"hives": [{"hive": "local", "state": "ready", "workers": 0, "running_jobs": 0,
+            "paused": true, "version": version}]})
+        };
         let text = page("hive_list", &list(env!("CARGO_PKG_VERSION")), PIPE);
         assert!(text.ends_with("\nlocal  paused  0        0\n"), "{text}");
         let text = page("hive_list", &list("0.0.1"), PIPE);

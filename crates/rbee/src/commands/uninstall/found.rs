@@ -7,7 +7,7 @@ use std::fs::{self, Metadata};
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 
-use rbee_home::{DEFAULT_MODEL, Home};
+use rbee_home::{DEFAULT_MODEL, HINT_SHOWN, Home};
 use serde_json::Value;
 
 use crate::commands::service;
@@ -192,7 +192,7 @@ fn store(found: &mut Found, models: &Path, with_models: bool) {
         // Each is a link to a part, of which only the link is removed.
         folder(&mut inner, &model, |found, path, metadata| {
             let leads_to = fs::read_link(&path).ok();
-            match leads_to.is_some_and(|to| to.parent() == Some(&blobs)) {
+            match leads_to.is_some_and(|to| to.parent() == Some(&blobs) || is_part(&path)) {
                 true => found.file("model", path, metadata),
                 false => found.leave(path, metadata),
             }
@@ -205,7 +205,7 @@ fn store(found: &mut Found, models: &Path, with_models: bool) {
         let name = path.file_name().and_then(OsStr::to_str).unwrap_or_default();
         if metadata.is_dir() && name.starts_with(".staging-") {
             found.entries.push(Entry { what: "model", path, bytes: 0, kind: Kind::Tree });
-        } else if metadata.is_file() && path == default {
+        } else if metadata.is_file() && (path == default || name == HINT_SHOWN) {
             found.file("model", path, metadata);
         } else if !(metadata.is_dir() && ["blobs", "manifests", "partial", "divided"].contains(&name)) {
             found.leave(path, metadata);
@@ -218,6 +218,16 @@ fn store(found: &mut Found, models: &Path, with_models: bool) {
         found.left.push((models.to_owned(), MODELS));
     }
     found.folders.append(&mut inner.folders);
+}
+
+/// Whether this is named like a part of a model in several files.
+fn is_part(path: &Path) -> bool {
+    let name = path.file_name().and_then(OsStr::to_str).and_then(|name| name.strip_suffix(".gguf"));
+    let counts = name.and_then(|name| name.rsplit_once("-of-")).and_then(|(name, count)| {
+        let (_, number) = name.rsplit_once('-')?;
+        Some([number, count])
+    });
+    counts.is_some_and(|counts| counts.iter().all(|number| is_number(number)))
 }
 
 fn is_digest(name: &str) -> bool {
