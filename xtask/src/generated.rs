@@ -1,13 +1,14 @@
-//! The files that the built programs write, committed for packagers and people: the shell completions, and
-//! the description of the API.
+//! The files that the built programs write, committed for packagers and people: the shell completions, the pages of
+//! the manual, and the description of the API.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::process::Stdio;
 
 use anyhow::{Context, Result, bail};
 
 use crate::printer;
-use crate::workspace::Workspace;
+use crate::workspace::{Workspace, execute};
 
 /// Each file with the command that prints it.
 const FILES: [(&str, &[&str]); 6] = [
@@ -19,12 +20,30 @@ const FILES: [(&str, &[&str]); 6] = [
     ("docs/openapi.json", &["rbee-queen", "--openapi"]),
 ];
 
+/// The folder with the pages of the manual, which are as many as there are commands.
+const MANUAL: &str = "man";
+
 /// Writes the files, or with `check` fails where what is committed differs.
 pub(crate) fn generate(workspace: &Workspace, check: bool) -> Result<()> {
-    let mut outdated = Vec::new();
+    let mut files = manual(workspace)?;
     for (name, command) in FILES {
-        let path = workspace.root.join(name);
-        let text = print(workspace, command)?;
+        files.insert(name.to_owned(), print(workspace, command)?);
+    }
+    let mut outdated = Vec::new();
+    for entry in fs::read_dir(workspace.root.join(MANUAL)).into_iter().flatten().flatten() {
+        let name = format!("{MANUAL}/{}", entry.file_name().display());
+        if files.contains_key(&name) {
+            continue;
+        }
+        if check {
+            outdated.push(name);
+        } else {
+            fs::remove_file(entry.path()).with_context(|| format!("cannot remove {name}"))?;
+            printer::say(&format!("removed {name}"));
+        }
+    }
+    for (name, text) in files {
+        let path = workspace.root.join(&name);
         // A file that cannot be read is one to write.
         if fs::read(&path).is_ok_and(|committed| committed == text) {
             continue;
@@ -44,11 +63,29 @@ pub(crate) fn generate(workspace: &Workspace, check: bool) -> Result<()> {
     Ok(())
 }
 
+/// The pages of the manual, by their names in the repository.
+fn manual(workspace: &Workspace) -> Result<BTreeMap<String, Vec<u8>>> {
+    let folder = workspace.target.join(MANUAL);
+    // A page of a command that there is no more.
+    let _ = fs::remove_dir_all(&folder);
+    fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", workspace.display(&folder)))?;
+    execute(workspace.command(workspace.program("rbee")).arg("man").arg(&folder))?;
+    let mut pages = BTreeMap::new();
+    for entry in fs::read_dir(&folder)? {
+        let path = entry?.path();
+        let name = format!("{MANUAL}/{}", path.file_name().unwrap_or_default().display());
+        pages.insert(name, fs::read(&path)?);
+    }
+    Ok(pages)
+}
+
 fn print(workspace: &Workspace, command: &[&str]) -> Result<Vec<u8>> {
     let program = workspace.program(command[0]);
     let output = workspace
         .command(&program)
         .args(&command[1..])
+        // What calls a program calls it by its name, not by where it was built.
+        .env("PATH", program.parent().unwrap_or(&program))
         .stderr(Stdio::inherit())
         .output()
         .with_context(|| format!("cannot run {}", workspace.display(&program)))?;

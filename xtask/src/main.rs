@@ -3,10 +3,12 @@
 
 mod build;
 mod clients;
+mod dist;
 mod door;
 mod fuzz;
 mod generated;
 mod leaks;
+mod licenses;
 mod load;
 mod peers;
 mod printer;
@@ -15,6 +17,7 @@ mod tidy;
 mod tools;
 mod workspace;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Result;
@@ -56,9 +59,9 @@ enum Command {
     },
     /// Measure side by side with others
     Bench {
-        /// What: `streams`, `infer` for answers, `memory` for workers' memory beside what they computed, or `apis`
-        /// for what it costs to speak other APIs
-        #[arg(value_parser = ["streams", "infer", "memory", "apis"])]
+        /// What: `streams`, `infer` for answers, `memory` for workers' memory beside what they computed, `apis` for
+        /// what it costs to speak other APIs, or `cli` for how soon commands are done
+        #[arg(value_parser = ["streams", "infer", "memory", "apis", "cli"])]
         name: String,
         /// Beside what answers are measured: `build` for llama.cpp's own server, which is compiled once, or the
         /// URL of a server of the OpenAI API's style; `build` if absent
@@ -81,11 +84,17 @@ enum Command {
     },
     /// Check the rules of the workspace that the compiler does not
     Tidy,
-    /// Write the shell completions and the description of the API
+    /// Write the shell completions, the pages of the manual and the description of the API
     Gen {
         /// Only say whether the committed ones are up to date
         #[arg(long)]
         check: bool,
+    },
+    /// Pack what is shipped into `target/dist`, built for all processors of this kind, and try it
+    Dist {
+        /// Pack the programs in this folder instead of building them
+        #[arg(long, value_name = "FOLDER")]
+        programs: Option<PathBuf>,
     },
     /// Obtain the clients of other APIs that tests run, for whoever runs those by hand
     Clients,
@@ -120,6 +129,7 @@ fn run(command: Command) -> Result<()> {
             build::programs(&workspace, false)?;
             generated::generate(&workspace, check)
         }
+        Command::Dist { programs } => dist::run(&workspace, programs.as_deref()),
         Command::Clients => clients::Clients::obtain(&workspace).map(drop),
         Command::Tools => {
             Tools::obtain(&workspace)?.exports()?.iter().for_each(|line| printer::data(line));

@@ -19,6 +19,7 @@ mod report;
 mod restart;
 mod slow;
 mod soak;
+mod start;
 mod stats;
 mod stream;
 mod streams;
@@ -105,6 +106,8 @@ enum Command {
     Memory,
     /// What it costs the queen to speak other APIs
     Apis,
+    /// How long commands take that do next to nothing
+    Cli,
     /// Be the server that `streams` measures
     #[command(hide = true)]
     Serve {
@@ -168,6 +171,7 @@ async fn run(arguments: &Arguments) -> Result<Report> {
             Command::Restart => restart::run(&programs, short, seed).await,
             Command::Cancel => cancel::run(&programs, short).await,
             Command::Apis => apis::run(&programs, short).await,
+            Command::Cli => start::run(&programs, short).await,
             Command::Memory => memory::run(&programs, short, seed).await,
             Command::Streams { runs } => streams::run(short, *runs).await,
             Command::Infer { peer, pairs, threads, only, models } => {

@@ -10,6 +10,8 @@ use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use rbee_protocol::KeyName;
 
+use crate::complete;
+
 /// One private LLM service from the machines you already own.
 ///
 /// The answer goes to stdout and nothing else does: what the service says about its work goes to stderr. The
@@ -207,14 +209,25 @@ Examples:
   rbee uninstall --yes")]
     Uninstall(Uninstall),
     /// Print what makes a shell complete `rbee` commands
+    ///
+    /// Commands and options, and models, hives, workers, jobs and keys while the queen runs. It is for this version:
+    /// what is read anew by each shell always fits.
     #[command(after_help = "\
 Examples:
-  rbee completions bash > ~/.local/share/bash-completion/completions/rbee
-  rbee completions zsh > ~/.zfunc/_rbee
-  rbee completions fish > ~/.config/fish/completions/rbee.fish")]
+  echo 'source <(rbee completions bash)' >> ~/.bashrc
+  echo 'source <(rbee completions zsh)' >> ~/.zshrc
+  echo 'rbee completions fish | source' >> ~/.config/fish/config.fish
+  echo 'eval (rbee completions elvish | slurp)' >> ~/.config/elvish/rc.elv
+  'rbee completions powershell | Out-String | Invoke-Expression' >> $PROFILE")]
     Completions {
         /// Which shell
         shell: Shell,
+    },
+    /// Write the pages of the manual, one for each command, into a folder that there is
+    #[command(hide = true)]
+    Man {
+        /// Which folder
+        folder: PathBuf,
     },
 }
 
@@ -262,7 +275,7 @@ pub(crate) struct Embed {
     #[arg(value_name = "TEXT", value_parser = NonEmptyStringValueParser::new())]
     pub(crate) texts: Vec<String>,
     /// A model's name (see `rbee model list`), or the path of a .gguf file
-    #[arg(short, long, value_name = "MODEL", value_parser = NonEmptyStringValueParser::new())]
+    #[arg(short, long, value_name = "MODEL", value_parser = NonEmptyStringValueParser::new(), add = complete::models())]
     pub(crate) model: Option<String>,
     /// Cut off at a text's end what the model does not take, where such a text is refused otherwise
     #[arg(long)]
@@ -291,7 +304,7 @@ pub(crate) struct Infer {
     /// What to answer; several words are joined by spaces
     pub(crate) prompt: Vec<String>,
     /// A model's name (see `rbee model list`), or the path of a .gguf file
-    #[arg(short, long, value_name = "MODEL", value_parser = NonEmptyStringValueParser::new())]
+    #[arg(short, long, value_name = "MODEL", value_parser = NonEmptyStringValueParser::new(), add = complete::models())]
     pub(crate) model: Option<String>,
     /// Instructions that stand before the prompt
     #[arg(long, value_name = "TEXT")]
@@ -369,6 +382,7 @@ Examples:
   rbee hive status --output json | jq .memory_available_bytes")]
     Status {
         /// Which hive; the one on the queen's machine if none is named
+        #[arg(add = complete::hives())]
         hive: Option<String>,
     },
     /// List the hives
@@ -378,11 +392,13 @@ Examples:
     /// For when the machine is wanted for something else. What runs goes on to its end, and what comes waits for `resume`.
     Pause {
         /// Which hive; the one on the queen's machine if none is named
+        #[arg(add = complete::hives())]
         hive: Option<String>,
     },
     /// Have a hive that was paused go on. For operators
     Resume {
         /// Which hive; the one on the queen's machine if none is named
+        #[arg(add = complete::hives())]
         hive: Option<String>,
     },
 }
@@ -399,7 +415,7 @@ Examples:
   rbee worker start -m qwen3-4b --keep-alive forever --pin")]
     Start {
         /// A model's name (see `rbee model list`), or the path of a .gguf file
-        #[arg(short, long, value_name = "MODEL", value_parser = NonEmptyStringValueParser::new())]
+        #[arg(short, long, value_name = "MODEL", value_parser = NonEmptyStringValueParser::new(), add = complete::models())]
         model: Option<String>,
         #[command(flatten)]
         keep_alive: KeepAlive,
@@ -410,11 +426,13 @@ Examples:
     /// End a worker at once; the jobs that it has fail. For operators
     Stop {
         /// Which worker (see `rbee worker list`)
+        #[arg(add = complete::workers())]
         worker: String,
     },
     /// Have a worker take no more jobs, and end when it has done those that it has. For operators
     Drain {
         /// Which worker (see `rbee worker list`)
+        #[arg(add = complete::workers())]
         worker: String,
         /// What has not ended by then fails
         #[arg(long, value_name = "TIME", default_value = "5m", value_parser = time)]
@@ -461,19 +479,19 @@ Examples:
 `HF_TOKEN` and `HF_ENDPOINT` are honoured as they were when the hive was started.")]
     Pull {
         /// `hf:owner/repository[:quantization]`, `ollama:name[:tag]`, a URL, a file, or a short name (see `rbee model search`)
-        #[arg(value_name = "REF", value_parser = NonEmptyStringValueParser::new())]
+        #[arg(value_name = "REF", value_parser = NonEmptyStringValueParser::new(), add = complete::model_paths())]
         model: String,
     },
     /// Tell about one model: what it is, where it came from, what it takes
     Show {
         /// A model's name (see `rbee model list`), or the path of a .gguf file; the default model if none is named
-        #[arg(value_parser = NonEmptyStringValueParser::new())]
+        #[arg(value_parser = NonEmptyStringValueParser::new(), add = complete::models())]
         model: Option<String>,
     },
     /// Take a model off the disk, but for what other models need. For operators
     Rm {
         /// A model's name (see `rbee model list`)
-        #[arg(value_parser = NonEmptyStringValueParser::new())]
+        #[arg(value_parser = NonEmptyStringValueParser::new(), add = complete::downloaded_models())]
         model: String,
     },
     /// Look for models that could be pulled: in a short list of rbee's own, then on Hugging Face
@@ -493,7 +511,7 @@ Examples:
     /// Compare models' files with what they were when they came. For operators
     Verify {
         /// A model's name; all models if none is named
-        #[arg(value_parser = NonEmptyStringValueParser::new())]
+        #[arg(value_parser = NonEmptyStringValueParser::new(), add = complete::downloaded_models())]
         model: Option<String>,
     },
     /// Have a name of your choice stand for a model
@@ -506,10 +524,10 @@ Examples:
   rbee model alias gpt-4o --remove")]
     Alias {
         /// The name; it goes before a model's own
-        #[arg(value_parser = NonEmptyStringValueParser::new())]
+        #[arg(value_parser = NonEmptyStringValueParser::new(), add = complete::aliases())]
         name: String,
         /// A model's name (see `rbee model list`), or the path of a .gguf file
-        #[arg(value_parser = NonEmptyStringValueParser::new(), required_unless_present = "remove")]
+        #[arg(value_parser = NonEmptyStringValueParser::new(), add = complete::models(), required_unless_present = "remove")]
         model: Option<String>,
         /// Have it stand for nothing any more
         #[arg(long, conflicts_with = "model")]
@@ -529,6 +547,7 @@ pub(crate) enum Job {
     #[command(after_help = JOB_IDS)]
     Show {
         /// The job's id, or the beginning of it
+        #[arg(add = complete::jobs())]
         id: String,
     },
     /// Follow a job as if this command had started it
@@ -538,6 +557,7 @@ pub(crate) enum Job {
     #[command(after_help = JOB_IDS)]
     Attach {
         /// The job's id, or the beginning of it
+        #[arg(add = complete::jobs())]
         id: String,
     },
     /// Tell why a job runs where it does: which hives and workers were considered, and why
@@ -555,6 +575,7 @@ pub(crate) enum Job {
     #[command(after_help = JOB_IDS)]
     Logs {
         /// The job's id, or the beginning of it
+        #[arg(add = complete::jobs())]
         id: String,
     },
     /// Cancel a job, and wait until it has ended
@@ -563,6 +584,7 @@ pub(crate) enum Job {
     #[command(after_help = JOB_IDS)]
     Cancel {
         /// The job's id, or the beginning of it
+        #[arg(add = complete::running_jobs())]
         id: String,
     },
 }
@@ -596,6 +618,7 @@ Examples:
     /// create it again.
     Revoke {
         /// Whose key it is
+        #[arg(add = complete::keys())]
         name: KeyName,
     },
 }

@@ -7,6 +7,7 @@ mod explain;
 mod infer;
 mod job;
 mod key;
+mod man;
 mod overview;
 mod queen;
 pub(crate) mod question;
@@ -14,11 +15,11 @@ mod service;
 mod uninstall;
 
 use anyhow::{Context, Result};
-use clap::CommandFactory;
 use rbee_protocol::{HiveId, Operation, WorkerId};
 use tokio::runtime;
 
-use crate::cli::{Cli, Command, Hive, Model, Queen, Worker};
+use crate::cli::{Command, Hive, Model, Queen, Worker};
+use crate::complete;
 use crate::printer::Printer;
 use crate::signals::Signals;
 
@@ -30,9 +31,12 @@ pub(crate) fn run(command: Option<Command>, printer: &mut Printer) -> Result<u8>
     };
     match command {
         Command::Completions { shell } => {
-            let mut script = Vec::new();
-            clap_complete::generate(shell, &mut Cli::command(), "rbee", &mut script);
+            let script = complete::script(&shell.to_string()).context("there is no script for this shell")?;
             printer.page(&String::from_utf8(script).context("the script for the shell is no text")?)?;
+            Ok(0)
+        }
+        Command::Man { folder } => {
+            man::write(&folder).with_context(|| format!("cannot write into {}", folder.display()))?;
             Ok(0)
         }
         Command::Queen(Queen::Run) => Err(queen::run()),
@@ -57,7 +61,7 @@ async fn run_with_signals(command: Command, printer: &mut Printer) -> Result<u8>
         Command::Queen(command) => return queen::control(command, signals, printer).await,
         Command::Doctor(arguments) => return doctor::run(arguments, printer).await,
         Command::Uninstall(arguments) => return uninstall::run(arguments, printer).await,
-        Command::Completions { .. } => unreachable!("it needs no runtime"),
+        Command::Completions { .. } | Command::Man { .. } => unreachable!("it needs no runtime"),
         Command::Status => Operation::Status {},
         Command::Hive(Hive::Status { hive }) => Operation::HiveStatus { hive: hive.map(HiveId::new) },
         Command::Hive(Hive::List) => Operation::HiveList {},

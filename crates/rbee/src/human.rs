@@ -6,18 +6,28 @@ const DAY_MS: u64 = 24 * HOUR_MS;
 
 /// A size with one decimal, e.g. `15.5 GiB`.
 pub(crate) fn bytes(bytes: u64) -> String {
-    const UNITS: [&str; 5] = ["KiB", "MiB", "GiB", "TiB", "PiB"];
-    if bytes < 1024 {
-        return format!("{bytes} B");
-    }
-    let mut size = bytes as f64 / 1024.0;
+    let (size, unit) = scaled(bytes);
+    if unit == "B" { format!("{bytes} B") } else { format!("{size:.1} {unit}") }
+}
+
+/// A part of a size, e.g. `1.5 of 15.5 GiB`.
+pub(crate) fn bytes_of(part: u64, whole: u64) -> String {
+    let ((size, unit), (_, of_unit)) = (scaled(part), scaled(whole));
+    let part = if unit == of_unit && unit != "B" { format!("{size:.1}") } else { bytes(part) };
+    format!("{part} of {}", bytes(whole))
+}
+
+/// A size in the unit that suits it.
+fn scaled(bytes: u64) -> (f64, &'static str) {
+    const UNITS: [&str; 6] = ["B", "KiB", "MiB", "GiB", "TiB", "PiB"];
+    let mut size = bytes as f64;
     let mut unit = 0;
-    // What would be rounded up to 1024.0 is one of the next unit.
-    while size >= 1023.95 && unit + 1 < UNITS.len() {
+    // What would be rounded up to 1024.0 is one of the next unit; there are no parts of a byte.
+    while unit + 1 < UNITS.len() && size >= if unit == 0 { 1024.0 } else { 1023.95 } {
         size /= 1024.0;
         unit += 1;
     }
-    format!("{size:.1} {}", UNITS[unit])
+    (size, UNITS[unit])
 }
 
 /// A large number, e.g. `135M` or `1.7B`.

@@ -3,6 +3,7 @@
 
 mod cli;
 mod commands;
+mod complete;
 mod connection;
 mod error;
 mod follow;
@@ -24,6 +25,9 @@ use crate::error::Failure;
 use crate::printer::Printer;
 
 fn main() -> ExitCode {
+    if let Some(answer) = complete::answer() {
+        return Printer::completions(&answer).into();
+    }
     let cli = match Cli::from_arguments() {
         Ok(cli) => cli,
         Err(error) => return Printer::clap(ColorChoice::peek(env::args_os()), &error).into(),

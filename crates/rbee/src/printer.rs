@@ -239,6 +239,13 @@ impl Printer {
         u8::try_from(error.exit_code()).unwrap_or(2)
     }
 
+    /// Prints what a shell asked for. That it does not listen any more is nothing to tell anybody.
+    pub(crate) fn completions(answer: &[u8]) -> u8 {
+        let mut stdout = io::stdout();
+        let _ = stdout.write_all(answer).and_then(|()| stdout.flush());
+        0
+    }
+
     /// Sees that what is written to stderr next stands on a line of its own.
     fn begin_line_on_stderr(&mut self) -> Result<(), Failure> {
         self.indicator.clear();
@@ -616,6 +623,25 @@ pub(crate) mod tests {
         printer.progress(load);
         printer.tick(Instant::now()).expect("open");
         assert!(screen.text().ends_with("<clear>yes"), "{:?}", screen.text());
+    }
+
+    #[test]
+    fn bars_of_phases_that_go_on_together_come_and_go_together() {
+        let (mut printer, screen, _) = printer(Where::Terminal, "");
+        for phase in [Phase::Download, Phase::Verify] {
+            printer.progress(Progress::new(phase, 1 << 30, Some(4 << 30), Unit::Bytes));
+        }
+        printer.tick(Instant::now()).expect("open");
+        let text = screen.text();
+        let (_, last) = text.rsplit_once(" Downloading").expect("a bar");
+        for part in
+            [" the model [==>       ] 1.0 of 4.0 GiB ", " Verifying the model [==>       ] 1.0 of 4.0 GiB "]
+        {
+            assert!(last.contains(part), "{text:?}");
+        }
+        printer.narrate(&line(Level::Info, "Job created")).expect("open");
+        let cleared = format!("<up 1><clear><down 1><clear><up 1>{LINE}");
+        assert!(screen.text().ends_with(&cleared), "{:?}", screen.text());
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Tables that fit the window they are shown in.
 
-use owo_colors::OwoColorize;
+use owo_colors::{OwoColorize, Style};
 use rbee_narration::printable;
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
@@ -13,7 +13,7 @@ const NARROWEST: usize = 6;
 pub(crate) struct Look {
     /// So many columns wide is the window; in a pipe there is no limit.
     pub(crate) width: Option<usize>,
-    /// Whether the header may be bold.
+    /// Whether headers may be bold, labels dim, and states coloured.
     pub(crate) bold: bool,
 }
 
@@ -23,17 +23,25 @@ pub(crate) struct Table {
     rows: Vec<Vec<String>>,
     /// The column that is never shortened.
     whole: Option<usize>,
+    /// The column that says in what state something is.
+    states: Option<usize>,
 }
 
 impl Table {
     /// A table with these titles and no rows.
     pub(crate) fn new<const N: usize>(titles: [&'static str; N]) -> Self {
-        Self { titles: titles.to_vec(), rows: Vec::new(), whole: None }
+        Self { titles: titles.to_vec(), rows: Vec::new(), whole: None, states: None }
     }
 
     /// Never shortens the cells of `column`, e.g. because they are ids to copy.
     pub(crate) fn keep_whole(mut self, column: usize) -> Self {
         self.whole = Some(column);
+        self
+    }
+
+    /// Colours the cells of `column`, which are states, where colours may be.
+    pub(crate) fn states(mut self, column: usize) -> Self {
+        self.states = Some(column);
         self
     }
 
@@ -55,14 +63,18 @@ impl Table {
         }
 
         let mut text = String::new();
-        let header = line(self.titles.iter().copied(), &widths);
+        let plain = Style::new();
+        let header = line(self.titles.iter().map(|title| (*title, plain)), &widths);
         if look.bold {
             text.push_str(&format!("{}\n", header.bold()));
         } else {
             text.push_str(&format!("{header}\n"));
         }
+        let states = self.states.filter(|_| look.bold);
         for row in &self.rows {
-            text.push_str(&line(row.iter().map(String::as_str), &widths));
+            let style = |column, cell| if states == Some(column) { state(cell) } else { plain };
+            let cells = row.iter().enumerate().map(|(column, cell)| (cell.as_str(), style(column, cell)));
+            text.push_str(&line(cells, &widths));
             text.push('\n');
         }
         text
@@ -89,10 +101,24 @@ pub(crate) fn facts<'a>(facts: impl AsRef<[(&'a str, String)]>, look: Look) -> S
     let label_width = facts.iter().map(|(label, _)| label.width()).max().unwrap_or(0);
     let value_width =
         look.width.map_or(usize::MAX, |width| width.saturating_sub(label_width + GAP).max(NARROWEST));
+    let (plain, dim) = (Style::new(), Style::new().dimmed());
     let lines = facts.iter().map(|(label, value)| {
-        format!("{}\n", line([*label, &printable(value)].into_iter(), &[label_width, value_width]))
+        let cells = [(*label, if look.bold { dim } else { plain }), (&printable(value), plain)];
+        format!("{}\n", line(cells.into_iter(), &[label_width, value_width]))
     });
     lines.collect()
+}
+
+/// How a state looks: green is well, yellow at work or on its way, red wants to be looked at.
+fn state(text: &str) -> Style {
+    match text.split(',').next().unwrap_or_default() {
+        "ready" | "idle" | "succeeded" | "yes" => Style::new().green(),
+        "busy" | "cancelled" | "connecting" | "draining" | "loading" | "paused" | "queued" | "running" => {
+            Style::new().yellow()
+        }
+        "down" | "failed" | "no" => Style::new().red(),
+        _ => Style::new(),
+    }
 }
 
 /// The title above a table.
@@ -100,17 +126,17 @@ pub(crate) fn title(text: &str, look: Look) -> String {
     if look.bold { format!("\n{}\n", text.bold()) } else { format!("\n{text}\n") }
 }
 
-fn line<'a>(cells: impl Iterator<Item = &'a str>, widths: &[usize]) -> String {
+fn line<'a>(cells: impl Iterator<Item = (&'a str, Style)>, widths: &[usize]) -> String {
     let mut line = String::new();
     let mut column = 0;
     let mut start = 0;
-    for (cell, width) in cells.zip(widths) {
+    for ((cell, style), width) in cells.zip(widths) {
         // Only what another cell follows is padded.
         if !cell.is_empty() {
             line.extend(std::iter::repeat_n(' ', start - column));
             let cell = fit(cell, *width);
             column = start + cell.width();
-            line.push_str(&cell);
+            line.push_str(&cell.style(style).to_string());
         }
         start = start.saturating_add(width.saturating_add(GAP));
     }
@@ -166,6 +192,24 @@ mod tests {
              job-1   a-model-with-q…  ready\n\
              job-22  世界.gguf\n"
         );
+    }
+
+    #[test]
+    fn states_are_coloured_without_a_column_moving() {
+        let look = Look { width: Some(30), bold: true };
+        let mut table = Table::new(["STATE", "WORKER"]).states(0);
+        table.row(["idle, pinned".into(), "idle".into()]);
+        table.row(["failed".into(), String::new()]);
+        table.row(["new".into(), "w".into()]);
+        assert_eq!(
+            table.render(look),
+            "\u{1b}[1mSTATE         WORKER\u{1b}[0m\n\
+             \u{1b}[32midle, pinned\u{1b}[0m  idle\n\
+             \u{1b}[31mfailed\u{1b}[0m\n\
+             new           w\n"
+        );
+        assert!(!table.render(PIPE).contains('\u{1b}'));
+        assert_eq!(facts([("a", "b".into())], look), "\u{1b}[2ma\u{1b}[0m  b\n");
     }
 
     #[test]

@@ -201,9 +201,9 @@ fn table(jobs: &[JobInfo], with_owners: bool, look: Look) -> String {
     }
     let now_ms = now_ms();
     let table = if with_owners {
-        Table::new(["JOB", "OWNER", "OPERATION", "STATE", "CREATED", "TOOK"])
+        Table::new(["JOB", "OWNER", "OPERATION", "STATE", "CREATED", "TOOK"]).states(3)
     } else {
-        Table::new(["JOB", "OPERATION", "STATE", "CREATED", "TOOK"])
+        Table::new(["JOB", "OPERATION", "STATE", "CREATED", "TOOK"]).states(2)
     };
     let mut table = table.keep_whole(0);
     for job in jobs {

@@ -155,7 +155,7 @@ fn hives(hives: &[HiveSummary], look: Look) -> String {
     if hives.is_empty() {
         return "no hives\n".to_owned();
     }
-    let mut table = Table::new(["HIVE", "STATE", "WORKERS", "JOBS", "REASON"]);
+    let mut table = Table::new(["HIVE", "STATE", "WORKERS", "JOBS", "REASON"]).states(1);
     for hive in hives {
         let state = match hive.state {
             HiveState::Connecting => "connecting",
@@ -296,7 +296,7 @@ fn verified(models: Vec<VerifiedModel>, look: Look) -> String {
     if models.is_empty() {
         return "no model whose digest is known: `rbee model pull` brings one\n".to_owned();
     }
-    let mut table = Table::new(["MODEL", "INTACT", "REASON"]);
+    let mut table = Table::new(["MODEL", "INTACT", "REASON"]).states(1);
     for model in models {
         let intact = if model.intact { "yes" } else { "no" };
         table.row([model.model, intact.to_owned(), model.reason.unwrap_or_default()]);
@@ -316,7 +316,7 @@ fn workers(workers: &[WorkerInfo], look: Look) -> String {
     if workers.is_empty() {
         return NO_WORKERS.to_owned();
     }
-    let mut table = Table::new(["WORKER", "HIVE", "MODEL", "STATE", "JOBS", "PID"]);
+    let mut table = Table::new(["WORKER", "HIVE", "MODEL", "STATE", "JOBS", "PID"]).states(3);
     for worker in workers {
         table.row([
             worker.worker.to_string(),
@@ -336,7 +336,8 @@ fn own_workers(workers: &[WorkerInfo], look: Look) -> String {
         return NO_WORKERS.to_owned();
     }
     let mut table =
-        Table::new(["WORKER", "MODEL", "STATE", "JOBS", "CONTEXT", "MEMORY", "THREADS", "PROGRESS", "PID"]);
+        Table::new(["WORKER", "MODEL", "STATE", "JOBS", "CONTEXT", "MEMORY", "THREADS", "PROGRESS", "PID"])
+            .states(2);
     for worker in workers {
         let memory = worker.loaded.and_then(|loaded| loaded.memory);
         let loaded = |fact: fn(&Loaded) -> u32| worker.loaded.as_ref().map(fact);

@@ -4,6 +4,7 @@
 mod adapters;
 mod apis;
 mod clients;
+mod completions;
 mod daemons;
 mod doctor;
 mod durable;

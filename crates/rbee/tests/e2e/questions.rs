@@ -1,4 +1,12 @@
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+
+use crate::schema::problems;
 use crate::support::{Home, MODEL};
+
+const LISTS: &str = include_str!("../../../../docs/cli-json.md");
+const DESCRIPTION: &str = include_str!("../../../../docs/openapi.json");
 
 /// Compares a command's stdout with a snapshot in which what differs between runs has fixed names.
 macro_rules! assert_shown {
@@ -89,13 +97,51 @@ fn a_job_can_be_listed_shown_and_read_again() {
     assert!(logs.stderr.contains("job_create"), "{}", logs.stderr);
 }
 
+/// The rows of the table that follows `heading`, each with its cells.
+fn rows<'a>(heading: &str, columns: usize) -> Vec<Vec<&'a str>> {
+    let (_, below) = LISTS.split_once(heading).expect(heading);
+    let rows = below.lines().skip_while(|line| !line.starts_with("|---")).skip(1);
+    let rows = rows.map_while(|line| line.strip_prefix("| ")?.strip_suffix(" |"));
+    let rows: Vec<Vec<_>> = rows.map(|row| row.split(" | ").collect()).collect();
+    assert!(!rows.is_empty() && rows.iter().all(|row| row.len() == columns), "{heading}: {rows:?}");
+    rows
+}
+
+fn code(cell: &str) -> &str {
+    cell.strip_prefix('`').and_then(|cell| cell.strip_suffix('`')).expect(cell)
+}
+
 #[test]
-fn completions_are_printed_for_every_shell_without_a_queen() {
-    let home = Home::empty();
-    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
-        let ran = home.run(["completions", shell]);
-        assert_eq!(ran.code, Some(0), "{}", ran.stderr);
-        assert!(ran.stdout.contains("infer"), "{shell}");
+fn lists_in_json_are_as_their_document_says() {
+    let description: Value = serde_json::from_str(DESCRIPTION).expect("JSON");
+    let mut home = Home::scripted();
+    // Nobody is to be asked: the short names are enough.
+    home.set("HF_ENDPOINT", "http://127.0.0.1:9");
+    assert_eq!(home.run(["infer", "hello"]).code, Some(0));
+
+    for row in rows("| command | the list |", 3) {
+        let [command, list, kind] = row[..] else { unreachable!("they are counted") };
+        let (list, kind) = (code(list), code(kind));
+        let words: Vec<_> = code(command).strip_prefix("rbee ").expect(command).split(' ').collect();
+        let answer = home.ask(&words);
+        let entries = answer[list].as_array().unwrap_or_else(|| panic!("{command}: {answer}"));
+        assert_eq!(answer.as_object().map(|fields| fields.len()), Some(1), "{command}: {answer}");
+        assert!(!entries.is_empty(), "{command}");
+        let schema = json!({"$ref": format!("#/components/schemas/{kind}")});
+        for entry in entries {
+            let problems = problems(&description, &schema, entry);
+            assert!(problems.is_empty(), "{command}: {problems:?} in {entry}");
+            assert!(entry.as_object().expect("an object").values().all(|value| !value.is_null()), "{entry}");
+        }
+
+        let schema = &description["components"]["schemas"][kind];
+        let required = schema["required"].as_array().expect("a list of names");
+        let fields = schema["properties"].as_object().expect("schemas by name").keys();
+        let described: BTreeMap<_, _> = fields
+            .map(|field| (field.as_str(), if required.contains(&json!(field)) { "always" } else { "maybe" }))
+            .collect();
+        let told: BTreeMap<_, _> =
+            rows(&format!("## `{kind}`"), 3).into_iter().map(|row| (code(row[0]), row[1])).collect();
+        assert_eq!(told, described, "{kind}");
     }
-    assert!(!home.path("state/queen.json").exists());
 }

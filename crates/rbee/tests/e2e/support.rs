@@ -71,7 +71,16 @@ impl Home {
 
     /// The command `rbee` with these arguments, in this home.
     pub(crate) fn command<A: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = A>) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_rbee"));
+        self.command_of(env!("CARGO_BIN_EXE_rbee"), args)
+    }
+
+    /// The command `program` with these arguments, in this home.
+    pub(crate) fn command_of<A: AsRef<OsStr>>(
+        &self,
+        program: &str,
+        args: impl IntoIterator<Item = A>,
+    ) -> Command {
+        let mut command = Command::new(program);
         command
             .args(args)
             .env("RBEE_HOME", self.folder.path())
@@ -322,7 +331,7 @@ pub(crate) fn model_file() -> PathBuf {
 }
 
 /// The folder with the programs that belong to the one under test.
-fn programs() -> PathBuf {
+pub(crate) fn programs() -> PathBuf {
     Path::new(env!("CARGO_BIN_EXE_rbee")).parent().expect("a program is in a folder").to_owned()
 }
 

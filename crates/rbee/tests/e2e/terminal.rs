@@ -1,11 +1,24 @@
 use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
-use std::process::Command;
+use std::process::{Child, Command};
 
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 
 use crate::support::Home;
+
+/// Starts a command on a terminal of its own, whose other end this returns.
+pub(crate) fn start_on_a_terminal(mut command: Command) -> (Child, File) {
+    let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).expect("a terminal");
+    grantpt(&master).and_then(|()| unlockpt(&master)).expect("the terminal is ours");
+    let name = ptsname(&master, Vec::new()).expect("the terminal has a name");
+    let name = name.into_string().expect("a plain name");
+    let open =
+        || OwnedFd::from(File::options().read(true).write(true).open(&name).expect("the terminal opens"));
+    let child = command.stdin(open()).stdout(open()).stderr(open()).spawn().expect("it starts");
+    // The terminal ends when its last user does, and `command`, which ends here, holds it too.
+    (child, File::from(master))
+}
 
 /// Runs a command on a terminal of its own and returns all that it wrote there.
 fn on_a_terminal(command: Command) -> (Option<i32>, String) {
@@ -13,21 +26,12 @@ fn on_a_terminal(command: Command) -> (Option<i32>, String) {
 }
 
 /// The same, where somebody types this.
-fn on_a_terminal_typing(typed: &str, mut command: Command) -> (Option<i32>, String) {
-    let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).expect("a terminal");
-    grantpt(&master).and_then(|()| unlockpt(&master)).expect("the terminal is ours");
-    let name = ptsname(&master, Vec::new()).expect("the terminal has a name");
-    let name = name.into_string().expect("a plain name");
-    let open =
-        || OwnedFd::from(File::options().read(true).write(true).open(&name).expect("the terminal opens"));
-    let mut child = command.stdin(open()).stdout(open()).stderr(open()).spawn().expect("rbee starts");
-    // The terminal ends when its last user does, and this holds it too.
-    drop(command);
-    let mut master = File::from(master);
-    master.write_all(typed.as_bytes()).expect("the terminal takes what is typed");
+fn on_a_terminal_typing(typed: &str, command: Command) -> (Option<i32>, String) {
+    let (mut child, mut terminal) = start_on_a_terminal(command);
+    terminal.write_all(typed.as_bytes()).expect("the terminal takes what is typed");
     let mut screen = Vec::new();
     // A terminal whose users have gone reads as an error, which is its end.
-    let _ = master.read_to_end(&mut screen);
+    let _ = terminal.read_to_end(&mut screen);
     let code = child.wait().expect("rbee ends").code();
     (code, String::from_utf8(screen).expect("a screen in UTF-8"))
 }
