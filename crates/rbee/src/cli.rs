@@ -566,6 +566,7 @@ pub(crate) enum Job {
     #[command(after_help = JOB_IDS)]
     Explain {
         /// The job's id, or the beginning of it
+        #[arg(add = complete::jobs())]
         id: String,
     },
     /// Print what a job printed, and follow it while it runs
