@@ -110,8 +110,7 @@ async fn compare(
     while let Some(answer) = asking.join_next().await {
         tokens += answer.context("a question does not panic")??.prompt_tokens;
     }
-    // What repeats itself has the longest drafts, behind each token of which the model says what follows.
-    ask(&server, vec![WORDS.join(" "); REPEATS].join(" "), 48, None).await?;
+    have_drafts(&server).await?;
     let measured = rss_bytes(worker)?;
     let computed = memory.total_bytes();
     let ratio = measured as f64 / computed as f64;
@@ -143,6 +142,7 @@ async fn last(
     let (worker, memory) = worker(&daemons).await?;
     let (before, requests) = size.requests;
     answer_many(&server, before, words_per_token, rng).await?;
+    have_drafts(&server).await?;
     let begin = rss_bytes(worker)?;
     let mut most = begin;
     let mut left = requests;
@@ -188,6 +188,12 @@ async fn answer_many(server: &Server, count: usize, words_per_token: f64, rng: &
         answer.context("a question does not panic")??;
     }
     Ok(())
+}
+
+/// Has it compute the longest drafts, behind each token of which the model says what follows: of a text that repeats
+/// itself.
+async fn have_drafts(server: &Server) -> Result<()> {
+    ask(server, vec![WORDS.join(" "); REPEATS].join(" "), 48, None).await.map(drop)
 }
 
 async fn ask(server: &Server, text: String, max_tokens: u32, seed: Option<u64>) -> Result<Answer> {

@@ -252,7 +252,7 @@ fn completions(found: &mut Found) {
     for (path, mark) in [
         (".local/share/bash-completion/completions/rbee", "_rbee() {"),
         (".zfunc/_rbee", "#compdef rbee"),
-        (".config/fish/completions/rbee.fish", "complete -c rbee "),
+        (".config/fish/completions/rbee.fish", "complete --keep-order --exclusive --command rbee "),
     ] {
         let path = home.join(path);
         if let Ok(metadata) = fs::symlink_metadata(&path)
