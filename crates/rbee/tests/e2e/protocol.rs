@@ -1,62 +1,19 @@
 use std::collections::BTreeSet;
-use std::env;
-use std::fs;
-use std::path::Path;
-use std::process::{Command, Stdio};
 
 use rbee_protocol::ErrorCode;
-use regex::Regex;
 use serde_json::Value;
 
+use crate::document::run_blocks;
 use crate::support::{Home, MODEL};
 
 const DOCUMENT: &str = include_str!("../../../../docs/protocol.md");
-/// How a block of commands begins that is run as it stands.
-const RUN: &str = "```sh run\n";
-/// What stands between the outputs of two blocks.
-const NEXT: &str = "--- the next block ---";
-
-/// The commands are run one block after the other, in one shell. What a block prints is what its last comments say, in
-/// which `…` stands for any text, also of several lines.
 #[test]
 fn the_commands_in_the_protocols_document_print_what_it_says() {
-    let blocks: Vec<(&str, String)> = DOCUMENT
-        .split(RUN)
-        .skip(1)
-        .map(|rest| {
-            let block = rest.split_once("```").expect("a block ends").0;
-            (block, expected(block))
-        })
-        .collect();
-    assert!(blocks.len() >= 6, "only {} blocks", blocks.len());
-
     let home = Home::with_model();
     assert_eq!(home.run(["queen", "start"]).code, Some(0));
-    let folder = home.path("work");
-    fs::create_dir(&folder).expect("a folder in the test's home");
-    let commands: Vec<&str> = blocks.iter().map(|(block, _)| *block).collect();
-    let script = format!("set -eu\n{}", commands.join(&format!("\necho '{NEXT}'\n")));
-    let programs = Path::new(env!("CARGO_BIN_EXE_rbee")).parent().expect("a program is in a folder");
-    let path = env::join_paths(
-        [programs.to_owned()].into_iter().chain(env::split_paths(&env::var_os("PATH").unwrap_or_default())),
-    );
-    let output = Command::new("sh")
-        .args(["-c", &script])
-        .current_dir(&folder)
-        .env("PATH", path.expect("no folder has a colon"))
-        .env("RBEE_HOME", home.path(""))
-        .stdin(Stdio::null())
-        .output()
-        .expect("there is a shell");
-    let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    assert!(output.status.success(), "{stdout}\n{stderr}");
-    let printed: Vec<&str> = stdout.split(&format!("{NEXT}\n")).collect();
-    assert_eq!(printed.len(), blocks.len(), "{stdout}\n{stderr}");
-    for ((block, expected), printed) in blocks.iter().zip(printed) {
-        let pattern = regex::escape(expected).replace('…', ".*");
-        let pattern = Regex::new(&format!("(?s)^{pattern}$")).expect("escaped text and wildcards");
-        assert!(pattern.is_match(printed.trim_end()), "{block}\nprinted\n{printed}\n{stderr}");
-    }
+    run_blocks(DOCUMENT, &home.path("work"), |command| {
+        command.env("RBEE_HOME", home.path(""));
+    });
     assert!(DOCUMENT.contains(MODEL), "the document names the model that its commands were tried with");
 }
 
@@ -136,14 +93,4 @@ fn collect_names(schema: &Value, names: &mut Vec<String>) {
     for part in ["oneOf", "allOf"].into_iter().filter_map(|keyword| schema[keyword].as_array()).flatten() {
         collect_names(part, names);
     }
-}
-
-/// What the comments at the end of a block say.
-fn expected(block: &str) -> String {
-    let lines: Vec<&str> = block.lines().collect();
-    let comments = lines.iter().rev().take_while(|line| line.starts_with('#')).count();
-    let said = lines[lines.len() - comments..].iter();
-    let said: Vec<&str> =
-        said.map(|line| line.trim_start_matches('#').strip_prefix(' ').unwrap_or("")).collect();
-    said.join("\n").trim_end().to_owned()
 }
