@@ -156,6 +156,16 @@ impl Home {
         self.state.join("journal.sqlite")
     }
 
+    /// The folder in which the command line keeps conversations. It is there, and ours alone, once this returns.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn conversations_dir(&self) -> Result<PathBuf, HomeError> {
+        let folder = self.state.join("conversations");
+        make_private(&folder)?;
+        Ok(folder)
+    }
+
     /// The log of the daemon called `name`; all workers share one.
     pub fn log_file(&self, name: &str) -> PathBuf {
         self.state.join(format!("{name}.log"))

@@ -154,6 +154,12 @@ pub(crate) enum Command {
     /// The prompt is what the arguments say, what stdin says when it is a pipe or a file, or both: first the
     /// arguments, then an empty line, then stdin. Ctrl-C cancels the answer.
     Infer(Box<Infer>),
+    /// Talk with a model, turn by turn
+    ///
+    /// Each line is a message, and so is what stands between `"""` and `"""`, or several lines that all but the last
+    /// end in `\`. /help lists the commands. Ctrl-C stops the answer, Ctrl-D leaves. Conversations are kept in files of
+    /// your own; `--continue` goes on with the last. Where stdin is a pipe or a file, its lines are answered in turn.
+    Chat(Box<Chat>),
     /// Turn texts into vectors that tell how near they are in meaning
     ///
     /// Each argument is a text, and so is each line of stdin when that is a pipe or a file: at most 1,024 together, and
@@ -333,6 +339,54 @@ pub(crate) struct Infer {
     /// Tell how likely each token was, and N others in its place; with `--output json` or `ndjson`
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(..=20), help_heading = "Form")]
     pub(crate) logprobs: Option<u32>,
+    #[command(flatten)]
+    pub(crate) sampling: Sampling,
+    #[command(flatten)]
+    pub(crate) keep_alive: KeepAlive,
+    /// Leave stdin alone, e.g. in a loop that reads it
+    #[arg(long)]
+    pub(crate) no_stdin: bool,
+    /// Print the job's id and leave; `rbee job attach` follows it from anywhere
+    #[arg(long)]
+    pub(crate) detach: bool,
+    /// Answer nothing, and tell where the answer would be computed and why
+    #[arg(long, conflicts_with = "detach")]
+    pub(crate) dry_run: bool,
+}
+
+/// What `rbee chat` talks to, and how.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  rbee chat
+  rbee chat -m ./my-model.gguf --system \"You are a poet.\"
+  rbee chat --continue
+  printf 'My name is Ada.\\nWhat is my name?\\n' | rbee chat")]
+pub(crate) struct Chat {
+    /// A model's name (see `rbee model list`), or the path of a .gguf file
+    #[arg(short, long, value_name = "MODEL", value_parser = NonEmptyStringValueParser::new(), add = complete::models())]
+    pub(crate) model: Option<String>,
+    /// Instructions that stand before the conversation
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) system: Option<String>,
+    /// Go on with the conversation that was kept last
+    #[arg(short = 'c', long = "continue")]
+    pub(crate) goes_on: bool,
+    /// Generate at most so many tokens for each answer
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) max_tokens: Option<u32>,
+    /// End each answer before this text; can be given several times
+    #[arg(long, value_name = "TEXT", value_parser = NonEmptyStringValueParser::new())]
+    pub(crate) stop: Vec<String>,
+    #[command(flatten)]
+    pub(crate) sampling: Sampling,
+    #[command(flatten)]
+    pub(crate) keep_alive: KeepAlive,
+}
+
+/// How tokens are chosen.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct Sampling {
     /// How freely to choose tokens: 0 always takes the likeliest; 0.8 if absent
     #[arg(long, value_name = "X", value_parser = not_negative, allow_negative_numbers = true, help_heading = "Sampling")]
     pub(crate) temperature: Option<f32>,
@@ -360,17 +414,6 @@ pub(crate) struct Infer {
     /// Makes the choice of tokens repeatable, as far as no other job is answered at the same time
     #[arg(long, value_name = "N", help_heading = "Sampling")]
     pub(crate) seed: Option<u64>,
-    #[command(flatten)]
-    pub(crate) keep_alive: KeepAlive,
-    /// Leave stdin alone, e.g. in a loop that reads it
-    #[arg(long)]
-    pub(crate) no_stdin: bool,
-    /// Print the job's id and leave; `rbee job attach` follows it from anywhere
-    #[arg(long)]
-    pub(crate) detach: bool,
-    /// Answer nothing, and tell where the answer would be computed and why
-    #[arg(long, conflicts_with = "detach")]
-    pub(crate) dry_run: bool,
 }
 
 #[derive(Debug, Subcommand)]
@@ -731,7 +774,7 @@ mod tests {
         let cli = parse("rbee infer why is --seed 7 it blue -- --now").expect("a prompt");
         let Some(Command::Infer(infer)) = cli.command else { panic!("it is infer") };
         assert_eq!(infer.prompt, ["why", "is", "it", "blue", "--now"]);
-        assert_eq!(infer.seed, Some(7));
+        assert_eq!(infer.sampling.seed, Some(7));
     }
 
     #[test]
@@ -753,6 +796,8 @@ mod tests {
             "rbee worker stop",
             "rbee worker drain worker-1 --deadline soon",
             "rbee infer x --keep-alive long",
+            "rbee chat hello",
+            "rbee chat --seed many",
             "rbee infer x --temperature hot",
             "rbee infer x --temperature nan",
             "rbee infer x --top-p inf",

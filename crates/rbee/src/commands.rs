@@ -1,5 +1,6 @@
 //! The commands, each in the file of its kind.
 
+mod chat;
 mod doctor;
 mod embed;
 mod events;
@@ -54,6 +55,7 @@ async fn run_with_signals(command: Command, printer: &mut Printer) -> Result<u8>
     let signals = &mut Signals::listen().context("cannot listen for signals")?;
     let question = match command {
         Command::Infer(arguments) => return infer::infer(*arguments, signals, printer).await,
+        Command::Chat(arguments) => return chat::chat(*arguments, signals, printer).await,
         Command::Embed(arguments) => return embed::embed(arguments, signals, printer).await,
         Command::Job(command) => return job::run(command, signals, printer).await,
         Command::Events { after } => return events::run(after, signals, printer).await,

@@ -45,8 +45,10 @@ pub(crate) struct View {
 pub(crate) struct Outcome {
     /// How the job ended.
     pub(crate) end: End,
+    /// The answer that it gave until then.
+    pub(crate) text: String,
     /// The exit code that a signal asked for in the meantime.
-    signal: Option<u8>,
+    pub(crate) signal: Option<u8>,
 }
 
 /// A call of a tool, as far as it has come.
@@ -111,7 +113,7 @@ pub(crate) async fn follow(
         let _ = connection.client.cancel(&view.job).await;
     }
     match (outcome, signal) {
-        (Ok(end), _) => Ok(Outcome { end, signal }),
+        (Ok(end), _) => Ok(Outcome { end, text: view.text, signal }),
         (Err(_), Some(exit_code)) => Err(Failure::Signalled { exit_code }),
         (Err(Lost::Stdout(failure) | Lost::Stream(failure)), None) => Err(failure),
     }
@@ -252,19 +254,21 @@ impl View {
                 printer.progress(progress.clone());
                 Ok(())
             }
-            JobEvent::Token(token) => match (output, token.reasoning) {
-                (Output::Text, false) => printer.answer(&token.text),
-                (Output::Text, true) => printer.reasoning(&token.text),
-                (_, is_reasoning) => {
-                    printer.end_progress();
-                    if output == Output::Json {
-                        let text = if is_reasoning { &mut self.reasoning } else { &mut self.text };
-                        text.push_str(&token.text);
-                        self.logprobs.extend_from_slice(&token.logprobs);
+            JobEvent::Token(token) => {
+                let text = if token.reasoning { &mut self.reasoning } else { &mut self.text };
+                text.push_str(&token.text);
+                match (output, token.reasoning) {
+                    (Output::Text, false) => printer.answer(&token.text),
+                    (Output::Text, true) => printer.reasoning(&token.text),
+                    (_, _) => {
+                        printer.end_progress();
+                        if output == Output::Json {
+                            self.logprobs.extend_from_slice(&token.logprobs);
+                        }
+                        Ok(())
                     }
-                    Ok(())
                 }
-            },
+            }
             JobEvent::Embedding(embedding) => match output {
                 Output::Text => printer.page(&format!("{embedding}\n")),
                 Output::Json => {
@@ -536,7 +540,9 @@ mod tests {
     #[test]
     fn the_exit_code_says_how_the_job_ended() {
         let check = |end: End, signal, expected: u8| {
-            let code = Outcome { end, signal }.exit_code().unwrap_or_else(|failure| failure.exit_code());
+            let code = Outcome { end, text: String::new(), signal }
+                .exit_code()
+                .unwrap_or_else(|failure| failure.exit_code());
             assert_eq!(code, expected);
         };
         let stopped = |code| End::stopped(ApiError::new(code, "m").hint("h"));

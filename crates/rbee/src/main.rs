@@ -8,6 +8,7 @@ mod connection;
 mod error;
 mod follow;
 mod human;
+mod markdown;
 mod printer;
 mod progress;
 mod prompt;

@@ -12,10 +12,12 @@ use indicatif::ProgressDrawTarget;
 use owo_colors::{AnsiColors, OwoColorize};
 use rbee_narration::{Level, Line, printable, printable_text};
 use rbee_protocol::Progress;
+use rustix::termios::{OptionalActions, Termios};
 use serde::Serialize;
 
 use crate::cli::{ColorChoice, NarrationTo, Options, Output};
 use crate::error::Failure;
+use crate::markdown::Markdown;
 use crate::progress::{Display, Indicator};
 use crate::table::Look;
 
@@ -25,6 +27,10 @@ pub(crate) struct Printer {
     stderr: Stream,
     options: Options,
     indicator: Indicator,
+    /// What renders the answers, where it is wanted.
+    markdown: Option<Markdown>,
+    /// Whether narration is left out but for what an answer is not to be read without.
+    is_terse: bool,
 }
 
 /// One of the two streams.
@@ -46,7 +52,7 @@ impl Printer {
             true => Display::Bar(Box::new(ProgressDrawTarget::stderr)),
             false => Display::Lines,
         };
-        Self { stdout, stderr, options, indicator: Indicator::new(display) }
+        Self { stdout, stderr, options, indicator: Indicator::new(display), markdown: None, is_terse: false }
     }
 
     /// The form that the answer is to have.
@@ -61,6 +67,19 @@ impl Printer {
         Look { width: width.filter(|width| *width > 0), bold: self.stdout.is_coloured }
     }
 
+    /// Renders the Markdown in answers from now on, where a person looks at them on a terminal with colours.
+    pub(crate) fn render_markdown(&mut self) {
+        if self.stdout.is_terminal && self.stdout.is_coloured {
+            self.markdown = Some(Markdown::default());
+        }
+    }
+
+    /// Leaves out narration from now on, unless all of it is wanted, but for warnings and for what tells that a
+    /// prompt was not read as a whole.
+    pub(crate) fn narrate_less(&mut self) {
+        self.is_terse = !self.options.verbose;
+    }
+
     /// Prints a piece of the answer.
     pub(crate) fn answer(&mut self, text: &str) -> Result<(), Failure> {
         self.indicator.end();
@@ -68,6 +87,10 @@ impl Printer {
             self.stderr.say("\n");
         }
         let text = if self.stdout.is_terminal { printable_text(text) } else { Cow::Borrowed(text) };
+        let text = match &mut self.markdown {
+            Some(markdown) => Cow::Owned(markdown.push(&text)),
+            None => text,
+        };
         self.stdout.write(&text).map_err(|error| Failure::stdout(&error))
     }
 
@@ -83,10 +106,27 @@ impl Printer {
         if self.stderr.is_midline {
             self.stderr.say("\n");
         }
-        if self.stdout.is_terminal && self.stdout.is_midline {
+        if let Some(rest) = self.markdown.as_mut().map(Markdown::finish) {
+            self.stdout.write(&rest).map_err(|error| Failure::stdout(&error))?;
+        }
+        if self.stdout.is_terminal { self.end_line() } else { Ok(()) }
+    }
+
+    /// Completes the answer's last line also in a pipe, where another answer may follow.
+    pub(crate) fn end_line(&mut self) -> Result<(), Failure> {
+        if self.stdout.is_midline {
             self.stdout.write("\n").map_err(|error| Failure::stdout(&error))?;
         }
         Ok(())
+    }
+
+    /// Gives a terminal back that somebody was typing on in a line editor, which does not get to do that itself.
+    pub(crate) fn leave_line_editor(&mut self, before: &Termios) {
+        // Where the terminal is gone, there is nothing to give back.
+        let _ = rustix::termios::tcsetattr(io::stdin(), OptionalActions::Now, before);
+        if self.stderr.is_terminal {
+            self.stderr.say("\u{1b}[?2004l\n");
+        }
     }
 
     /// Prints a piece of what a model thinks before it answers, for a person to look at.
@@ -127,7 +167,12 @@ impl Printer {
 
     /// Prints a line of narration, if it is wanted.
     pub(crate) fn narrate(&mut self, line: &Line) -> Result<(), Failure> {
-        if self.options.quiet || line.level < Level::Info && !self.options.verbose {
+        let is_wanted = match (self.options.verbose, self.is_terse) {
+            (true, _) => true,
+            (false, false) => line.level >= Level::Info,
+            (false, true) => line.level > Level::Info || line.action == "truncate",
+        };
+        if self.options.quiet || !is_wanted {
             return Ok(());
         }
         match self.options.narration {
@@ -463,6 +508,8 @@ pub(crate) mod tests {
             stderr: stream(&stderr, stderr_is_terminal),
             options,
             indicator: Indicator::new(display),
+            markdown: None,
+            is_terse: false,
         };
         (printer, stdout, stderr)
     }

@@ -18,16 +18,27 @@ const HEARING: Duration = Duration::from_secs(2);
 /// The signals that ask the program to leave: SIGINT, SIGTERM and SIGHUP.
 ///
 /// As long as no command has asked for them, they end the program at once. Then the first one is the
-/// command's to handle, and the second ends the program.
+/// command's to handle, and the second ends the program, unless the command has gone on in between.
 pub(crate) struct Signals {
     shared: Arc<Shared>,
-    first: watch::Receiver<Option<u8>>,
+    last: watch::Receiver<Received>,
+    /// How many signals the command has gone on after.
+    settled: u64,
 }
 
 #[derive(Default)]
 struct Shared {
     is_handled: AtomicBool,
     heard: Notify,
+    settled: Notify,
+}
+
+/// The last signal for the command.
+#[derive(Clone, Copy, Default)]
+struct Received {
+    /// Counted from 1; 0 is none.
+    number: u64,
+    exit_code: u8,
 }
 
 impl Signals {
@@ -37,7 +48,7 @@ impl Signals {
     /// What the system says.
     pub(crate) fn listen() -> io::Result<Self> {
         let shared = Arc::new(Shared::default());
-        let (tell, first) = watch::channel(None);
+        let (tell, last) = watch::channel(Received::default());
         let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
         let signals = {
             let _entered = runtime.enter();
@@ -47,7 +58,7 @@ impl Signals {
         thread::Builder::new()
             .name("signals".to_owned())
             .spawn(move || runtime.block_on(relay(signals, &theirs, &tell)))?;
-        Ok(Self { shared, first })
+        Ok(Self { shared, last, settled: 0 })
     }
 
     /// From now on, the first signal is for [`Signals::first`].
@@ -57,8 +68,9 @@ impl Signals {
 
     /// Waits for the first signal, and gives the exit code it asks for. Cancel-safe.
     pub(crate) async fn first(&mut self) -> u8 {
-        let exit_code = match self.first.wait_for(Option::is_some).await {
-            Ok(code) => *code,
+        let settled = self.settled;
+        let exit_code = match self.last.wait_for(|last| last.number > settled).await {
+            Ok(last) => Some(last.exit_code),
             // The thread has ended, and no signal will come any more.
             Err(_) => None,
         };
@@ -70,25 +82,39 @@ impl Signals {
             None => std::future::pending().await,
         }
     }
+
+    /// The command goes on after the signal that it has handled: the next one is a first one again.
+    pub(crate) fn settle(&mut self) {
+        let number = self.last.borrow().number;
+        if number > self.settled {
+            self.settled = number;
+            self.shared.settled.notify_one();
+        }
+    }
 }
 
-async fn relay(mut signals: Listeners, shared: &Shared, tell: &watch::Sender<Option<u8>>) {
-    let exit_code = signals.next().await;
-    if !shared.is_handled.load(Ordering::SeqCst) {
-        process::exit(exit_code.into());
-    }
-    // Without a command to hear it, the time runs out.
-    tell.send_replace(Some(exit_code));
-    let heard_or_again = async {
+async fn relay(mut signals: Listeners, shared: &Shared, tell: &watch::Sender<Received>) {
+    for number in 1.. {
+        let exit_code = signals.next().await;
+        if !shared.is_handled.load(Ordering::SeqCst) {
+            process::exit(exit_code.into());
+        }
+        // Without a command to hear it, the time runs out.
+        tell.send_replace(Received { number, exit_code });
+        let heard_or_again = async {
+            tokio::select! {
+                again = signals.next() => process::exit(again.into()),
+                () = shared.heard.notified() => {}
+            }
+        };
+        if timeout(HEARING, heard_or_again).await.is_err() {
+            process::exit(exit_code.into());
+        }
         tokio::select! {
             again = signals.next() => process::exit(again.into()),
-            () = shared.heard.notified() => {}
+            () = shared.settled.notified() => {}
         }
-    };
-    if timeout(HEARING, heard_or_again).await.is_err() {
-        process::exit(exit_code.into());
     }
-    process::exit(signals.next().await.into());
 }
 
 /// One listener for each signal that is not ignored.

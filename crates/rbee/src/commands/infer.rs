@@ -8,7 +8,7 @@ use rbee_protocol::{
 };
 use serde_json::Value;
 
-use crate::cli::{Infer, Output};
+use crate::cli::{Infer, Output, Sampling};
 use crate::commands::explain::rehearse;
 use crate::connection::Connection;
 use crate::error::Failure;
@@ -67,18 +67,25 @@ fn request(arguments: Infer, model: Option<ModelRef>, prompt: String) -> InferRe
         max_tokens: arguments.max_tokens,
         keep_alive_s: arguments.keep_alive.keep_alive_s,
         dry_run: arguments.dry_run,
-        temperature: arguments.temperature,
-        top_k: arguments.top_k,
-        top_p: arguments.top_p,
-        min_p: arguments.min_p,
-        seed: arguments.seed,
         stop: arguments.stop,
-        typical_p: arguments.typical_p,
-        repetition_penalty: arguments.repetition_penalty,
-        presence_penalty: arguments.presence_penalty,
-        frequency_penalty: arguments.frequency_penalty,
         logprobs: arguments.logprobs,
         truncate: arguments.truncate,
+        ..sampled(&arguments.sampling)
+    }
+}
+
+/// A request for nothing yet, with its tokens chosen so.
+pub(super) fn sampled(sampling: &Sampling) -> InferRequest {
+    InferRequest {
+        temperature: sampling.temperature,
+        top_k: sampling.top_k,
+        top_p: sampling.top_p,
+        min_p: sampling.min_p,
+        seed: sampling.seed,
+        typical_p: sampling.typical_p,
+        repetition_penalty: sampling.repetition_penalty,
+        presence_penalty: sampling.presence_penalty,
+        frequency_penalty: sampling.frequency_penalty,
         ..InferRequest::default()
     }
 }
@@ -155,7 +162,7 @@ fn is_repository(text: &str) -> bool {
 }
 
 /// What to say about an answer that stops before its end.
-fn cut_note(end: &End, max_tokens: Option<u32>) -> Option<String> {
+pub(super) fn cut_note(end: &End, max_tokens: Option<u32>) -> Option<String> {
     if end.finish_reason != Some(FinishReason::Length) {
         return None;
     }

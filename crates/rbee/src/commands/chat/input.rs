@@ -1,0 +1,340 @@
+//! Where the messages of a chat come from: a line editor on a terminal, else the lines of stdin.
+
+use std::io::{self, BufRead, IsTerminal, Read};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use rbee_protocol::{Client, ErrorCode, JobEvent, ModelList, Operation, SubmitRequest};
+use rustix::termios::{Termios, tcgetattr};
+use rustyline::completion::Completer;
+use rustyline::config::BellStyle;
+use rustyline::error::ReadlineError;
+use rustyline::highlight::Highlighter;
+use rustyline::hint::Hinter;
+use rustyline::history::DefaultHistory;
+use rustyline::validate::{ValidationContext, ValidationResult, Validator};
+use rustyline::{Behavior, CompletionType, Config, Context, Editor, Helper};
+use tokio::runtime::Handle;
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+
+use super::command;
+use crate::error::Failure;
+use crate::printer::Printer;
+use crate::signals::Signals;
+
+/// The exit code that Ctrl-C asks for.
+pub(super) const INTERRUPTED: u8 = 130;
+/// More than this is no message: the longest contexts hold about a million tokens.
+const MESSAGE_MAX_BYTES: usize = 4 << 20;
+/// Whoever presses Tab waits no longer for the names of models.
+const MODELS_TIMEOUT: Duration = Duration::from_secs(2);
+const PROMPT: &str = "> ";
+
+/// Where the messages come from.
+pub(super) struct Input {
+    kind: Kind,
+    /// What reads, while nothing is being read.
+    reader: Option<Reader>,
+    /// Reads on, also while the program does something else.
+    reading: Option<JoinHandle<(Reader, Result<Typed, Failure>)>>,
+}
+
+enum Kind {
+    /// A terminal that can be edited on, as it was before.
+    Editor(Box<Termios>),
+    /// A terminal that shows what is written to it, and nothing more.
+    Plain,
+    /// No terminal.
+    Pipe,
+}
+
+enum Reader {
+    Editor(Box<Editor<Words, DefaultHistory>>),
+    Stdin,
+}
+
+/// What was typed.
+pub(super) enum Typed {
+    /// A message, or a command.
+    Text(String),
+    /// Ctrl-C, which takes back what was typed.
+    Interrupted,
+    /// Ctrl-D, or the end of stdin.
+    End,
+    /// A signal that asks the program to leave, with this exit code.
+    Signal(u8),
+}
+
+impl Input {
+    /// The input of this process. Names of conversations are those of files in `conversations`.
+    ///
+    /// # Errors
+    /// What the line editor says.
+    pub(super) fn open(conversations: PathBuf) -> Result<Self, Failure> {
+        let stdin = io::stdin();
+        let terminal = if stdin.is_terminal() { tcgetattr(&stdin).ok() } else { None };
+        let is_plain = std::env::var_os("TERM").is_none_or(|term| term.is_empty() || term == "dumb");
+        let (kind, reader) = match terminal {
+            Some(terminal) if !is_plain => {
+                let editor = editor(conversations).map_err(|error| unreadable(&error))?;
+                (Kind::Editor(Box::new(terminal)), Reader::Editor(Box::new(editor)))
+            }
+            Some(_) => (Kind::Plain, Reader::Stdin),
+            None => (Kind::Pipe, Reader::Stdin),
+        };
+        Ok(Self { kind, reader: Some(reader), reading: None })
+    }
+
+    /// Has the line editor ask this queen for the names of models.
+    pub(super) fn ask_for_models(&mut self, client: &Client) {
+        if let Some(Reader::Editor(editor)) = &mut self.reader
+            && let Some(words) = editor.helper_mut()
+        {
+            words.queen = Some((client.clone(), Handle::current()));
+        }
+    }
+
+    /// Whether a person types.
+    pub(super) fn is_interactive(&self) -> bool {
+        !matches!(self.kind, Kind::Pipe)
+    }
+
+    /// Has the line editor offer `text` again.
+    pub(super) fn remember(&mut self, text: &str) {
+        if let Some(Reader::Editor(editor)) = &mut self.reader {
+            // A history in memory takes everything.
+            let _ = editor.add_history_entry(text);
+        }
+    }
+
+    /// Waits for what is typed next.
+    ///
+    /// # Errors
+    /// When stdin cannot be read, or is no text.
+    pub(super) async fn next(
+        &mut self,
+        signals: &mut Signals,
+        printer: &mut Printer,
+    ) -> Result<Typed, Failure> {
+        if matches!(self.kind, Kind::Plain) {
+            printer.prompt(PROMPT);
+        }
+        let reader = &mut self.reader;
+        let reading = self.reading.get_or_insert_with(|| {
+            let mut reader = reader.take().expect("it is back once nothing is being read");
+            tokio::task::spawn_blocking(move || {
+                let typed = reader.read();
+                (reader, typed)
+            })
+        });
+        loop {
+            tokio::select! {
+                read = &mut *reading => {
+                    let (reader, typed) = read.expect("reading does not panic");
+                    self.reader = Some(reader);
+                    self.reading = None;
+                    return typed;
+                }
+                exit_code = signals.first() => match &self.kind {
+                    // The terminal has taken back what was typed, and the same reading goes on.
+                    Kind::Plain if exit_code == INTERRUPTED => {
+                        signals.settle();
+                        printer.prompt("\n");
+                        return Ok(Typed::Interrupted);
+                    }
+                    // The editor reads Ctrl-C as a key: this one was for an answer that was over just then.
+                    Kind::Editor(_) if exit_code == INTERRUPTED => signals.settle(),
+                    Kind::Editor(before) => {
+                        printer.leave_line_editor(before);
+                        return Ok(Typed::Signal(exit_code));
+                    }
+                    Kind::Plain | Kind::Pipe => return Ok(Typed::Signal(exit_code)),
+                },
+            }
+        }
+    }
+}
+
+impl Reader {
+    fn read(&mut self) -> Result<Typed, Failure> {
+        match self {
+            Self::Editor(editor) => match editor.readline(PROMPT) {
+                Ok(text) => Ok(Typed::Text(text)),
+                Err(ReadlineError::Interrupted) => Ok(Typed::Interrupted),
+                Err(ReadlineError::Eof) => Ok(Typed::End),
+                Err(error) => Err(unreadable(&error)),
+            },
+            Self::Stdin => read_lines(&mut io::stdin().lock()),
+        }
+    }
+}
+
+/// Reads a message: a line, and those after it that belong to it.
+fn read_lines(stdin: &mut impl BufRead) -> Result<Typed, Failure> {
+    let mut bytes = Vec::new();
+    loop {
+        let before = bytes.len();
+        let room = (MESSAGE_MAX_BYTES + 1 - before) as u64;
+        stdin.by_ref().take(room).read_until(b'\n', &mut bytes).map_err(|error| unreadable(&error))?;
+        if bytes.len() > MESSAGE_MAX_BYTES {
+            let hint = "that is more than is read at once: give it less";
+            return Err(Failure::new(
+                ErrorCode::BadData,
+                "there is a message of more than 4 MiB on stdin",
+                hint,
+            ));
+        }
+        let is_over = bytes.len() == before;
+        let text = std::str::from_utf8(&bytes).map_err(|_| {
+            let hint = "convert it, e.g. with iconv";
+            Failure::new(ErrorCode::BadData, "a message on stdin is not UTF-8", hint)
+        })?;
+        let text = text.strip_suffix('\n').unwrap_or(text);
+        let text = text.strip_suffix('\r').unwrap_or(text);
+        match (is_over, bytes.is_empty()) {
+            (true, true) => return Ok(Typed::End),
+            (false, _) if !command::is_whole(text) => {}
+            _ => return Ok(Typed::Text(text.to_owned())),
+        }
+    }
+}
+
+fn unreadable(error: &dyn std::error::Error) -> Failure {
+    let hint = "give it a terminal, a file or a pipe";
+    Failure::new(ErrorCode::Io, format!("cannot read stdin: {error}"), hint)
+}
+
+fn editor(conversations: PathBuf) -> Result<Editor<Words, DefaultHistory>, ReadlineError> {
+    let config = Config::builder()
+        // What is typed belongs to the terminal, also where the answers go to a file.
+        .behavior(Behavior::PreferTerm)
+        .completion_type(CompletionType::List)
+        .bell_style(BellStyle::None)
+        .build();
+    let mut editor = Editor::with_config(config)?;
+    editor.set_helper(Some(Words { conversations, queen: None }));
+    Ok(editor)
+}
+
+/// What the line editor knows of what is typed.
+struct Words {
+    conversations: PathBuf,
+    /// Who knows the models, and what talks to it: the editor has a thread of its own.
+    queen: Option<(Client, Handle)>,
+}
+
+impl Words {
+    /// What the word at `at` could become.
+    fn candidates(&self, typed: &str) -> (usize, Vec<String>) {
+        if let Some(begun) = typed.strip_prefix("/load ") {
+            let files = std::fs::read_dir(&self.conversations).into_iter().flatten().flatten();
+            let names = files.filter_map(|file| file.file_name().into_string().ok());
+            let names = names.filter_map(|name| Some(name.strip_suffix(".json")?.to_owned()));
+            let mut names: Vec<_> = names.filter(|name| name.starts_with(begun)).collect();
+            names.sort_unstable();
+            return (typed.len() - begun.len(), names);
+        }
+        if let Some(begun) = typed.strip_prefix("/model ") {
+            let models = self.queen.as_ref().map(|(client, handle)| {
+                handle.block_on(async { timeout(MODELS_TIMEOUT, models(client)).await })
+            });
+            // Whatever keeps the names from coming, it is no reason to keep somebody from typing one.
+            let names = models.and_then(Result::ok).flatten().unwrap_or_default();
+            let names = names.into_iter().filter(|name| name.starts_with(begun)).collect();
+            return (typed.len() - begun.len(), names);
+        }
+        (0, command::completions(typed).map(str::to_owned).collect())
+    }
+}
+
+/// What models are called.
+async fn models(client: &Client) -> Option<Vec<String>> {
+    let job = client.submit(&SubmitRequest::new(Operation::ModelList {})).await.ok()?.job_id;
+    let mut events = client.follow(&job, 0);
+    loop {
+        if let JobEvent::Result { result } = events.next().await.ok()??.event {
+            let list: ModelList = serde_json::from_value(result).ok()?;
+            let models = list.models.into_iter().map(|model| model.model);
+            return Some(models.chain(list.aliases.into_keys()).collect());
+        }
+    }
+}
+
+impl Helper for Words {}
+
+impl Highlighter for Words {}
+
+impl Hinter for Words {
+    type Hint = String;
+}
+
+impl Completer for Words {
+    type Candidate = String;
+
+    fn complete(&self, line: &str, at: usize, _: &Context<'_>) -> rustyline::Result<(usize, Vec<String>)> {
+        let typed = line.get(..at).unwrap_or_default();
+        Ok(if typed.starts_with('/') { self.candidates(typed) } else { (at, Vec::new()) })
+    }
+}
+
+impl Validator for Words {
+    fn validate(&self, typed: &mut ValidationContext<'_>) -> rustyline::Result<ValidationResult> {
+        Ok(if command::is_whole(typed.input()) {
+            ValidationResult::Valid(None)
+        } else {
+            ValidationResult::Incomplete
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn messages(mut stdin: &[u8]) -> Result<Vec<String>, Failure> {
+        let mut messages = Vec::new();
+        while let Typed::Text(text) = read_lines(&mut stdin)? {
+            messages.push(text);
+        }
+        Ok(messages)
+    }
+
+    #[test]
+    fn each_line_is_a_message_or_a_part_of_one() {
+        let check = |stdin: &str, expected: &[&str]| {
+            assert_eq!(messages(stdin.as_bytes()).expect("text"), expected, "{stdin:?}");
+        };
+        check("", &[]);
+        check("a\nb", &["a", "b"]);
+        check("a\r\n\nb\n", &["a", "", "b"]);
+        check("a\\\nb\nc\n", &["a\\\nb", "c"]);
+        check("\"\"\"\na\n\nb\n\"\"\"\nc", &["\"\"\"\na\n\nb\n\"\"\"", "c"]);
+        check("\"\"\"\nnever closed", &["\"\"\"\nnever closed"]);
+        check("a\\", &["a\\"]);
+    }
+
+    #[test]
+    fn what_is_no_text_or_too_much_is_refused() {
+        assert_eq!(messages(b"gr\xfcn").expect_err("Latin-1").exit_code(), 65);
+        let long = vec![b'a'; MESSAGE_MAX_BYTES + 1];
+        assert_eq!(messages(&long).expect_err("too long").exit_code(), 65);
+        assert_eq!(messages(&long[1..]).expect("just as much").len(), 1);
+    }
+
+    #[test]
+    fn commands_and_names_of_conversations_are_completed() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        for name in ["poems.json", "politics.json", "other.json", "poems.new-1"] {
+            std::fs::write(folder.path().join(name), "").expect("our own folder");
+        }
+        let words = Words { conversations: folder.path().to_owned(), queen: None };
+        let check = |typed: &str, at, expected: &[&str]| {
+            assert_eq!(words.candidates(typed), (at, expected.iter().map(|&word| word.into()).collect()));
+        };
+        check("/re", 0, &["/regenerate"]);
+        check("/load po", 6, &["poems", "politics"]);
+        check("/load x", 6, &[]);
+        check("/model x", 7, &[]);
+    }
+}
