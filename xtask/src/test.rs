@@ -21,6 +21,9 @@ pub(crate) const TEST_MODEL_VARIABLE: &str = "RBEE_TEST_MODEL";
 /// The variable that says over which store the tests of daemons run, where that is not the memory.
 const TEST_STORE_VARIABLE: &str = "RBEE_TEST_STORE";
 
+/// The variable that is set where there is no tmux.
+const WITHOUT_TMUX_VARIABLE: &str = "RBEE_TEST_WITHOUT_TMUX";
+
 /// Runs all checks, cheap ones first, and says in the end which failed.
 ///
 /// A failed check does not keep the next from running; only what everything later needs does.
@@ -52,10 +55,17 @@ pub(crate) fn run(workspace: &Workspace, nextest_arguments: &[String]) -> Result
     if let Some((name, why)) = clients.as_ref().and_then(Clients::left_out) {
         report.skip(name, &why);
     }
+    let has_tmux = is_installed(Command::new("tmux").arg("-V"));
+    if !has_tmux {
+        report.skip("tmux", "it is not installed");
+    }
     if let Some(model) = report.step("test model", || test_model(workspace)) {
         let with_model_and_clients = |tests: &mut Command| {
             tests.args(nextest_arguments).env(TEST_MODEL_VARIABLE, &model);
             clients.iter().for_each(|clients| clients.apply(tests));
+            if !has_tmux {
+                tests.env(WITHOUT_TMUX_VARIABLE, "1");
+            }
         };
         if is_installed(&mut workspace.cargo(["nextest", "--version"])) {
             report.step("tests", || {

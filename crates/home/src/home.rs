@@ -107,7 +107,7 @@ impl Home {
         })
     }
 
-    /// All files that rbee keeps in these folders, but for models and sockets; not all of them exist.
+    /// All files that rbee keeps in these folders, but for models, conversations and sockets; not all of them exist.
     ///
     /// What a program begins to write is to be added here: only what is named is taken away when rbee is.
     pub fn own_files(&self) -> Vec<PathBuf> {
@@ -156,12 +156,17 @@ impl Home {
         self.state.join("journal.sqlite")
     }
 
-    /// The folder in which the command line keeps conversations. It is there, and ours alone, once this returns.
+    /// The folder in which the command line keeps conversations.
+    pub fn conversations_dir(&self) -> PathBuf {
+        self.state.join("conversations")
+    }
+
+    /// The same, made where it is missing, and ours alone.
     ///
     /// # Errors
     /// What is wrong with it.
-    pub fn conversations_dir(&self) -> Result<PathBuf, HomeError> {
-        let folder = self.state.join("conversations");
+    pub fn make_conversations_dir(&self) -> Result<PathBuf, HomeError> {
+        let folder = self.conversations_dir();
         make_private(&folder)?;
         Ok(folder)
     }

@@ -35,7 +35,7 @@ pub(crate) async fn chat(arguments: Chat, signals: &mut Signals, printer: &mut P
     if let Some(system) = arguments.system {
         conversation.set_system(Some(system));
     }
-    let input = Input::open(home.conversations_dir()?)?;
+    let input = Input::open(home.conversations_dir())?;
     printer.narrate_less();
     if input.is_interactive() && printer.output() == Output::Text {
         printer.render_markdown();

@@ -3,6 +3,7 @@
 
 mod adapters;
 mod apis;
+mod chat;
 mod clients;
 mod completions;
 mod daemons;
@@ -10,6 +11,7 @@ mod doctor;
 mod document;
 mod durable;
 mod embed;
+mod escapes;
 mod exit_codes;
 mod explain;
 mod http;
@@ -29,6 +31,8 @@ mod signals;
 mod support;
 mod system;
 mod terminal;
+mod tmux;
+mod tty;
 mod uninstall;
 mod walk;
 mod workers;

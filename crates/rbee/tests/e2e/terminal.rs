@@ -1,11 +1,12 @@
 use std::fs::File;
-use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
 use std::process::{Child, Command};
 
+use rustix::process::Signal;
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 
-use crate::support::Home;
+use crate::support::{Home, is_progress};
+use crate::tty::Tty;
 
 /// Starts a command on a terminal of its own, whose other end this returns.
 pub(crate) fn start_on_a_terminal(mut command: Command) -> (Child, File) {
@@ -22,18 +23,15 @@ pub(crate) fn start_on_a_terminal(mut command: Command) -> (Child, File) {
 
 /// Runs a command on a terminal of its own and returns all that it wrote there.
 fn on_a_terminal(command: Command) -> (Option<i32>, String) {
-    on_a_terminal_typing("", command)
+    Tty::start(command).finish()
 }
 
-/// The same, where somebody types this.
+/// The same, where somebody answers a question so.
 fn on_a_terminal_typing(typed: &str, command: Command) -> (Option<i32>, String) {
-    let (mut child, mut terminal) = start_on_a_terminal(command);
-    terminal.write_all(typed.as_bytes()).expect("the terminal takes what is typed");
-    let mut screen = Vec::new();
-    // A terminal whose users have gone reads as an error, which is its end.
-    let _ = terminal.read_to_end(&mut screen);
-    let code = child.wait().expect("rbee ends").code();
-    (code, String::from_utf8(screen).expect("a screen in UTF-8"))
+    let mut tty = Tty::start(command);
+    tty.until("[y/N]");
+    tty.types(typed);
+    tty.finish()
 }
 
 #[test]
@@ -72,8 +70,7 @@ fn what_is_to_be_removed_is_shown_and_asked_for() {
     assert!(home.path("state/queen.json").exists(), "the queen was stopped");
     let (code, screen) = on_a_terminal_typing("y\n", home.command(["uninstall", "--color", "never"]));
     assert_eq!(code, Some(0), "{screen}");
-    // What was typed is shown before it is asked for.
-    assert!(screen.contains("[y/N] removed ") && !key.exists(), "{screen}");
+    assert!(screen.contains("[y/N] y\r\nremoved ") && !key.exists(), "{screen}");
 }
 
 #[test]
@@ -97,4 +94,76 @@ fn colour_is_for_terminals_that_want_it() {
     plain.env("NO_COLOR", "1");
     let (_, screen) = on_a_terminal(plain);
     assert!(!screen.contains("\u{1b}[3") && screen.contains("[hive      ]"), "{screen}");
+}
+
+#[test]
+fn ctrl_c_on_a_terminal_cancels_an_answer_and_ends_the_command() {
+    let home = Home::scripted();
+    let mut tty = Tty::start(home.command(["infer", "tokens 100000 5 so~"]));
+    tty.until("so~so~so~");
+    tty.types("\u{3}");
+    let (code, raw) = tty.finish();
+    assert_eq!(code, Some(130), "{raw:?}");
+    assert!(raw.contains("^C") && raw.contains("\r\nCancelling…\r\n"), "{raw:?}");
+    home.wait_for_idle_workers();
+}
+
+#[test]
+fn a_bar_is_drawn_in_the_width_of_the_window_and_leaves_nothing_behind() {
+    let home = Home::scripted();
+    let mut first = home.follow(&["wait"]);
+    first.until(|event| event["action"] == "schedule");
+    let command = home.command(["infer", "answered", "--color", "never", "--narration", "off"]);
+    let mut tty = Tty::of_size(command, 60, 12);
+    tty.until("Waiting for a turn: 1 job ahead");
+    tty.resize(100, 12);
+    tty.until_it("has the bar and nothing else", |screen| {
+        screen.lines().count() == 1 && screen.contains("Waiting for a turn: 1 job ahead")
+    });
+    first.signal(Signal::INT);
+    first.finish();
+    tty.until_it("has the answer and nothing else", |screen| screen == "answered");
+    let (code, raw) = tty.finish();
+    assert_eq!(code, Some(0), "{raw:?}");
+}
+
+/// What a narrower window has made of the bar that was there is the terminal's affair; the next one is in its place.
+#[test]
+fn a_bar_keeps_to_one_line_of_a_window_that_has_become_narrow() {
+    let home = Home::scripted();
+    let mut first = home.follow(&["wait"]);
+    first.until(|event| event["action"] == "schedule");
+    let command = home.command(["infer", "answered", "--color", "never", "--narration", "off"]);
+    let mut tty = Tty::of_size(command, 60, 12);
+    tty.until("Waiting for a turn: 1 job ahead");
+    tty.resize(24, 12);
+    tty.until_it("has a bar that fits", |screen| screen.ends_with("Waiting for a turn: 1"));
+    first.signal(Signal::INT);
+    first.finish();
+    tty.until_it("has the answer in its place", |screen| {
+        screen.ends_with("\nanswered") || screen == "answered"
+    });
+    let (code, raw) = tty.finish();
+    assert_eq!(code, Some(0), "{raw:?}");
+}
+
+#[test]
+fn a_dumb_terminal_gets_no_bar_and_no_escape_byte() {
+    let home = Home::scripted();
+    let mut first = home.follow(&["wait"]);
+    first.until(|event| event["action"] == "schedule");
+    let mut second = home.follow(&["wait"]);
+    second.until(is_progress("queued"));
+    let mut dumb = home.command(["infer", "answered"]);
+    dumb.env("TERM", "dumb");
+    let mut tty = Tty::start(dumb);
+    tty.until("Waiting for a turn: 2 jobs ahead");
+    first.signal(Signal::INT);
+    first.finish();
+    second.signal(Signal::INT);
+    second.finish();
+    let (code, raw) = tty.finish();
+    assert_eq!(code, Some(0), "{raw:?}");
+    assert!(!raw.contains('\u{1b}') && !raw.replace("\r\n", "\n").contains('\r'), "{raw:?}");
+    assert!(raw.contains("answered\r\n"), "{raw:?}");
 }

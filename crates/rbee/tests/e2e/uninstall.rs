@@ -42,6 +42,7 @@ fn all_that_rbee_writes_is_removed_after_its_daemons_have_ended() {
     let mut home = Home::scripted();
     home.set("XDG_CONFIG_HOME", home.path("xdg"));
     assert_eq!(home.run(["infer", "hello"]).code, Some(0));
+    assert_eq!(home.run_with_stdin(b"hello\n", ["chat"]).code, Some(0));
     home.new_key("ada");
     assert_eq!(home.run(["model", "alias", "big", "SmolLM2-135M-Instruct.Q4_1"]).code, Some(0));
     assert_eq!(home.run(["queen", "install", "-q"]).code, Some(0));

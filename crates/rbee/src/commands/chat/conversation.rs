@@ -75,7 +75,7 @@ impl Keeper {
     /// # Errors
     /// What the file system says.
     pub(super) fn open(home: &Home) -> Result<Self, Failure> {
-        let mut keeper = Self { folder: home.conversations_dir()?, name: String::new() };
+        let mut keeper = Self { folder: home.make_conversations_dir()?, name: String::new() };
         keeper.begin();
         Ok(keeper)
     }

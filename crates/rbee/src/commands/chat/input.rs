@@ -130,6 +130,7 @@ impl Input {
         });
         loop {
             tokio::select! {
+                biased;
                 read = &mut *reading => {
                     let (reader, typed) = read.expect("reading does not panic");
                     self.reader = Some(reader);

@@ -67,12 +67,16 @@ pub(super) fn look(home: &Home, with_models: bool) -> Found {
         if is_folder(home.temporary_folder().unwrap_or(state)) {
             folder(&mut found, sockets, of_sockets);
         }
+        let conversations = home.conversations_dir();
+        if is_folder(state) {
+            folder(&mut found, &conversations, of_conversations);
+        }
         for (path, what) in [(config, "settings"), (state, "jobs and logs")] {
             folder(&mut found, path, |found, path, metadata| {
                 let is_ours = metadata.is_file() && (own.contains(&path) || is_half_written(&path, &own));
                 match is_ours {
                     true => found.file(what, path, metadata),
-                    false if path == sockets => {}
+                    false if path == sockets || path == conversations => {}
                     false => found.leave(path, metadata),
                 }
             });
@@ -160,6 +164,16 @@ fn of_sockets(found: &mut Found, path: PathBuf, metadata: &Metadata) {
         name.is_some_and(|name| name == "hive" || name.strip_prefix("worker-").is_some_and(is_number));
     if is_named && metadata.file_type().is_socket() {
         found.file("socket", path, metadata);
+    } else {
+        found.leave(path, metadata);
+    }
+}
+
+/// What chats have left, whole or half written.
+fn of_conversations(found: &mut Found, path: PathBuf, metadata: &Metadata) {
+    let ending = path.extension().and_then(OsStr::to_str).unwrap_or_default();
+    if metadata.is_file() && (ending == "json" || ending.strip_prefix("new-").is_some_and(is_number)) {
+        found.file("conversation", path, metadata);
     } else {
         found.leave(path, metadata);
     }
