@@ -93,8 +93,9 @@ fn ollama(found: &mut Vec<Cached>) {
             {
                 let text = |path: &Path| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
                 let (namespace, model, tag_name) = (text(&namespace), text(&model), text(&tag));
-                let is_small = fs::metadata(&tag).is_ok_and(|file| file.len() <= MANIFEST_BYTES_MAX);
-                let manifest = fs::read(&tag).ok().filter(|_| is_small);
+                let is_small =
+                    fs::metadata(&tag).is_ok_and(|file| file.is_file() && file.len() <= MANIFEST_BYTES_MAX);
+                let manifest = is_small.then(|| fs::read(&tag).ok()).flatten();
                 let manifest: Option<Manifest> = manifest.and_then(|text| serde_json::from_slice(&text).ok());
                 let Some((sha256, _)) = manifest.as_ref().and_then(Manifest::model) else { continue };
                 let path = folder.join("blobs").join(format!("sha256-{sha256}"));

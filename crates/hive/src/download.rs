@@ -60,10 +60,17 @@ pub(crate) struct Come {
     pub(crate) verifying: bool,
 }
 
+/// How the key of a download begins whose file's digest nobody tells.
+const NO_DIGEST: &str = "url-";
+/// What Linux says here differs each time that it was started.
+const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
+
 /// A file that is here, whole and as its source says, but where it was downloaded to.
 #[derive(Clone, Debug)]
 pub(crate) struct Fetched {
     pub(crate) path: PathBuf,
+    /// What tells it from a file that another download begins in its place.
+    inode: u64,
     pub(crate) size_bytes: u64,
     pub(crate) sha256: String,
 }
@@ -73,7 +80,7 @@ impl Remote {
     pub(crate) fn key(&self) -> String {
         match &self.sha256 {
             Some(sha256) => sha256.clone(),
-            None => format!("url-{}", hex(&Sha256::digest(self.url.as_str()))),
+            None => format!("{NO_DIGEST}{}", hex(&Sha256::digest(self.url.as_str()))),
         }
     }
 
@@ -239,7 +246,8 @@ impl Remote {
 
     async fn verify(&self, partial: Partial<'_>) -> Result<Fetched, ApiError> {
         let size_bytes = partial.seen.size_bytes;
-        partial.file.sync_all().map_err(|error| io_error("write the download", &error))?;
+        let file = partial.file.try_clone().map_err(|error| io_error("write the download", &error))?;
+        let inode = file.metadata().map_err(|error| io_error("write the download", &error))?.ino();
         let path = partial.path.clone();
         let come = partial.come.clone();
         let unwanted = CancellationToken::new();
@@ -248,6 +256,7 @@ impl Remote {
             let told = |done| {
                 come.send_replace(Come { done, total: size_bytes, verifying: true });
             };
+            file.sync_all()?;
             sha256_unless(&path, told, || unwanted.is_cancelled())
         });
         let hashed = hashed.await.expect("hashing does not panic");
@@ -259,7 +268,7 @@ impl Remote {
             let reason = format!("what {from} gave has the SHA-256 {sha256} instead of {expected}");
             return Err(partial.discard(&reason));
         }
-        Ok(Fetched { path: partial.path, size_bytes, sha256 })
+        Ok(Fetched { path: partial.path, inode, size_bytes, sha256 })
     }
 }
 
@@ -312,9 +321,11 @@ impl<'a> Partial<'a> {
         let io = |error: io::Error| io_error("write the download", &error);
         let path = folder.join(key);
         let part_bytes = (seen.size_bytes / PARTS).clamp(PART_BYTES_MIN, PART_BYTES_MAX);
-        let about = serde_json::to_string(&(&seen, part_bytes)).expect("it is plain data");
+        // Counts may outlive a power cut that the bytes do not, which only a digest would tell.
+        let boot = key.starts_with(NO_DIGEST).then(|| fs::read_to_string(BOOT_ID).unwrap_or_default());
+        let about = serde_json::to_string(&(&seen, part_bytes, boot)).expect("it is plain data");
         let is_same = fs::read_to_string(path.with_extension("json")).is_ok_and(|before| before == about);
-        if !(is_same && goes_on) {
+        if !(is_same && goes_on && path.exists()) {
             remove(&path);
         }
         // Before there are parts, of which a size that is a lie would make many.
@@ -400,11 +411,13 @@ impl<'a> Partial<'a> {
 impl Fetched {
     /// Moves the file to where it is to be, unless it is not here any more.
     pub(crate) fn keep(&self, at: &Path) -> io::Result<()> {
-        if let Err(error) = fs::rename(&self.path, at)
-            && error.kind() != io::ErrorKind::NotFound
-        {
-            return Err(error);
+        match fs::metadata(&self.path) {
+            Ok(file) if file.ino() == self.inode => {}
+            Ok(_) => return Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(error) => return Err(error),
         }
+        fs::rename(&self.path, at)?;
         remove(&self.path);
         Ok(())
     }

@@ -292,11 +292,8 @@ impl ModelStore {
         let models = self.clone();
         blocking(move || {
             let shown = models.folder.join(HINT_SHOWN);
-            if shown.exists() || models.names().len() > 1 {
-                return false;
-            }
             // Where this cannot be noted, it would be told each time.
-            fs::File::create_new(shown).is_ok()
+            !shown.exists() && fs::File::create_new(shown).is_ok() && models.names().len() == 1
         })
         .await
     }
@@ -348,12 +345,16 @@ impl ModelStore {
             let error = ApiError::new(ErrorCode::BadRequest, message);
             return Err(error.hint("the `rbee` command line makes it so"));
         }
-        let is_meant = |entry: &Entry| match &reference {
-            Some(reference) => entry.is(reference),
-            None => entry.name == name,
+        let reference = match (reference, catalog::find(name)) {
+            (None, Some(known)) => Reference::parse(known.reference)?,
+            (reference, _) => reference,
+        };
+        let is_meant = |entry: &Entry| {
+            entry.name == name || reference.as_ref().is_some_and(|reference| entry.is(reference))
         };
         let pulled = self.store.models().into_iter().map(|(name, manifest)| self.pulled(name, manifest));
-        Ok(pulled.chain(cached()).find(is_meant))
+        // Other programs' folders are walked only where it is none of ours.
+        Ok(pulled.chain(std::iter::once_with(cached).flatten()).find(is_meant))
     }
 
     fn not_here(&self, name: &str) -> ApiError {
@@ -566,9 +567,11 @@ impl ModelStore {
             }
             Some(Reference::Path(path)) => self.take_in(&path, job).await?,
             Some(reference) => {
-                let draft = narrator.action("model_find").target(reference.text()).context(reference.text());
+                let address = reference.text();
+                let draft = narrator.action("model_find").target(&address).context(&address);
                 draft.human("Looking at {}").emit();
-                self.pull_from(&reference, text, None, job).await?
+                let asked = if matches!(reference, Reference::Url(_)) { address.as_str() } else { text };
+                self.pull_from(&reference, asked, None, job).await?
             }
         };
         let draft = narrator.action("model_ready").target(&name).context(&name);
@@ -634,6 +637,17 @@ impl ModelStore {
             return elsewhere("yours", "remove the file itself");
         }
         let Some(entry) = self.entry(name)? else { return Err(self.not_here(name)) };
+        if entry.name != name
+            && let Some(wanted) = Reference::parse(name)?
+        {
+            let of_it = self.entries().into_iter().filter(|entry| entry.is(&wanted)).map(|entry| entry.name);
+            let names: Vec<String> = of_it.collect();
+            if names.len() > 1 {
+                let message =
+                    format!("{} may mean any of {}", rbee_narration::printable(name), names.join(", "));
+                return Err(ApiError::new(ErrorCode::BadRequest, message).hint("name the one that is to go"));
+            }
+        }
         match entry.place {
             Place::HuggingFace => {
                 return elsewhere("those of Hugging Face's programs", "`hf cache delete` removes them");
@@ -751,7 +765,8 @@ impl ModelStore {
         if fs::metadata(&plain).is_ok_and(|metadata| metadata.len() == size_bytes) {
             return Some(plain);
         }
-        self.store.model(name).map(|manifest| self.store.path(name, &manifest))
+        let stored = self.store.model(name).map(|manifest| self.store.path(name, &manifest));
+        stored.filter(|path| path.is_file())
     }
 
     async fn default_model(&self, job: &JobWriter) -> Result<LocalModel, ApiError> {

@@ -33,6 +33,23 @@ pub(crate) enum Wanted {
     File(String),
 }
 
+/// What stands in the name of a query's field whose value opens something.
+const SECRETS: [&str; 9] = ["token", "sig", "key", "cred", "auth", "pass", "secret", "expires", "amz"];
+
+/// A file's address as it may be told and kept.
+fn without_secrets(url: &Url) -> String {
+    let is_secret = |name: &str| SECRETS.iter().any(|secret| name.to_lowercase().contains(secret));
+    if !url.query_pairs().any(|(name, _)| is_secret(&name)) {
+        return url.to_string();
+    }
+    let mut told = url.clone();
+    told.query_pairs_mut().clear().extend_pairs(url.query_pairs().filter(|(name, _)| !is_secret(name)));
+    if told.query() == Some("") {
+        told.set_query(None);
+    }
+    told.to_string()
+}
+
 impl Reference {
     /// What `text` says, unless it is a plain name.
     ///
@@ -60,9 +77,9 @@ impl Reference {
         if text.starts_with("https://") || text.starts_with("http://") {
             return match Url::parse(text) {
                 // What is said of a model, and written down, is no place for it.
-                Ok(url) if url.password().is_some() => {
-                    let error =
-                        ApiError::new(ErrorCode::BadRequest, "a password does not belong into a model's URL");
+                Ok(url) if url.password().is_some() || !url.username().is_empty() => {
+                    let message = "a name or a password does not belong into a model's URL";
+                    let error = ApiError::new(ErrorCode::BadRequest, message);
                     Err(error.hint("fetch the file with another program, and name it by its path"))
                 }
                 Ok(url) => Ok(Some(page(&url).unwrap_or(Self::Url(url)))),
@@ -86,7 +103,7 @@ impl Reference {
             Self::Ollama { name, tag } => {
                 format!("ollama:{}:{tag}", name.strip_prefix("library/").unwrap_or(name))
             }
-            Self::Url(url) => url.to_string(),
+            Self::Url(url) => without_secrets(url),
             Self::Path(path) => path.display().to_string(),
         }
     }
@@ -105,6 +122,7 @@ impl Reference {
                         Wanted::File(wanted) => wanted == file,
                     }
             }
+            (Self::Url(_), Self::Url(_)) => self.text() == other.text(),
             (this, other) => this == other,
         }
     }

@@ -252,7 +252,11 @@ impl Service for HiveService {
                 Ok(End::succeeded())
             }
             Operation::ModelPull { model } => {
-                job.answer(&self.models.pull(&model, &job).await?);
+                let pulled = tokio::select! {
+                    pulled = self.models.pull(&model, &job) => pulled?,
+                    () = job.cancelled() => return Err(job.cancel_error()),
+                };
+                job.answer(&pulled);
                 Ok(End::succeeded())
             }
             Operation::ModelShow { model } => {

@@ -78,6 +78,9 @@ struct State {
     outcome: Option<Result<Fetched, ApiError>>,
 }
 
+/// A name has room for a number behind so many characters.
+const NUMBERED_MAX: usize = 116;
+
 /// How a pull comes by a file.
 enum Way {
     /// It is here, at `path` if it is another program's.
@@ -321,7 +324,8 @@ impl Store {
             Reference::Url(url) => safe_name(&format!("{}-{name}", url.host_str().unwrap_or_default())),
             _ => name,
         };
-        let numbered = (2..).map(|n: u32| format!("{whole}-{n}"));
+        let short: String = whole.chars().take(NUMBERED_MAX).collect();
+        let numbered = (2..).map(|n: u32| format!("{short}-{n}"));
         let mut names = std::iter::once(whole.clone()).chain(numbered);
         names.find(|name| is_free(name)).expect("there are more numbers than models")
     }

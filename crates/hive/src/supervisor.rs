@@ -38,6 +38,9 @@ const OTHER_NAME_BYTES_MAX: usize = 256;
 /// The pause before a model's worker is started again grows with each crash in a row.
 const RESTART_DELAY_MAX: Duration = Duration::from_secs(30);
 
+/// How the process of a worker ends that is ended by its hive.
+const KILLED: &str = "signal: 9";
+
 /// A model that nobody uses stays loaded for so long unless something else is said.
 const KEEP_ALIVE_S: i64 = 300;
 
@@ -288,16 +291,16 @@ impl Worker {
         if let Some(error) = self.load_error.get() {
             return error.clone();
         }
-        if self.usage.borrow().closed {
-            let message = format!("{} was stopped in the middle of the job", self.id);
-            return ApiError::new(ErrorCode::Interrupted, message)
-                .hint("try again: the next job gets a new worker");
-        }
         if let Some(silence) = self.hung.get() {
             let message = format!("{} made no progress for {silence:?}, so it was killed", self.id);
             return ApiError::new(ErrorCode::WorkerHung, message).hint(
                 "try again: the next job gets a new worker; where models are that slow, raise `worker.watchdog_s`",
             );
+        }
+        if self.usage.borrow().closed && how.starts_with(KILLED) {
+            let message = format!("{} was stopped in the middle of the job", self.id);
+            return ApiError::new(ErrorCode::Interrupted, message)
+                .hint("try again: the next job gets a new worker");
         }
         ApiError::new(ErrorCode::WorkerCrashed, format!("{} died in the middle of the job ({how})", self.id))
             .hint("try again: the next job gets a new worker; `rbee hive status` shows what runs")
@@ -480,7 +483,10 @@ impl Supervisor {
         let making_room = async {
             let _making_room = self.0.making_room.lock().await;
             refused.ended().await;
-            // Somebody else who needed the same model has made room for it.
+            // Somebody else who needed the same model has made room for it, and may be starting its worker.
+            if slot.starting.try_lock().is_err() {
+                return true;
+            }
             if lock(&slot.state).worker.as_ref().is_some_and(|worker| worker.load_error.get().is_none()) {
                 return true;
             }
@@ -511,11 +517,21 @@ impl Supervisor {
         job: &JobWriter,
     ) -> Result<End, ApiError> {
         let worker = &counted.worker;
-        if lock(&worker.names).add(operation.model().flatten().map_or("", ModelRef::as_str), kind) {
+        let is_start = matches!(operation, Operation::WorkerStart { .. });
+        let named = match operation {
+            Operation::WorkerStart { model, .. } => model.as_ref(),
+            operation => operation.model().flatten(),
+        };
+        if lock(&worker.names).add(named.map_or("", ModelRef::as_str), kind) {
             self.0.changed();
         }
         if let Some(seconds) = operation.keep_alive_s() {
-            worker.usage.send_modify(|usage| usage.keep_alive = keep_alive(seconds));
+            // Whoever pinned it has said for how long it stays.
+            worker.usage.send_modify(|usage| {
+                if is_start || !usage.pinned {
+                    usage.keep_alive = keep_alive(seconds);
+                }
+            });
         }
         let start_ms = asked.elapsed().as_secs_f64() * 1e3;
 

@@ -211,7 +211,7 @@ impl Web {
         Err(WebError::Redirect { host: host(&url), reason: "around in circles" })
     }
 
-    /// The same from a server that says when it has more time.
+    /// The same, again and again for a while where the server has no time or fails.
     pub(crate) async fn get_in_time(
         &self,
         url: &Url,

@@ -4,6 +4,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use rbee_protocol::ErrorCode;
 
@@ -30,6 +31,10 @@ pub struct Home {
     state: PathBuf,
     sockets: PathBuf,
 }
+
+/// Whoever looks whether a lock is held takes it for a moment.
+const CLAIMS: u32 = 20;
+const CLAIM_INTERVAL: Duration = Duration::from_millis(5);
 
 impl Home {
     /// Takes the folders from `RBEE_HOME`, else from the XDG variables and `HOME`, and makes them.
@@ -100,7 +105,15 @@ impl Home {
     /// # Errors
     /// [`HomeError::NotStarted`] when there is one already.
     pub fn claim(&self, name: &str) -> Result<Lock, HomeError> {
-        Lock::try_acquire(&self.lock_file(name))?.ok_or_else(|| HomeError::NotStarted {
+        let mut lock = Lock::try_acquire(&self.lock_file(name))?;
+        for _ in 0..CLAIMS {
+            if lock.is_some() {
+                break;
+            }
+            std::thread::sleep(CLAIM_INTERVAL);
+            lock = Lock::try_acquire(&self.lock_file(name))?;
+        }
+        lock.ok_or_else(|| HomeError::NotStarted {
             message: format!("another {name} of this home is running"),
             hint: Some("`rbee queen stop` stops the queen and its hive".to_owned()),
             code: ErrorCode::Unavailable,

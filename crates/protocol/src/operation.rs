@@ -53,7 +53,7 @@ pub enum Operation {
         /// For so many seconds without a job it stays loaded: as the hive's settings say when absent, for ever below 0.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         keep_alive_s: Option<i64>,
-        /// Whether it may be unloaded to make room for another.
+        /// Whether it stays loaded where another needs its room.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         pinned: bool,
     },
@@ -117,7 +117,7 @@ pub enum Operation {
         #[schema(minimum = 1, maximum = 100, format = "uint32")]
         limit: Option<u32>,
     },
-    /// Reads models' files and compares them with what they were when they came.
+    /// Reads models' files and compares them with what they were when they came. For operators.
     ModelVerify {
         /// Which one; all whose digest is known when absent.
         #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -333,11 +333,26 @@ fn keep_alive_s(fields: &mut Fields) -> Result<Option<i64>, ApiError> {
         Some(Value::String(text)) => match (text.parse::<f64>(), text.strip_prefix('-')) {
             (Ok(seconds), _) => seconds,
             (Err(_), Some(_)) => -1.0,
-            (Err(_), None) => humantime::parse_duration(&text).map_err(|_| wrong())?.as_secs_f64(),
+            (Err(_), None) => fraction(&text)
+                .or_else(|| humantime::parse_duration(&text).ok().map(|duration| duration.as_secs_f64()))
+                .ok_or_else(wrong)?,
         },
         Some(_) => return Err(wrong()),
     };
     Ok(Some(if seconds < 0.0 { -1 } else { seconds as i64 }))
+}
+
+/// The seconds of a duration of one unit such as `1.5h`, of which Ollama takes fractions.
+fn fraction(text: &str) -> Option<f64> {
+    let (number, unit) = text.split_at(text.find(|character: char| character.is_ascii_alphabetic())?);
+    let seconds = match unit {
+        "h" => 3600.0,
+        "m" => 60.0,
+        "s" => 1.0,
+        "ms" => 1e-3,
+        _ => return None,
+    };
+    Some(number.parse::<f64>().ok().filter(|number| number.is_finite())? * seconds)
 }
 
 fn plan(

@@ -1,7 +1,7 @@
 //! Why a job runs where it does, or would.
 
 use anyhow::Result;
-use rbee_narration::Line;
+use rbee_narration::{Line, printable};
 use rbee_protocol::{ApiError, Client, JobEvent, JobId};
 use serde::Serialize;
 
@@ -70,5 +70,5 @@ pub(crate) async fn rehearse(client: &Client, job: &JobId, printer: &mut Printer
 }
 
 fn page(lines: &[Line]) -> String {
-    lines.iter().map(|line| format!("{:<6}  {}\n", line.actor, line.human)).collect()
+    lines.iter().map(|line| format!("{:<6}  {}\n", printable(&line.actor), printable(&line.human))).collect()
 }

@@ -31,7 +31,7 @@ enum Queen {
     Answers(QueenReport),
 }
 
-/// Says how things stand. What is wrong is for `rbee doctor` to tell, so that this never fails.
+/// Says how things stand. What is wrong is for `rbee doctor` to tell.
 pub(super) async fn show(printer: &mut Printer) -> Result<u8> {
     let home = Home::locate()?;
     let queen = match glance_at_queen(&home)? {

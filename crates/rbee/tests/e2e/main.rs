@@ -28,6 +28,7 @@ mod queue;
 mod schema;
 mod service;
 mod signals;
+mod snapshots;
 mod support;
 mod system;
 mod terminal;

@@ -185,12 +185,12 @@ fn store(found: &mut Found, models: &Path, with_models: bool) {
     for part in ["blobs", "manifests", "partial"] {
         folder(&mut inner, &models.join(part), |found, path, metadata| {
             let name = path.file_name().and_then(OsStr::to_str).unwrap_or_default();
-            let is_named = match part {
+            let is_named = || match part {
                 "blobs" => is_digest(name),
                 "manifests" => is_manifest(&path),
                 _ => is_partial(name),
             };
-            match is_named && metadata.is_file() {
+            match metadata.is_file() && is_named() {
                 true => found.file("model", path, metadata),
                 false => found.leave(path, metadata),
             }
