@@ -20,7 +20,7 @@ use tokio::sync::watch;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::caches::name_of;
-use crate::download::{Come, Fetched, Remote, check_room};
+use crate::download::{Come, Fetched, Remote, check_room, is_sha256};
 use crate::models::{digest, io_error};
 use crate::reference::Reference;
 use crate::sources::{Source, safe_name};
@@ -350,9 +350,11 @@ impl Store {
             models.iter().flat_map(|model| &model.files).map(|file| file.sha256.as_str()).collect();
         let mut freed = 0;
         for blob in fs::read_dir(self.folder.join("blobs")).into_iter().flatten().flatten() {
-            let is_used = blob.file_name().to_str().is_some_and(|name| used.contains(name));
+            let name = blob.file_name();
+            // What is not named by a digest somebody else has put there.
+            let is_unused = name.to_str().is_some_and(|name| is_sha256(name) && !used.contains(name));
             let size = blob.metadata().map_or(0, |blob| blob.len());
-            if !is_used && fs::remove_file(blob.path()).is_ok() {
+            if is_unused && fs::remove_file(blob.path()).is_ok() {
                 freed += size;
             }
         }

@@ -153,6 +153,7 @@ async fn watch(
                         if !view.is_ours {
                             return Err(Lost::Stream(Failure::Signalled { exit_code }));
                         }
+                        printer.end_progress();
                         printer.note("Cancelling…").map_err(Lost::Stdout)?;
                         let (client, job) = (connection.client.clone(), view.job.clone());
                         cancelling.spawn(async move { client.cancel(&job).await });

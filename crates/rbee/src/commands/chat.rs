@@ -8,8 +8,8 @@ use anyhow::Result;
 use rbee_home::Home;
 use rbee_narration::{printable, printable_text};
 use rbee_protocol::{
-    ApiError, ClientError, EndState, ErrorCode, InferRequest, JobId, Message, ModelRef, Operation, Role,
-    SubmitRequest,
+    ApiError, ClientError, EndState, ErrorCode, InferRequest, JobId, Message, ModelRef, ModelReport,
+    Operation, Role, SubmitRequest,
 };
 
 use self::command::Wish;
@@ -18,6 +18,7 @@ use self::input::{INTERRUPTED, Input, Typed};
 use super::infer;
 use super::question::now_ms;
 use crate::cli::{Chat, Output};
+use crate::commands::question;
 use crate::connection::Connection;
 use crate::error::Failure;
 use crate::follow::{Outcome, View, follow};
@@ -189,6 +190,12 @@ impl Session {
             Wish::Model(None) => return self.list_models(signals, printer).await,
             Wish::Model(Some(name)) => {
                 let model = infer::model(&name)?;
+                let question = Operation::ModelShow { model: Some(model.clone()) };
+                match question::answer_to::<ModelReport>(&self.connection.client, question).await {
+                    // The next message starts another queen.
+                    Ok(_) | Err(ClientError::Unreachable { .. }) => {}
+                    Err(error) => return Err(error.into()),
+                }
                 printer.note(&format!("{model} answers from now on"))?;
                 self.conversation.model = Some(model);
             }

@@ -211,9 +211,12 @@ fn a_file_of_two_models_stays_until_both_are_gone() {
     let url = hub.file("other.gguf", bytes.as_slice(), Behaviour::default());
     pull(&home, "hf:ada/tiny-GGUF");
     pull(&home, &url);
+    let foreign = home.path("data/models/blobs/notes.txt");
+    fs::write(&foreign, "somebody else's").expect("a file in the test's home");
     assert_eq!(home.ask(&["model", "rm", "tiny-Q4_K_M"])["freed_bytes"], 0);
     assert_eq!(home.ask(&["model", "verify", "other"])["models"][0]["intact"], true);
     assert_eq!(home.ask(&["model", "rm", "other"])["freed_bytes"], bytes.len());
+    fs::remove_file(&foreign).expect("it is still there");
     assert_empty(&home);
 }
 
@@ -304,7 +307,7 @@ fn what_came_before_a_server_went_away_is_kept() {
     hub.behave(NAME, Behaviour::default());
     let (status, events, stderr) = start_pull(&home).finish();
     assert!(status.success(), "{stderr}");
-    assert_eq!(progress(&events, bytes.len())[0], KEPT as u64);
+    assert!(progress(&events, bytes.len())[0] >= KEPT as u64);
     assert_pulled(&home, &bytes);
     assert_sent_once(&hub, bytes.len());
 }
@@ -322,7 +325,7 @@ fn what_came_before_the_hive_was_killed_is_kept() {
     hub.release(NAME);
     let (status, events, stderr) = start_pull(&home).finish();
     assert!(status.success(), "{stderr}");
-    assert_eq!(progress(&events, bytes.len())[0], KEPT as u64);
+    assert!(progress(&events, bytes.len())[0] >= KEPT as u64);
     assert_pulled(&home, &bytes);
     assert_sent_once(&hub, bytes.len());
 }
@@ -625,6 +628,19 @@ fn only_operators_bring_models_and_take_them_away() {
     }
     assert_eq!(submit(r#"{"operation":"model_show","model":"tiny-Q4_K_M"}"#).0, 201);
     assert_eq!(places(&home).len(), 1);
+}
+
+#[test]
+fn a_password_in_an_address_is_refused_before_anything_is_kept() {
+    let home = Home::empty();
+    for address in ["https://ada:hunter2@example.org/x.gguf", "https://hunter2@example.org/x.gguf"] {
+        let ran = run(&home, &["model", "pull", address], 2);
+        assert!(ran.stderr.contains("does not belong into a model's URL"), "{}", ran.stderr);
+    }
+    assert_eq!(home.ask(&["job", "list"])["jobs"].as_array().map(Vec::len), Some(0));
+    let kept = files(&home, "state").into_iter().map(|file| fs::read(file).unwrap_or_default());
+    let needle = b"hunter2";
+    assert!(kept.into_iter().all(|bytes| !bytes.windows(needle.len()).any(|window| window == needle)));
 }
 
 #[test]

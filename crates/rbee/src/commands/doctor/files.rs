@@ -234,7 +234,7 @@ pub(super) fn disk(home: &Home) -> Vec<Check> {
     let mut checks = Vec::new();
     if let Some(free) = for_state.filter(|free| *free < STATE_ROOM_BYTES) {
         let message = format!("{} free where jobs are kept, {}", bytes(free), journal.display());
-        let hint = "free some room on that disk: without it, new jobs are refused";
+        let hint = "free some room on that disk: once it is full, new jobs are refused";
         checks.push(Check::problem("disk", ErrorCode::DiskFull, message, hint));
     }
     if let Some(free) = for_models.filter(|free| *free < MODELS_ROOM_BYTES) {
