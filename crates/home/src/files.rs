@@ -56,7 +56,7 @@ pub fn new_key() -> String {
 /// The key in the file at `path`, which is made, with mode 0600, where it is missing.
 ///
 /// # Errors
-/// What the file system says; also when the file is open to others or empty.
+/// What [`read_key`] says.
 pub fn read_or_create_key(path: &Path) -> Result<String, HomeError> {
     match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
         Ok(mut file) => {
@@ -74,14 +74,24 @@ pub fn read_or_create_key(path: &Path) -> Result<String, HomeError> {
 /// The key in the file at `path`.
 ///
 /// # Errors
-/// What the file system says; also when the file is open to others or empty.
+/// What the file system says; also when the file is open to others or holds no key.
 pub fn read_key(path: &Path) -> Result<String, HomeError> {
-    let key = read_private(path)?.trim().to_owned();
-    if key.len() < 16 {
-        let reason = "it holds no key".to_owned();
-        return Err(HomeError::BadSetting { origin: path.display().to_string(), reason });
+    let text = match read_private(path) {
+        Err(HomeError::Io { source, .. }) if source.kind() == io::ErrorKind::InvalidData => String::new(),
+        text => text?,
+    };
+    let key = text.trim();
+    if key.len() < 16 || !key.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Err(HomeError::NoKey { path: path.to_owned() });
     }
-    Ok(key)
+    Ok(key.to_owned())
+}
+
+/// The path as a shell takes it, for a command to type.
+pub fn quoted(path: &Path) -> String {
+    let text = path.display().to_string();
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "/._-+,:@".contains(c);
+    if text.chars().all(is_plain) { text } else { format!("'{}'", text.replace('\'', r"'\''")) }
 }
 
 #[cfg(test)]
@@ -99,6 +109,12 @@ mod tests {
 
         fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).expect("our own file");
         assert!(matches!(read_or_create_key(&path), Err(HomeError::OpenToOthers { .. })));
+        for damaged in [&b""[..], b"\n", b"short", b"two words, of which neither is one", &[0xff; 40]] {
+            write_private(&path, "").expect("our own folder");
+            fs::write(&path, damaged).expect("our own file");
+            let error = read_or_create_key(&path).expect_err("no key");
+            assert!(matches!(error, HomeError::NoKey { .. }), "{damaged:?}: {error}");
+        }
     }
 
     #[test]
@@ -112,5 +128,11 @@ mod tests {
         assert_eq!(fs::metadata(&path).expect("it exists").permissions().mode() & 0o777, 0o600);
         assert_eq!(fs::read_dir(folder.path()).expect("our own folder").count(), 1);
         assert!(write_private(&folder.path().join("missing/keys.json"), "x").is_err());
+    }
+
+    #[test]
+    fn paths_are_quoted_for_a_shell_where_they_have_to_be() {
+        assert_eq!(quoted(Path::new("/home/ada/.config")), "/home/ada/.config");
+        assert_eq!(quoted(Path::new("/a b/it's")), r"'/a b/it'\''s'");
     }
 }

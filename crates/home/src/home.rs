@@ -1,6 +1,7 @@
 use std::env;
 use std::fs::{self, DirBuilder};
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -51,6 +52,11 @@ impl Home {
             make_private(base)?;
         }
         for (_, folder) in home.folders() {
+            if !home.is_ours(folder)? {
+                return Err(HomeError::NotPrivate { path: folder.to_owned() });
+            }
+        }
+        for (_, folder) in home.folders() {
             make_private(folder)?;
         }
         Ok(home)
@@ -98,6 +104,25 @@ impl Home {
     /// The folder of all homes of this user whose sockets lie under the temporary one, if this is such a home.
     pub fn temporary_folder(&self) -> Option<&Path> {
         self.sockets.parent().filter(|_| !self.sockets.starts_with(&self.state))
+    }
+
+    /// Whether this folder is not one of somebody's project that `RBEE_HOME` names by mistake: it is missing, empty, private
+    /// already, called rbee, or has something of rbee's in it.
+    fn is_ours(&self, folder: &Path) -> Result<bool, HomeError> {
+        let is_private = match fs::metadata(folder) {
+            Ok(metadata) => metadata.permissions().mode() & 0o077 == 0,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => true,
+            Err(error) => return Err(HomeError::io("read", folder)(error)),
+        };
+        let is_empty = || {
+            fs::read_dir(folder)
+                .map(|mut entries| entries.next().is_none())
+                .map_err(HomeError::io("read", folder))
+        };
+        let mut ours = self.own_files();
+        ours.push(self.models_dir());
+        let has_ours = || ours.iter().any(|path| path.parent() == Some(folder) && path.exists());
+        Ok(is_private || folder.file_name().is_some_and(|name| name == "rbee") || is_empty()? || has_ours())
     }
 
     /// Claims this home for this process as its daemon called `name`, e.g. `queen`.
@@ -226,4 +251,37 @@ fn make_private(folder: &Path) -> Result<(), HomeError> {
             .map_err(HomeError::io("protect", folder))?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn folders_of_somebody_elses_project_are_not_taken_for_rbees() {
+        let root = tempfile::tempdir().expect("a temporary folder");
+        let folder = |name: &str| root.path().join(name);
+        let home = Home {
+            config: folder("config"),
+            data: folder("data/rbee"),
+            state: folder("state"),
+            sockets: folder("state/run"),
+        };
+        let mode = |folder: &Path, mode| {
+            fs::set_permissions(folder, fs::Permissions::from_mode(mode)).expect("our own folder");
+        };
+        let is_ours = |folder: &Path| home.is_ours(folder).expect("our own folder");
+        assert!(is_ours(&home.config), "it is missing");
+        for folder in [&home.config, &home.data, &home.state] {
+            fs::create_dir_all(folder).expect("our own folder");
+            mode(folder, 0o755);
+            assert!(is_ours(folder), "it is empty");
+            fs::write(folder.join("settings.yaml"), "").expect("our own folder");
+        }
+        assert!(!is_ours(&home.config) && is_ours(&home.data));
+        fs::write(home.config_file(), "").expect("our own folder");
+        assert!(is_ours(&home.config) && !is_ours(&home.state));
+        mode(&home.state, 0o700);
+        assert!(is_ours(&home.state));
+    }
 }

@@ -13,7 +13,7 @@ pub use daemon::{
     Announcement, Announcer, Lifelines, Lines, Start, Started, allow_open_files, asked_to_end,
     end_with_starter, keep_memory_private, program,
 };
-pub use files::{new_key, read_key, read_or_create_key, read_private, write_private};
+pub use files::{new_key, quoted, read_key, read_or_create_key, read_private, write_private};
 pub use home::{DEFAULT_MODEL, HINT_SHOWN, Home};
 pub use lock::Lock;
 pub use queen::{Glance, QueenAddress, glance_at_queen, queen_or_start, running_queen, running_queen_under};
@@ -48,6 +48,12 @@ pub enum HomeError {
     /// A file that holds secrets can be used by others.
     #[error("{path} is open to others")]
     OpenToOthers {
+        /// Which file.
+        path: PathBuf,
+    },
+    /// The file of the operator's key holds something else.
+    #[error("{path} holds no key")]
+    NoKey {
         /// Which file.
         path: PathBuf,
     },
@@ -99,13 +105,17 @@ impl HomeError {
                 Some("free some room on that disk, then try again".to_owned())
             }
             Self::Io { path, .. } => Some(format!("check the permissions of {}", path.display())),
-            Self::NotPrivate { path } => {
-                Some(format!("remove {} or set RBEE_HOME to a folder of your own", path.display()))
-            }
+            Self::NotPrivate { path } => Some(format!(
+                "set RBEE_HOME to a folder of its own; if this one is rbee's, `chmod 700 {}`",
+                quoted(path)
+            )),
             Self::OpenToOthers { path } => Some(format!(
                 "`chmod 600 {}`; if somebody may have read it, replace what it holds",
-                path.display()
+                quoted(path)
             )),
+            Self::NoKey { path } => {
+                Some(format!("`rbee queen stop`, then `rm {}`: the next command makes another", quoted(path)))
+            }
             Self::DamagedKeys { .. } => Some(
                 "restore it from a backup, or remove it and create the keys again: none of them works without it"
                     .to_owned(),
@@ -120,7 +130,7 @@ impl HomeError {
     pub fn code(&self) -> ErrorCode {
         match self {
             Self::NoHome | Self::BadSetting { .. } => ErrorCode::Usage,
-            Self::DamagedKeys { .. } => ErrorCode::BadData,
+            Self::NoKey { .. } | Self::DamagedKeys { .. } => ErrorCode::BadData,
             Self::NotPrivate { .. } | Self::OpenToOthers { .. } => ErrorCode::Denied,
             Self::Io { source, .. } if source.kind() == io::ErrorKind::StorageFull => ErrorCode::DiskFull,
             Self::Io { .. } => ErrorCode::Io,

@@ -10,8 +10,9 @@ use rbee_jobs::{
 use rbee_narration::Level;
 use rbee_protocol::{
     ApiError, Client, ClientError, DaemonInfo, End, ErrorCode, HiveId, HiveList, HiveState, JobEvent, JobId,
-    ModelAlias, ModelInfo, ModelList, ModelRef, Operation, Phase, PrincipalId, Progress, QueenReport, Role,
-    StopRequest, SubmitRequest, SystemEventKind, Unit, WorkerInfo, WorkerList, WorkerState,
+    ModelAlias, ModelInfo, ModelList, ModelRef, ModelReport, Operation, Phase, PrincipalId, Progress,
+    QueenReport, Role, StopRequest, SubmitRequest, SystemEventKind, Unit, WorkerInfo, WorkerList,
+    WorkerState,
 };
 use serde::de::DeserializeOwned;
 use tokio::sync::watch;
@@ -346,6 +347,18 @@ impl Queen {
         Ok(answers)
     }
 
+    /// Says so if no hive has this model, which may come later.
+    async fn tell_missing(&self, model: &ModelRef, job: &JobWriter) {
+        let question = Operation::ModelShow { model: Some(model.clone()) };
+        if let Err(error) = self.ask_all::<ModelReport>(&question, job).await
+            && error.code == ErrorCode::NotFound
+        {
+            let narrator = job.narrator("queen");
+            let draft = narrator.action("alias").target(model).level(Level::Warn).context(error.message);
+            draft.context(error.hint.unwrap_or_default()).human("For now, {}: {}").emit();
+        }
+    }
+
     fn report(&self, principal: &PrincipalId) -> QueenReport {
         let info = self.info();
         let jobs = self.jobs.list(principal).jobs;
@@ -609,6 +622,9 @@ impl Service for Queen {
                 let (queen, ModelAlias { alias, model }) = (self.clone(), answer.clone());
                 let set = tokio::task::spawn_blocking(move || queen.aliases.set(&alias, model)).await;
                 set.expect("keeping an alias does not panic")?;
+                if let Some(model) = &answer.model {
+                    self.tell_missing(model, &job).await;
+                }
                 job.answer(&answer);
                 Ok(End::succeeded())
             }

@@ -174,6 +174,10 @@ fn an_alias_stands_for_a_model_for_everybody_until_it_is_removed() {
         assert_eq!(ran.code, Some(code), "{args:?}: {}", ran.stderr);
         assert!(ran.stderr.contains(said), "{args:?}: {}", ran.stderr);
     }
+    let ran = home.run(["model", "alias", "later", "no-such"]);
+    assert_eq!((ran.code, ran.stdout.as_str()), (Some(0), "later stands for no-such\n"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("For now, ") && ran.stderr.contains("no-such"), "{}", ran.stderr);
+    assert_eq!(home.run(["model", "alias", "later", "--remove"]).code, Some(0));
     assert_eq!(home.run(["model", "alias", "big", "--remove"]).stdout, "big stands for nothing any more\n");
     assert_eq!(error(&job(&home, &ada, &infer("big", false))).0, "not_found");
 

@@ -5,7 +5,7 @@ use std::io::{ErrorKind, Read};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use rbee_home::{Home, HomeError, read_key, read_private};
+use rbee_home::{Home, HomeError, quoted, read_key, read_private};
 use rbee_protocol::ErrorCode;
 use rustix::fs::{Access, access, statvfs};
 use serde_json::{Value, json};
@@ -189,12 +189,6 @@ pub(super) fn keys(home: &Home) -> Vec<Check> {
         // That others may use it was said of the files already.
         Ok(_) | Err(HomeError::OpenToOthers { .. }) => {}
         Err(HomeError::Io { source, .. }) if source.kind() == ErrorKind::NotFound => {}
-        Err(HomeError::BadSetting { .. }) => {
-            let message = format!("{} holds no key", operator.display());
-            let hint =
-                format!("`rbee queen stop`, then `rm {}`: the next command makes another", quoted(&operator));
-            checks.push(Check::problem("keys", ErrorCode::BadData, message, hint));
-        }
         Err(error) => checks.push(Check::failed("keys", &error)),
     }
     let keys = home.keys_file();
@@ -250,22 +244,9 @@ pub(super) fn disk(home: &Home) -> Vec<Check> {
     checks.into_iter().map(|check| check.with(facts.clone())).collect()
 }
 
-/// The path as a shell takes it.
-pub(in crate::commands) fn quoted(path: &Path) -> String {
-    let text = path.display().to_string();
-    let is_plain = |c: char| c.is_ascii_alphanumeric() || "/._-+,:@".contains(c);
-    if text.chars().all(is_plain) { text } else { format!("'{}'", text.replace('\'', r"'\''")) }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn paths_are_quoted_for_a_shell_where_they_have_to_be() {
-        assert_eq!(quoted(Path::new("/home/ada/.config")), "/home/ada/.config");
-        assert_eq!(quoted(Path::new("/a b/it's")), r"'/a b/it'\''s'");
-    }
 
     #[test]
     fn a_journal_is_known_by_how_it_begins() {
