@@ -12,7 +12,6 @@ use indicatif::ProgressDrawTarget;
 use owo_colors::{AnsiColors, OwoColorize};
 use rbee_narration::{Level, Line, printable, printable_text};
 use rbee_protocol::Progress;
-use rustix::termios::{OptionalActions, Termios};
 use serde::Serialize;
 
 use crate::cli::{ColorChoice, NarrationTo, Options, Output};
@@ -120,10 +119,8 @@ impl Printer {
         Ok(())
     }
 
-    /// Gives a terminal back that somebody was typing on in a line editor, which does not get to do that itself.
-    pub(crate) fn leave_line_editor(&mut self, before: &Termios) {
-        // Where the terminal is gone, there is nothing to give back.
-        let _ = rustix::termios::tcsetattr(io::stdin(), OptionalActions::Now, before);
+    /// Ends the line that somebody was typing in a line editor, which does not get to do that itself.
+    pub(crate) fn leave_line_editor(&mut self) {
         if self.stderr.is_terminal {
             self.stderr.say("\u{1b}[?2004l\n");
         }
