@@ -11,7 +11,7 @@ const COMMANDS: [(&str, &str, &str); 8] = [
     ("/help", "", "this list"),
     ("/model", "[NAME]", "answer with another model; without a name, list them"),
     ("/system", "[TEXT]", "instructions that stand before the conversation; \"\" for none"),
-    ("/save", "[NAME]", "give the conversation a name"),
+    ("/save", "[NAME]", "give the conversation a name; of those without, the newest 100 are kept"),
     ("/load", "[NAME]", "go on with another conversation; without a name, list them"),
     ("/clear", "", "begin a new conversation"),
     ("/regenerate", "", "answer the last message again"),
