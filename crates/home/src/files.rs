@@ -78,8 +78,7 @@ pub fn read_or_create_key(path: &Path) -> Result<String, HomeError> {
 pub fn read_key(path: &Path) -> Result<String, HomeError> {
     let key = read_private(path)?.trim().to_owned();
     if key.len() < 16 {
-        let reason = "it holds no key".to_owned();
-        return Err(HomeError::BadSetting { origin: path.display().to_string(), reason });
+        return Err(HomeError::NoKey { path: path.to_owned() });
     }
     Ok(key)
 }

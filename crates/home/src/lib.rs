@@ -51,6 +51,12 @@ pub enum HomeError {
         /// Which file.
         path: PathBuf,
     },
+    /// A file that should hold a key holds none.
+    #[error("{path} holds no key")]
+    NoKey {
+        /// Which file.
+        path: PathBuf,
+    },
     /// The file with the keys is not one that was written here.
     #[error("{path} is damaged: {reason}")]
     DamagedKeys {
@@ -98,12 +104,19 @@ impl HomeError {
             Self::Io { source, .. } if source.kind() == io::ErrorKind::StorageFull => {
                 Some("free some room on that disk, then try again".to_owned())
             }
+            Self::Io { path, source, .. } if source.kind() == io::ErrorKind::InvalidData => {
+                Some(format!("it is no text: correct or remove {}", path.display()))
+            }
             Self::Io { path, .. } => Some(format!("check the permissions of {}", path.display())),
             Self::NotPrivate { path } => {
                 Some(format!("remove {} or set RBEE_HOME to a folder of your own", path.display()))
             }
             Self::OpenToOthers { path } => Some(format!(
                 "`chmod 600 {}`; if somebody may have read it, replace what it holds",
+                path.display()
+            )),
+            Self::NoKey { path } => Some(format!(
+                "`rbee queen stop`, then `rm {}`: the next command makes another",
                 path.display()
             )),
             Self::DamagedKeys { .. } => Some(
@@ -120,9 +133,10 @@ impl HomeError {
     pub fn code(&self) -> ErrorCode {
         match self {
             Self::NoHome | Self::BadSetting { .. } => ErrorCode::Usage,
-            Self::DamagedKeys { .. } => ErrorCode::BadData,
+            Self::NoKey { .. } | Self::DamagedKeys { .. } => ErrorCode::BadData,
             Self::NotPrivate { .. } | Self::OpenToOthers { .. } => ErrorCode::Denied,
             Self::Io { source, .. } if source.kind() == io::ErrorKind::StorageFull => ErrorCode::DiskFull,
+            Self::Io { source, .. } if source.kind() == io::ErrorKind::InvalidData => ErrorCode::BadData,
             Self::Io { .. } => ErrorCode::Io,
             Self::NoProgram { .. } => ErrorCode::Unavailable,
             Self::NotStarted { code, .. } => *code,
