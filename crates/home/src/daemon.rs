@@ -79,6 +79,8 @@ impl Announcer {
     /// and returns that exit code.
     pub fn stopped(&self, message: String, known: Option<&HomeError>) -> ExitCode {
         let code = known.map_or(ErrorCode::Internal, HomeError::code);
+        // What is known says by itself what the system said.
+        let message = known.map_or(message, HomeError::to_string);
         self.failed(message, known.and_then(HomeError::hint), code);
         ExitCode::from(code.exit_code())
     }

@@ -104,6 +104,9 @@ impl HomeError {
             Self::Io { source, .. } if source.kind() == io::ErrorKind::StorageFull => {
                 Some("free some room on that disk, then try again".to_owned())
             }
+            Self::Io { path, source, .. } if source.kind() == io::ErrorKind::InvalidData => {
+                Some(format!("it is no text: correct or remove {}", path.display()))
+            }
             Self::Io { path, .. } => Some(format!("check the permissions of {}", path.display())),
             Self::NotPrivate { path } => Some(format!(
                 "set RBEE_HOME to a folder of its own; if this one is rbee's, `chmod 700 {}`",
@@ -133,6 +136,7 @@ impl HomeError {
             Self::NoKey { .. } | Self::DamagedKeys { .. } => ErrorCode::BadData,
             Self::NotPrivate { .. } | Self::OpenToOthers { .. } => ErrorCode::Denied,
             Self::Io { source, .. } if source.kind() == io::ErrorKind::StorageFull => ErrorCode::DiskFull,
+            Self::Io { source, .. } if source.kind() == io::ErrorKind::InvalidData => ErrorCode::BadData,
             Self::Io { .. } => ErrorCode::Io,
             Self::NoProgram { .. } => ErrorCode::Unavailable,
             Self::NotStarted { code, .. } => *code,

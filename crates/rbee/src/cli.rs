@@ -46,7 +46,11 @@ impl Cli {
             && cli.options.output == Output::Text
         {
             let message = "`--logprobs` needs `--output json` or `--output ndjson`";
-            return Err(Self::command().error(ErrorKind::ArgumentConflict, message));
+            let mut command = Self::command();
+            // So that each knows by which words it is called.
+            command.build();
+            let infer = command.find_subcommand_mut("infer").expect("it is the one that was understood");
+            return Err(infer.error(ErrorKind::ArgumentConflict, message));
         }
         Ok(cli)
     }
@@ -67,8 +71,8 @@ Examples:
   rbee queen stop
 
 Exit codes:
-  0    done; also when the answer was cut at `--max-tokens` (said on stderr), or stdout was closed early
-  1    cancelled by somebody else, or interrupted
+  0    done; also when the answer was cut at `--max-tokens` (said on stderr unless `-q`), or stdout was closed early
+  1    cancelled by somebody else, or interrupted: a daemon went away in the middle
   2    the command line or the request makes no sense
   65   not a usable model, not usable data, or the prompt does not fit the context
   66   no such model, job, hive or file
@@ -77,7 +81,9 @@ Exit codes:
   74   reading or writing failed, or the disk is full
   75   busy: try again
   77   no key, or not allowed
-  130  cancelled with Ctrl-C";
+  129  ended with its terminal (SIGHUP)
+  130  cancelled with Ctrl-C
+  143  told to end (SIGTERM)";
 
 /// The options that every command takes.
 #[derive(Args, Clone, Debug)]
@@ -814,6 +820,12 @@ mod tests {
         ] {
             assert_eq!(parse(line).expect_err(line).exit_code(), 2, "{line}");
         }
+    }
+
+    #[test]
+    fn what_one_command_does_not_take_is_told_with_its_own_usage() {
+        let told = parse("rbee infer x --logprobs 5").expect_err("it is text").to_string();
+        assert!(told.contains("Usage: rbee infer [OPTIONS]"), "{told}");
     }
 
     #[test]

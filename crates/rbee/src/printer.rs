@@ -12,7 +12,7 @@ use indicatif::ProgressDrawTarget;
 use owo_colors::{AnsiColors, OwoColorize};
 use rbee_narration::{Level, Line, printable, printable_text};
 use rbee_protocol::Progress;
-use rustix::termios::{OptionalActions, Termios};
+use rustix::fs::{Stat, fstat};
 use serde::Serialize;
 
 use crate::cli::{ColorChoice, NarrationTo, Options, Output};
@@ -25,6 +25,8 @@ use crate::table::Look;
 pub(crate) struct Printer {
     stdout: Stream,
     stderr: Stream,
+    /// Whether what is written to one stands below what was written to the other.
+    are_one: bool,
     options: Options,
     indicator: Indicator,
     /// What renders the answers, where it is wanted.
@@ -52,7 +54,9 @@ impl Printer {
             true => Display::Bar(Box::new(ProgressDrawTarget::stderr)),
             false => Display::Lines,
         };
-        Self { stdout, stderr, options, indicator: Indicator::new(display), markdown: None, is_terse: false }
+        let are_one = stdout.is_terminal && stderr.is_terminal || are_one_file();
+        let indicator = Indicator::new(display);
+        Self { stdout, stderr, are_one, options, indicator, markdown: None, is_terse: false }
     }
 
     /// The form that the answer is to have.
@@ -83,7 +87,7 @@ impl Printer {
     /// Prints a piece of the answer.
     pub(crate) fn answer(&mut self, text: &str) -> Result<(), Failure> {
         self.indicator.end();
-        if self.share_a_terminal() && self.stderr.is_midline {
+        if self.are_one && self.stderr.is_midline {
             self.stderr.say("\n");
         }
         let text = if self.stdout.is_terminal { printable_text(text) } else { Cow::Borrowed(text) };
@@ -120,10 +124,8 @@ impl Printer {
         Ok(())
     }
 
-    /// Gives a terminal back that somebody was typing on in a line editor, which does not get to do that itself.
-    pub(crate) fn leave_line_editor(&mut self, before: &Termios) {
-        // Where the terminal is gone, there is nothing to give back.
-        let _ = rustix::termios::tcsetattr(io::stdin(), OptionalActions::Now, before);
+    /// Ends the line that somebody was typing in a line editor, which does not get to do that itself.
+    pub(crate) fn leave_line_editor(&mut self) {
         if self.stderr.is_terminal {
             self.stderr.say("\u{1b}[?2004l\n");
         }
@@ -204,7 +206,7 @@ impl Printer {
 
     /// Shows how far the job has come.
     pub(crate) fn tick(&mut self, now: Instant) -> Result<(), Failure> {
-        if self.stderr.is_midline || self.share_a_terminal() && self.stdout.is_midline {
+        if self.stderr.is_midline || self.are_one && self.stdout.is_midline {
             return Ok(());
         }
         if let Some(line) = self.indicator.tick(now) {
@@ -297,15 +299,18 @@ impl Printer {
         if self.stderr.is_midline {
             self.stderr.say("\n");
         }
-        if self.share_a_terminal() && self.stdout.is_midline {
+        if self.are_one && self.stdout.is_midline {
             self.stdout.write("\n").map_err(|error| Failure::stdout(&error))?;
         }
         Ok(())
     }
+}
 
-    fn share_a_terminal(&self) -> bool {
-        self.stdout.is_terminal && self.stderr.is_terminal
-    }
+/// Whether stdout and stderr are the same file or pipe.
+fn are_one_file() -> bool {
+    let [stdout, stderr] = [fstat(io::stdout()), fstat(io::stderr())];
+    let place = |status: Stat| (status.st_dev, status.st_ino);
+    stdout.is_ok_and(|stdout| stderr.is_ok_and(|stderr| place(stdout) == place(stderr)))
 }
 
 impl Stream {
@@ -506,6 +511,7 @@ pub(crate) mod tests {
         let printer = Printer {
             stdout: stream(&stdout, matches!(place, Where::Terminal | Where::OnlyStdout)),
             stderr: stream(&stderr, stderr_is_terminal),
+            are_one: matches!(place, Where::Terminal),
             options,
             indicator: Indicator::new(display),
             markdown: None,

@@ -2,11 +2,12 @@
 
 use std::io;
 use std::process;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::thread;
 use std::time::Duration;
 
+use rustix::termios::{OptionalActions, Termios, tcsetattr};
 use tokio::runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{Notify, watch};
@@ -31,6 +32,19 @@ struct Shared {
     is_handled: AtomicBool,
     heard: Notify,
     settled: Notify,
+    /// How the terminal was before the command changed it.
+    terminal: OnceLock<Termios>,
+}
+
+impl Shared {
+    /// Ends the program, which gets to do nothing more.
+    fn exit(&self, exit_code: u8) -> ! {
+        if let Some(terminal) = self.terminal.get() {
+            // Where the terminal is gone, there is nothing to give back.
+            let _ = tcsetattr(io::stdin(), OptionalActions::Now, terminal);
+        }
+        process::exit(exit_code.into())
+    }
 }
 
 /// The last signal for the command.
@@ -66,6 +80,12 @@ impl Signals {
         self.shared.is_handled.store(true, Ordering::SeqCst);
     }
 
+    /// A signal that ends the program gives the terminal back as it is here.
+    pub(crate) fn give_back(&self, terminal: Termios) {
+        // The first one knows best how it was before.
+        let _ = self.shared.terminal.set(terminal);
+    }
+
     /// Waits for the first signal, and gives the exit code it asks for. Cancel-safe.
     pub(crate) async fn first(&mut self) -> u8 {
         let settled = self.settled;
@@ -97,21 +117,21 @@ async fn relay(mut signals: Listeners, shared: &Shared, tell: &watch::Sender<Rec
     for number in 1.. {
         let exit_code = signals.next().await;
         if !shared.is_handled.load(Ordering::SeqCst) {
-            process::exit(exit_code.into());
+            shared.exit(exit_code);
         }
         // Without a command to hear it, the time runs out.
         tell.send_replace(Received { number, exit_code });
         let heard_or_again = async {
             tokio::select! {
-                again = signals.next() => process::exit(again.into()),
+                again = signals.next() => shared.exit(again),
                 () = shared.heard.notified() => {}
             }
         };
         if timeout(HEARING, heard_or_again).await.is_err() {
-            process::exit(exit_code.into());
+            shared.exit(exit_code);
         }
         tokio::select! {
-            again = signals.next() => process::exit(again.into()),
+            again = signals.next() => shared.exit(again),
             () = shared.settled.notified() => {}
         }
     }

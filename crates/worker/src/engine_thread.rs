@@ -482,7 +482,7 @@ pub(crate) fn api_error(error: &EngineError) -> ApiError {
         EngineError::BadRequest { .. } => (ErrorCode::BadRequest, "change the request, then try again"),
         EngineError::ContextFull { .. } => (
             ErrorCode::ContextFull,
-            "shorten the prompt, or have a chat lose its oldest messages (`truncate`), or set `context_length` under `[worker]` in config.toml if the model takes more",
+            "shorten the prompt (a chat can lose its oldest messages with `truncate`, but not its last), or set `context_length` under `[worker]` in config.toml if the model takes more",
         ),
         EngineError::TextTooLong { .. } => (
             ErrorCode::ContextFull,

@@ -1,5 +1,6 @@
 //! `rbee chat`.
 
+mod ahead;
 mod command;
 mod conversation;
 mod input;
@@ -36,7 +37,7 @@ pub(crate) async fn chat(arguments: Chat, signals: &mut Signals, printer: &mut P
     if let Some(system) = arguments.system {
         conversation.set_system(Some(system));
     }
-    let input = Input::open(home.conversations_dir())?;
+    let input = Input::open(home.conversations_dir(), signals)?;
     printer.narrate_less();
     if input.is_interactive() && printer.output() == Output::Text {
         printer.render_markdown();
@@ -322,7 +323,8 @@ impl Session {
     ) -> Result<Outcome, Failure> {
         let name = operation.name();
         let job = self.submit(&SubmitRequest::new(operation), printer).await?;
-        let outcome = follow(View::of_ours(job, name), &mut self.connection, signals, printer).await?;
+        let following = follow(View::of_ours(job, name), &mut self.connection, signals, printer);
+        let outcome = self.input.during(following).await?;
         // In a file or a pipe, too, the next answer begins a line.
         printer.end_line()?;
         Ok(outcome)

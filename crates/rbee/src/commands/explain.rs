@@ -33,7 +33,7 @@ pub(crate) async fn explain(
     job: &JobId,
     last: u64,
     printer: &mut Printer,
-) -> Result<Option<ApiError>> {
+) -> Result<Option<ApiError>, Failure> {
     let mut events = client.follow(job, 0);
     let mut lines = Vec::new();
     let mut error = None;

@@ -103,12 +103,14 @@ fn json_schema(text: &str) -> Result<Value, Failure> {
 
 fn read(path: &Path) -> Result<String, Failure> {
     std::fs::read_to_string(path).map_err(|error| {
-        let code = match error.kind() {
-            std::io::ErrorKind::NotFound => ErrorCode::NotFound,
-            std::io::ErrorKind::InvalidData => ErrorCode::BadData,
-            _ => ErrorCode::Io,
+        let (code, hint) = match error.kind() {
+            std::io::ErrorKind::NotFound => (ErrorCode::NotFound, "check the path"),
+            std::io::ErrorKind::InvalidData => {
+                (ErrorCode::BadData, "name a file of text in UTF-8, or convert it, e.g. with iconv")
+            }
+            _ => (ErrorCode::Io, "check the path and its permissions"),
         };
-        Failure::new(code, format!("{} cannot be read: {error}", path.display()), "check the path")
+        Failure::new(code, format!("{} cannot be read: {error}", path.display()), hint)
     })
 }
 
@@ -244,6 +246,11 @@ mod tests {
         assert_eq!(json_schema(path.to_str().expect("UTF-8")).expect("it exists"), serde_json::json!({}));
         assert_eq!(json_schema("{").expect_err("no JSON").exit_code(), 2);
         assert_eq!(json_schema("missing.json").expect_err("no file").exit_code(), 66);
+        std::fs::write(&path, b"gr\xfcn").expect("our own folder");
+        let Failure::Told { exit_code, hint, .. } = super::read(&path).expect_err("Latin-1") else {
+            panic!("it is told")
+        };
+        assert!(exit_code == 65 && hint.is_some_and(|hint| hint.contains("UTF-8")));
     }
 
     #[test]

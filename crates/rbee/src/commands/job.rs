@@ -1,8 +1,9 @@
 //! `rbee job …`: jobs as the queen remembers them.
 
 use anyhow::Result;
-use rbee_narration::printable;
-use rbee_protocol::{Client, ClientError, ErrorCode, JobEvent, JobId, JobInfo, JobState};
+use rbee_narration::{printable, printable_text};
+use rbee_protocol::{ApiError, Client, ClientError, ErrorCode, Followed, JobEvent, JobId, JobInfo, JobState};
+use serde::Serialize;
 use serde_json::json;
 
 use crate::cli::{Job, Output};
@@ -10,7 +11,7 @@ use crate::commands::explain::explain;
 use crate::commands::question::now_ms;
 use crate::connection::Connection;
 use crate::error::Failure;
-use crate::follow::{View, follow};
+use crate::follow::{Outcome, View, follow};
 use crate::human::{ago, duration};
 use crate::printer::Printer;
 use crate::signals::Signals;
@@ -18,6 +19,16 @@ use crate::table::{Look, Table, facts};
 
 /// An ambiguous id is answered with so many of the jobs it may mean.
 const CANDIDATES_SHOWN: usize = 10;
+
+/// What `job show` shows.
+#[derive(Serialize)]
+struct Shown {
+    #[serde(flatten)]
+    job: JobInfo,
+    /// Why it failed or was cancelled.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<ApiError>,
+}
 
 /// Runs a `rbee job` command.
 pub(crate) async fn run(command: Job, signals: &mut Signals, printer: &mut Printer) -> Result<u8> {
@@ -35,28 +46,28 @@ pub(crate) async fn run(command: Job, signals: &mut Signals, printer: &mut Print
         }
         Job::Show { id } => {
             let job = find(client, &id).await?;
+            let shown = Shown { error: error_of(client, &job).await?, job };
             match printer.output() {
-                Output::Text => printer.page(&about(&job, printer.look()))?,
-                Output::Json | Output::Ndjson => printer.json(&job)?,
+                Output::Text => printer.page(&about(&shown, printer.look()))?,
+                Output::Json | Output::Ndjson => printer.json(&shown)?,
             }
             Ok(0)
         }
         Job::Attach { id } => {
             let job = find(client, &id).await?;
-            let view = View::of_another(job.job_id, &job.operation);
-            Ok(follow(view, &mut connection, signals, printer).await?.exit_code()?)
+            Ok(read(&job, &mut connection, signals, printer).await?.exit_code()?)
         }
         Job::Explain { id } => {
             let job = find(client, &id).await?;
-            if let Some(error) = explain(client, &job.job_id, job.events, printer).await? {
+            let explained = explain(client, &job.job_id, job.events, printer).await;
+            if let Some(error) = explained.map_err(|failure| refused(&job, failure))? {
                 printer.error(&error.message, error.hint.as_deref());
             }
             Ok(0)
         }
         Job::Logs { id } => {
             let job = find(client, &id).await?;
-            let view = View::of_another(job.job_id, &job.operation);
-            let outcome = follow(view, &mut connection, signals, printer).await?;
+            let outcome = read(&job, &mut connection, signals, printer).await?;
             // The job's failure is part of what it printed, and not ours.
             if let Some(Failure::Told { message, hint, .. }) = outcome.error() {
                 printer.error(&message, hint.as_deref());
@@ -67,6 +78,40 @@ pub(crate) async fn run(command: Job, signals: &mut Signals, printer: &mut Print
             let job = find(client, &id).await?;
             cancel(client, &job, printer).await
         }
+    }
+}
+
+/// Reads a job's stream from its beginning.
+async fn read(
+    job: &JobInfo,
+    connection: &mut Connection,
+    signals: &mut Signals,
+    printer: &mut Printer,
+) -> Result<Outcome, Failure> {
+    let view = View::of_another(job.job_id.clone(), &job.operation);
+    follow(view, connection, signals, printer).await.map_err(|failure| refused(job, failure))
+}
+
+/// Why a job that we have seen has no stream for us: to an operator, too, somebody else's answers as if there were none.
+fn refused(JobInfo { job_id, principal, .. }: &JobInfo, failure: Failure) -> Failure {
+    if failure.exit_code() != ErrorCode::NotFound.exit_code() {
+        return failure;
+    }
+    let message = format!("{job_id} is {principal}'s, and its stream is for its owner alone");
+    let hint = format!("`rbee job show {job_id}` tells how it stands, `rbee job cancel {job_id}` ends it");
+    Failure::new(ErrorCode::NotFound, message, hint)
+}
+
+/// What a job ended with, which its last event says. That of somebody else's is not for us.
+async fn error_of(client: &Client, job: &JobInfo) -> Result<Option<ApiError>> {
+    if !matches!(job.state, JobState::Failed | JobState::Cancelled) {
+        return Ok(None);
+    }
+    match client.follow(&job.job_id, job.events.saturating_sub(1)).next().await {
+        Ok(Some(Followed { event: JobEvent::End(end), .. })) => Ok(end.error),
+        Ok(_) => Ok(None),
+        Err(ClientError::Api(error)) if error.code == ErrorCode::NotFound => Ok(None),
+        Err(error) => Err(error.into()),
     }
 }
 
@@ -221,7 +266,7 @@ fn table(jobs: &[JobInfo], with_owners: bool, look: Look) -> String {
     table.render(look)
 }
 
-fn about(job: &JobInfo, look: Look) -> String {
+fn about(Shown { job, error }: &Shown, look: Look) -> String {
     let now_ms = now_ms();
     let facts_of_job = [
         ("job", job.job_id.to_string()),
@@ -234,7 +279,13 @@ fn about(job: &JobInfo, look: Look) -> String {
         ("events", job.events.to_string()),
         ("readers", job.readers.to_string()),
     ];
-    facts(facts_of_job, look)
+    let mut text = facts(facts_of_job, look);
+    // Whole, also where it is longer than a line.
+    if let Some(ApiError { message, hint, .. }) = error {
+        text += &format!("\nerror: {}\n", printable_text(message));
+        text += &hint.as_deref().map_or(String::new(), |hint| format!("hint: {}\n", printable_text(hint)));
+    }
+    text
 }
 
 #[cfg(test)]

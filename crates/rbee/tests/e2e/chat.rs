@@ -239,17 +239,65 @@ fn what_is_typed_can_be_edited_recalled_completed_and_have_several_lines() {
     // What is pasted is one message, whatever is in it.
     tty.types("\u{1b}[200~three\nfour\u{1b}[201~\r");
     tty.until_it("answers", |screen| screen.ends_with("four\nthree\nfour\n>"));
-    // What is typed ahead is not lost.
-    tty.types("five\rsix\r");
-    tty.until_it("answers", |screen| screen.ends_with("six\n>") && screen.contains("\nfive\n"));
+    tty.types("\u{1b}[200~/quit\nfive\u{1b}[201~\r");
+    tty.until_it("answers", |screen| screen.ends_with("five\n/quit\nfive\n>"));
+    say(&mut tty, "six", "six");
     leave(tty);
     let mut tty = chat(&home, &["-c"]);
     assert!(tty.screen().contains(", 12 messages, and the default model"), "{}", tty.screen());
     tty.types("\u{1b}[A\u{1b}[A");
-    tty.until_last("> five");
+    tty.until_it("recalls it", |screen| screen.ends_with("> /quit\nfive"));
     tty.types("\u{3}");
     tty.until_last(">");
     leave(tty);
+}
+
+/// More than a terminal's buffer holds is typed, too: Ctrl-C must come through behind it.
+#[test]
+fn what_is_typed_while_an_answer_comes_waits_in_the_next_line() {
+    let home = Home::scripted();
+    let mut tty = chat(&home, &[]);
+    tty.types("tokens 100000 5 so~\r");
+    tty.until("so~so~so~");
+    tty.types("/clear\r/quit\r");
+    tty.types(&format!("{}\r", "not shown ".repeat(600)));
+    tty.types("typed ahead\r");
+    let shown = |screen: &str, text: &str| screen.contains(text);
+    assert!(!shown(&tty.screen(), "clear"), "{}", tty.screen());
+    tty.types("\u{3}");
+    tty.until_last("typed ahead");
+    // Nothing of it has been done, and it can be edited.
+    tty.types("\u{3}");
+    tty.until_last(">");
+    tty.types("wait\r");
+    tty.until_last("> wait");
+    until_busy(&home);
+    tty.types("/quit\rhellp\u{7f}o");
+    assert!(!shown(&tty.raw(), "hell"), "{:?}", tty.raw());
+    tty.types("\u{3}");
+    tty.until_it("has what was typed", |screen| screen.ends_with("\n> /quit\nhello"));
+    tty.types("!\r");
+    tty.until_it("answers it as one message", |screen| screen.ends_with("> /quit\nhello!\n/quit\nhello!\n>"));
+    leave(tty);
+    let said = kept(&home)[0]["messages"].to_string();
+    assert!(said.contains("so~so~") && said.contains(r#""content":"/quit\nhello!""#), "{said}");
+    assert!(!said.contains("not shown"), "{said}");
+}
+
+#[test]
+fn a_chat_that_is_told_to_end_twice_during_an_answer_gives_the_terminal_back() {
+    let home = Home::scripted();
+    let mut tty = Tty::start(home.command(["chat"]));
+    let before = tty.mode().local_modes;
+    tty.until_last(">");
+    tty.types("wait\r");
+    until_busy(&home);
+    let during = tty.mode().local_modes;
+    assert!(!during.contains(LocalModes::ECHO) && during.contains(LocalModes::ISIG));
+    tty.signal(Signal::TERM);
+    tty.signal(Signal::TERM);
+    let (code, raw, after) = tty.finish_with_mode();
+    assert_eq!((code, after.local_modes), (Some(143), before), "{raw:?}");
 }
 
 #[test]

@@ -235,6 +235,13 @@ fn a_worker_program_that_is_none_is_a_problem() {
     let mut home = Home::empty();
     home.set("RBEE_WORKER_PROGRAM", "/nowhere/rbee-worker");
     check_problem(&home, "programs", 2, "RBEE_WORKER_PROGRAM");
+    // Whether it is one, only trying it tells.
+    let program = home.path("worker");
+    fs::write(&program, "#!/nowhere/interpreter\n").expect("room");
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).expect("our own file");
+    home.set("RBEE_WORKER_PROGRAM", program);
+    let problem = check_problem(&home, "programs", 2, "RBEE_WORKER_PROGRAM");
+    assert!(problem["message"].as_str().is_some_and(|text| text.contains("does not run")), "{problem}");
 }
 
 #[test]
@@ -242,6 +249,9 @@ fn a_bundle_tells_of_everything_but_prompts_answers_and_keys() {
     let mut home = Home::scripted();
     home.set("HF_TOKEN", "token-canary-of-no-known-shape");
     home.set("MY_API_KEY", "environment-canary");
+    let token = home.path("hub-token");
+    fs::write(&token, "file-canary-of-no-known-shape\n").expect("room");
+    home.set("HF_TOKEN_PATH", token);
     fs::create_dir_all(home.path("config")).expect("a folder in the test's home");
     let settings = "# comment-canary\n[worker]\nwatchdog_s = 77\n[models.m]\ndraft = \"/a\"\nbase = \"\"\"\nsetting-canary\"\"\"\n";
     fs::write(home.path("config/config.toml"), settings).expect("room");
@@ -253,7 +263,8 @@ fn a_bundle_tells_of_everything_but_prompts_answers_and_keys() {
     let ada = home.new_key("ada");
     // A daemon's line is redacted when it is written; what gets into the file in another way has to be as well.
     let mut log = fs::OpenOptions::new().append(true).open(home.path("state/hive.log")).expect("the log");
-    writeln!(log, "oops \u{1b}[2J {ada} token-canary-of-no-known-shape").expect("room");
+    writeln!(log, "oops \u{1b}[2J {ada} token-canary-of-no-known-shape file-canary-of-no-known-shape")
+        .expect("room");
 
     let bundle = home.path("report.txt");
     let write = |more: &[&str]| {

@@ -8,7 +8,7 @@ use crate::support::{Following, Home, is_progress, is_token};
 /// What is done, and the exit code that it has.
 type Case = (i32, &'static str, fn() -> Option<i32>);
 
-const CASES: [Case; 19] = [
+const CASES: [Case; 21] = [
     (0, "an answer", || Home::scripted().run(["infer", "hello"]).code),
     (0, "an answer that is cut", || Home::with_model().run(["infer", "hello", "--max-tokens", "1"]).code),
     (0, "an answer whose reader has gone", || {
@@ -83,12 +83,8 @@ const CASES: [Case; 19] = [
         fs::write(&file, key).expect("the key file");
         code
     }),
-    (130, "Ctrl-C in an answer", || {
-        let home = Home::scripted();
-        let following = begun(&home);
-        following.signal(Signal::INT);
-        following.finish().0.code()
-    }),
+    (129, "a terminal that is closed during an answer", || signalled(Signal::HUP)),
+    (130, "Ctrl-C in an answer", || signalled(Signal::INT)),
     (130, "Ctrl-C while the model is loaded", || {
         let home = Home::with_model();
         let mut following = home.follow(&["hello"]);
@@ -96,7 +92,15 @@ const CASES: [Case; 19] = [
         following.signal(Signal::INT);
         following.finish().0.code()
     }),
+    (143, "an answer that is told to end", || signalled(Signal::TERM)),
 ];
+
+fn signalled(signal: Signal) -> Option<i32> {
+    let home = Home::scripted();
+    let following = begun(&home);
+    following.signal(signal);
+    following.finish().0.code()
+}
 
 /// An answer that goes on until somebody ends it.
 fn begun(home: &Home) -> Following {

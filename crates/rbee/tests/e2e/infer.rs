@@ -306,3 +306,17 @@ fn a_prompt_that_does_not_fit_loses_its_beginning_when_told_to() {
     assert_eq!(ran.code, Some(0), "{ran:?}");
     assert!(ran.stderr.contains("truncate       : Left out the first "), "{}", ran.stderr);
 }
+
+#[test]
+fn an_error_behind_a_part_of_an_answer_begins_a_line_of_the_file_that_has_both() {
+    let home = Home::scripted();
+    let file = fs::File::create(home.path("both")).expect("room");
+    let mut command = home.command(["infer", "-q", "tokens 100000 5 so~"]);
+    command.stdout(file.try_clone().expect("a second descriptor")).stderr(file);
+    let mut child = command.spawn().expect("rbee starts");
+    while fs::metadata(home.path("both")).expect("our own file").len() == 0 {}
+    kill_process(home.worker_pid(), Signal::KILL).expect("the worker runs");
+    assert_eq!(child.wait().expect("rbee ends").code(), Some(70));
+    let text = fs::read_to_string(home.path("both")).expect("our own file");
+    assert!(text.starts_with("so~") && text.contains("so~\nerror: "), "{text}");
+}

@@ -89,13 +89,23 @@ fn a_users_job_does_not_exist_for_another_and_an_operator_sees_it_without_its_st
     let row: Vec<&str> = all.lines().nth(1).expect("a row").split_whitespace().take(3).collect();
     assert_eq!(row, [job.as_str(), "ada", "infer"], "{all}");
     assert_eq!(home.ask(&["job", "show", &job])["principal"], "ada");
-    assert_eq!(home.run(["job", "logs", &job]).code, Some(66));
+    for command in ["attach", "logs", "explain"] {
+        let refused = home.run(["job", command, &job]);
+        assert_eq!((refused.code, refused.stdout.as_str()), (Some(66), ""), "{command}: {}", refused.stderr);
+        assert!(
+            refused.stderr.contains(&format!("{job} is ada's, and its stream is for")),
+            "{}",
+            refused.stderr
+        );
+    }
     let (status, answer) = home.request("GET", &stream_path(&job), "");
     assert_eq!(status, 404, "{answer}");
 
     let cancel = home.run(["job", "cancel", &job]);
     assert_eq!((cancel.code, cancel.stdout), (Some(0), format!("{job}, of ada, is told to stop\n")));
     let (_, stream) = home.request_with(&ada, "GET", &stream_path(&job), "");
+    let shown = home.ask(&["job", "show", &job]);
+    assert!(shown["state"] == "cancelled" && shown["error"].is_null(), "{shown}");
     assert!(stream.contains(r#""state":"cancelled""#) && stream.ends_with("data: [DONE]\n\n"), "{stream}");
 }
 

@@ -97,6 +97,21 @@ fn a_job_can_be_listed_shown_and_read_again() {
     assert!(logs.stderr.contains("job_create"), "{}", logs.stderr);
 }
 
+#[test]
+fn a_job_that_failed_is_shown_with_the_reason() {
+    let home = Home::scripted();
+    let failed = home.run(["infer", "-q", "-m", "nosuch", "hello"]);
+    let id = home.ask(&["job", "list"])["jobs"][0]["job_id"].as_str().expect("it is listed").to_owned();
+    let shown = home.run(["job", "show", "-q", &id]);
+    assert!(shown.stdout.ends_with(&format!("\n\n{}", failed.stderr)), "{}\n{}", shown.stdout, failed.stderr);
+    let job = home.ask(&["job", "show", &id]);
+    assert_eq!((&job["state"], &job["error"]["code"]), (&"failed".into(), &"not_found".into()), "{job}");
+    assert!(job["error"]["hint"].is_string(), "{job}");
+    assert_eq!(home.run(["infer", "hello"]).code, Some(0));
+    let last = home.ask(&["job", "list"])["jobs"][0]["job_id"].as_str().expect("it is listed").to_owned();
+    assert!(home.ask(&["job", "show", &last]).get("error").is_none());
+}
+
 /// The rows of the table that follows `heading`, each with its cells.
 fn rows<'a>(heading: &str, columns: usize) -> Vec<Vec<&'a str>> {
     let (_, below) = LISTS.split_once(heading).expect(heading);

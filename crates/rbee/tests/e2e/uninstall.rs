@@ -253,6 +253,12 @@ fn completions_and_the_service_go_with_the_home_that_has_no_other_name() {
     let left: Vec<_> = files(&user).into_keys().collect();
     assert_eq!(left, [user.join(".zfunc/_other")]);
     assert!(!user.join(".config/rbee").exists() && !user.join(".local/state/rbee").exists());
+
+    // A file of such a name in which somebody has written themselves is theirs.
+    let own = user.join(".config/fish/completions/rbee.fish");
+    put(own.clone(), &format!("complete --command mine\n{}", command(&["completions", "fish"])));
+    command(&["uninstall", "--yes"]);
+    assert!(own.exists());
 }
 
 #[test]

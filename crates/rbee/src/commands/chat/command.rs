@@ -11,7 +11,7 @@ const COMMANDS: [(&str, &str, &str); 8] = [
     ("/help", "", "this list"),
     ("/model", "[NAME]", "answer with another model; without a name, list them"),
     ("/system", "[TEXT]", "instructions that stand before the conversation; \"\" for none"),
-    ("/save", "[NAME]", "give the conversation a name"),
+    ("/save", "[NAME]", "give the conversation a name; of those without, the newest 100 are kept"),
     ("/load", "[NAME]", "go on with another conversation; without a name, list them"),
     ("/clear", "", "begin a new conversation"),
     ("/regenerate", "", "answer the last message again"),
@@ -43,7 +43,9 @@ pub(super) fn understand(typed: &str) -> Result<Wish, Failure> {
     if typed.trim().is_empty() {
         return Ok(Wish::Nothing);
     }
-    if !typed.starts_with('/') {
+    // A command is a line, or one that is continued: a text of several lines was pasted, and may begin as it likes.
+    let is_line = !typed.trim_end().replace("\\\n", "").contains('\n');
+    if !(typed.starts_with('/') && is_line) {
         return Ok(Wish::Answer(message(typed).into_owned()));
     }
     let (name, rest) = typed.split_once(char::is_whitespace).unwrap_or((typed, ""));
@@ -121,6 +123,9 @@ mod tests {
         check(" /etc/fstab is what?", answer(" /etc/fstab is what?"));
         check("one\\\ntwo", answer("one\ntwo"));
         check("pasted\nlines", answer("pasted\nlines"));
+        check("/quit\nis pasted", answer("/quit\nis pasted"));
+        check("/* so */\nfn is() {}", answer("/* so */\nfn is() {}"));
+        check("/quit\n", Wish::Quit);
         check("\"\"\"\none\\\ntwo\n\"\"\"", answer("one\\\ntwo"));
         check("\"\"\"one\"\"\"", answer("one"));
         check("/model", Wish::Model(None));

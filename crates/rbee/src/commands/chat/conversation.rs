@@ -15,6 +15,8 @@ use crate::error::Failure;
 /// The form of the files that this program writes.
 const VERSION: u32 = 1;
 const NAME_MAX: usize = 64;
+/// So many conversations that nobody has named are kept, the newest.
+const UNNAMED_MAX: usize = 100;
 
 /// What was said, and by which model.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
@@ -76,8 +78,19 @@ impl Keeper {
     /// What the file system says.
     pub(super) fn open(home: &Home) -> Result<Self, Failure> {
         let mut keeper = Self { folder: home.make_conversations_dir()?, name: String::new() };
+        keeper.forget_old()?;
         keeper.begin();
         Ok(keeper)
+    }
+
+    /// Removes the oldest of the conversations that nobody has named.
+    fn forget_old(&self) -> Result<(), Failure> {
+        let unnamed = self.list()?.into_iter().filter(|(name, _)| is_given(name));
+        for (name, _) in unnamed.skip(UNNAMED_MAX) {
+            // What cannot be removed keeps nobody from talking.
+            let _ = fs::remove_file(self.path(&name));
+        }
+        Ok(())
     }
 
     /// What is kept from now on is another conversation.
@@ -214,6 +227,15 @@ impl Keeper {
     }
 }
 
+/// Whether [`Keeper::begin`] makes such names: of date, time, a process's number, and perhaps another number.
+fn is_given(name: &str) -> bool {
+    let parts: Vec<_> = name.split('-').collect();
+    let are_numbers =
+        parts.iter().all(|part| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit()));
+    are_numbers
+        && matches!(parts[..], [date, time, _] | [date, time, _, _] if (date.len(), time.len()) == (8, 6))
+}
+
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::PermissionsExt;
@@ -277,6 +299,23 @@ mod tests {
             keeper.keep(&conversation("hello")).expect("room for a small file");
             assert_eq!(keeper.list().expect("our own folder").len(), n);
         }
+    }
+
+    #[test]
+    fn the_newest_of_those_that_nobody_named_are_kept() {
+        let (keeper, folder) = keeper();
+        let old = SystemTime::UNIX_EPOCH;
+        let mut names: Vec<_> = (0..=UNNAMED_MAX).map(|n| format!("20260101-000000-{n}")).collect();
+        names.extend(["poems", "2026-01-01", "20260101-000000", "20260101-000000-7-x"].map(str::to_owned));
+        for (age, name) in names.iter().rev().enumerate() {
+            let file = fs::File::create(keeper.path(name)).expect("our own folder");
+            file.set_modified(old + std::time::Duration::from_secs(age as u64)).expect("our own file");
+        }
+        keeper.forget_old().expect("our own folder");
+        let left = fs::read_dir(folder.path()).expect("our own folder").count();
+        assert_eq!(left, names.len() - 1);
+        assert!(!keeper.path(&names[UNNAMED_MAX]).exists(), "the oldest is gone");
+        assert!(is_given(keeper.name()) && is_given(&format!("{}-2", keeper.name())));
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use rbee_protocol::{Client, ErrorCode, JobEvent, ModelList, Operation, SubmitRequest};
-use rustix::termios::{Termios, tcgetattr};
+use rustix::termios::tcgetattr;
 use rustyline::completion::Completer;
 use rustyline::config::BellStyle;
 use rustyline::error::ReadlineError;
@@ -18,6 +18,7 @@ use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
+use super::ahead::Ahead;
 use super::command;
 use crate::error::Failure;
 use crate::printer::Printer;
@@ -41,8 +42,8 @@ pub(super) struct Input {
 }
 
 enum Kind {
-    /// A terminal that can be edited on, as it was before.
-    Editor(Box<Termios>),
+    /// A terminal that can be edited on.
+    Editor(Box<Ahead>),
     /// A terminal that shows what is written to it, and nothing more.
     Plain,
     /// No terminal.
@@ -71,14 +72,15 @@ impl Input {
     ///
     /// # Errors
     /// What the line editor says.
-    pub(super) fn open(conversations: PathBuf) -> Result<Self, Failure> {
+    pub(super) fn open(conversations: PathBuf, signals: &Signals) -> Result<Self, Failure> {
         let stdin = io::stdin();
         let terminal = if stdin.is_terminal() { tcgetattr(&stdin).ok() } else { None };
         let is_plain = std::env::var_os("TERM").is_none_or(|term| term.is_empty() || term == "dumb");
         let (kind, reader) = match terminal {
             Some(terminal) if !is_plain => {
                 let editor = editor(conversations).map_err(|error| unreadable(&error))?;
-                (Kind::Editor(Box::new(terminal)), Reader::Editor(Box::new(editor)))
+                signals.give_back(terminal.clone());
+                (Kind::Editor(Box::new(Ahead::of_terminal(terminal))), Reader::Editor(Box::new(editor)))
             }
             Some(_) => (Kind::Plain, Reader::Stdin),
             None => (Kind::Pipe, Reader::Stdin),
@@ -108,6 +110,18 @@ impl Input {
         }
     }
 
+    /// Waits for this work, and keeps what is typed meanwhile for the next line.
+    pub(super) async fn during<T>(&mut self, work: impl Future<Output = T>) -> T {
+        match &mut self.kind {
+            Kind::Editor(ahead) => tokio::select! {
+                biased;
+                done = work => done,
+                never = ahead.collect() => match never {},
+            },
+            Kind::Plain | Kind::Pipe => work.await,
+        }
+    }
+
     /// Waits for what is typed next.
     ///
     /// # Errors
@@ -120,11 +134,15 @@ impl Input {
         if matches!(self.kind, Kind::Plain) {
             printer.prompt(PROMPT);
         }
+        let ahead = match &mut self.kind {
+            Kind::Editor(ahead) => ahead.take().await,
+            Kind::Plain | Kind::Pipe => String::new(),
+        };
         let reader = &mut self.reader;
         let reading = self.reading.get_or_insert_with(|| {
             let mut reader = reader.take().expect("it is back once nothing is being read");
             tokio::task::spawn_blocking(move || {
-                let typed = reader.read();
+                let typed = reader.read(&ahead);
                 (reader, typed)
             })
         });
@@ -146,8 +164,8 @@ impl Input {
                     }
                     // The editor reads Ctrl-C as a key: this one was for an answer that was over just then.
                     Kind::Editor(_) if exit_code == INTERRUPTED => signals.settle(),
-                    Kind::Editor(before) => {
-                        printer.leave_line_editor(before);
+                    Kind::Editor(_) => {
+                        printer.leave_line_editor();
                         return Ok(Typed::Signal(exit_code));
                     }
                     Kind::Plain | Kind::Pipe => return Ok(Typed::Signal(exit_code)),
@@ -158,9 +176,10 @@ impl Input {
 }
 
 impl Reader {
-    fn read(&mut self) -> Result<Typed, Failure> {
+    /// Reads on a terminal what goes on from `ahead`.
+    fn read(&mut self, ahead: &str) -> Result<Typed, Failure> {
         match self {
-            Self::Editor(editor) => match editor.readline(PROMPT) {
+            Self::Editor(editor) => match editor.readline_with_initial(PROMPT, (ahead, "")) {
                 Ok(text) => Ok(Typed::Text(text)),
                 Err(ReadlineError::Interrupted) => Ok(Typed::Interrupted),
                 Err(ReadlineError::Eof) => Ok(Typed::End),

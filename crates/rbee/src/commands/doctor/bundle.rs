@@ -4,11 +4,10 @@
 //! What is put in is redacted besides, by the shapes of secrets and by the secrets of this machine themselves.
 
 use std::env;
-use std::ffi::OsStr;
 use std::fs::{self, File, OpenOptions};
 use std::io::{ErrorKind, Write};
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rbee_home::{Glance, Home, HomeError, glance_at_queen, read_key, write_private};
@@ -252,12 +251,7 @@ fn secrets(home: Option<&Home>) -> Vec<String> {
     if let Some(home) = home {
         secrets.extend(fs::read_to_string(home.operator_key_file()).ok());
     }
-    let hub = env::var_os("HF_HOME").map(std::path::PathBuf::from).or_else(|| {
-        Some(
-            Path::new(&env::var_os("HOME").filter(|home| home != OsStr::new(""))?).join(".cache/huggingface"),
-        )
-    });
-    secrets.extend(hub.and_then(|folder| fs::read_to_string(folder.join("token")).ok()));
+    secrets.extend(hub_token_file().and_then(|path| fs::read_to_string(path).ok()));
     // Paths, as of an agent's socket, are none.
     secrets.retain_mut(|secret| {
         *secret = secret.trim().to_owned();
@@ -266,6 +260,14 @@ fn secrets(home: Option<&Home>) -> Vec<String> {
     // One may begin with another.
     secrets.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
     secrets
+}
+
+/// Where Hugging Face's programs, and hives, look for a token.
+fn hub_token_file() -> Option<PathBuf> {
+    let variable = |name| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let cache = || variable("XDG_CACHE_HOME").or_else(|| Some(variable("HOME")?.join(".cache")));
+    let hub = || variable("HF_HOME").or_else(|| Some(cache()?.join("huggingface")));
+    variable("HF_TOKEN_PATH").or_else(|| Some(hub()?.join("token")))
 }
 
 fn hide(text: &str, secrets: &[String]) -> String {

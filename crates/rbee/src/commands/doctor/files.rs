@@ -15,8 +15,10 @@ use crate::human::{bytes, count};
 
 /// With less room where models lie, hardly any other fits.
 const MODELS_ROOM_BYTES: u64 = 1 << 30;
-/// With less room the journal, which holds 4 MiB in reserve, soon takes no job.
+/// With less room the journal soon takes no job.
 const STATE_ROOM_BYTES: u64 = 64 << 20;
+/// With less room it cannot fill its reserve again, and takes none.
+const RESERVE_BYTES: u64 = 4 << 20;
 /// How an SQLite file begins.
 const SQLITE_MARK: &[u8] = b"SQLite format 3\0";
 
@@ -227,9 +229,7 @@ pub(super) fn disk(home: &Home) -> Vec<Check> {
     let facts = json!({"models_free_bytes": for_models, "state_free_bytes": for_state});
     let mut checks = Vec::new();
     if let Some(free) = for_state.filter(|free| *free < STATE_ROOM_BYTES) {
-        let message = format!("{} free where jobs are kept, {}", bytes(free), journal.display());
-        let hint = "free some room on that disk: once it is full, new jobs are refused";
-        checks.push(Check::problem("disk", ErrorCode::DiskFull, message, hint));
+        checks.push(state_room(free, &journal));
     }
     if let Some(free) = for_models.filter(|free| *free < MODELS_ROOM_BYTES) {
         let message = format!("{} free where models lie, {}", bytes(free), models.display());
@@ -244,9 +244,29 @@ pub(super) fn disk(home: &Home) -> Vec<Check> {
     checks.into_iter().map(|check| check.with(facts.clone())).collect()
 }
 
+/// That there is little room where jobs are kept, or none.
+fn state_room(free: u64, journal: &Path) -> Check {
+    let message = format!("{} free where jobs are kept, {}", bytes(free), journal.display());
+    if free < RESERVE_BYTES {
+        let hint = "free some room on that disk: as long as it is full, new jobs are refused";
+        return Check::problem("disk", ErrorCode::DiskFull, message, hint);
+    }
+    Check::warning("disk", message, "free some room on that disk: once it is full, new jobs are refused")
+}
+
 #[cfg(test)]
 mod tests {
+    use super::super::State;
     use super::*;
+
+    #[test]
+    fn little_room_for_jobs_is_a_warning_and_none_a_problem() {
+        let journal = Path::new("/state/journal.sqlite");
+        let state = |free| state_room(free, journal).state;
+        assert_eq!(state(STATE_ROOM_BYTES - 1), State::Warning);
+        assert_eq!(state(RESERVE_BYTES), State::Warning);
+        assert_eq!(state(RESERVE_BYTES - 1), State::Problem);
+    }
 
     #[test]
     fn a_journal_is_known_by_how_it_begins() {

@@ -5,7 +5,7 @@ use std::ffi::OsStr;
 use std::fs;
 use std::io::ErrorKind;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
 use std::time::{Duration, SystemTime};
@@ -39,7 +39,7 @@ async fn programs(config: Option<&Config>) -> Vec<Check> {
     let custom = config.and_then(|config| config.worker_program.as_deref());
     let (queen, hive, worker) = tokio::join!(own_program("rbee-queen"), own_program("rbee-hive"), async {
         match custom {
-            Some(path) => somebodys_program(path),
+            Some(path) => somebodys_program(path).await,
             None => own_program("rbee-worker").await,
         }
     });
@@ -75,15 +75,15 @@ async fn own_program(name: &str) -> Option<Check> {
     })
 }
 
-/// What is wrong with a worker program that the settings name.
-fn somebodys_program(path: &Path) -> Option<Check> {
-    let is_program = fs::metadata(path)
-        .is_ok_and(|metadata| metadata.is_file() && metadata.permissions().mode() & 0o111 != 0);
-    (!is_program).then(|| {
-        let message = format!("{}, which `hive.worker_program` names, is no program", path.display());
-        let hint = "correct or remove that setting, or the variable RBEE_WORKER_PROGRAM";
-        Check::problem("programs", ErrorCode::Usage, message, hint)
-    })
+/// What is wrong with a worker program that the settings name. It need not know `--version`, but has to start.
+async fn somebodys_program(path: &Path) -> Option<Check> {
+    let how = match ask(path, ["--version"]).await {
+        Ok(output) => format!("it was ended by signal {}", output.status.signal()?),
+        Err(how) => how,
+    };
+    let message = format!("{}, which `hive.worker_program` names, does not run: {how}", path.display());
+    let hint = "correct or remove that setting, or the variable RBEE_WORKER_PROGRAM";
+    Some(Check::problem("programs", ErrorCode::Usage, message, hint))
 }
 
 /// The tools that build rbee, where it runs from a tree that it was built in. What is built needs none of them, so nothing

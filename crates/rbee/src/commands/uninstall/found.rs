@@ -11,6 +11,7 @@ use rbee_home::{DEFAULT_MODEL, HINT_SHOWN, Home};
 use serde_json::Value;
 
 use crate::commands::service;
+use crate::complete::VARIABLE;
 
 /// What was found of rbee's.
 #[derive(Debug, Default)]
@@ -260,18 +261,21 @@ fn is_manifest(path: &Path) -> bool {
     said.is_some_and(|manifest| manifest["files"].is_array() && manifest["reference"].is_string())
 }
 
-/// The completions that `rbee completions --help` says where to put, if they are what it prints.
+/// The completions where shells look for them, if they are what `rbee completions` prints.
 fn completions(found: &mut Found) {
     let Some(home) = env::var_os("HOME").filter(|value| !value.is_empty()).map(PathBuf::from) else { return };
-    for (path, mark) in [
-        (".local/share/bash-completion/completions/rbee", "_rbee() {"),
-        (".zfunc/_rbee", "#compdef rbee"),
-        (".config/fish/completions/rbee.fish", "complete --keep-order --exclusive --command rbee "),
+    for (path, start) in [
+        (".local/share/bash-completion/completions/rbee", "# Completes rbee in bash.\n_rbee() {\n"),
+        (".zfunc/_rbee", "#compdef rbee\nfunction _clap_dynamic_completer_rbee() {\n"),
+        (
+            ".config/fish/completions/rbee.fish",
+            "complete --keep-order --exclusive --command rbee --arguments ",
+        ),
     ] {
         let path = home.join(path);
         if let Ok(metadata) = fs::symlink_metadata(&path)
             && metadata.is_file()
-            && fs::read_to_string(&path).is_ok_and(|text| text.contains(mark))
+            && fs::read_to_string(&path).is_ok_and(|text| text.starts_with(start) && text.contains(VARIABLE))
         {
             found.file("completions", path, &metadata);
         }
