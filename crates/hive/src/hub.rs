@@ -198,7 +198,8 @@ fn choose<'a>(
         // What belongs to models: parts that see, and what quantizations were made with.
         let is_model = lower.ends_with(".gguf") && !lower.contains("mmproj") && !lower.contains("imatrix");
         if is_model && is_path(name) {
-            models.entry(undivided(name)).or_default().push(sibling);
+            let model = rbee_gguf::split(name).map(|(model, ..)| format!("{model}.gguf"));
+            models.entry(model.unwrap_or_else(|| name.clone())).or_default().push(sibling);
         }
     }
     for files in models.values_mut() {
@@ -228,17 +229,6 @@ fn choose<'a>(
     let hint =
         format!("name one behind a colon, e.g. hf:{repository}:{}; there are {}", names[0], names.join(", "));
     Err(ApiError::new(ErrorCode::NotFound, message).hint(rbee_narration::printable(&hint)))
-}
-
-/// The name of a model whose files are called `x-00001-of-00003.gguf` and so on, or of one in one file.
-fn undivided(name: &str) -> String {
-    let is_number = |text: &str| text.len() == 5 && text.bytes().all(|byte| byte.is_ascii_digit());
-    let divided = name.strip_suffix(".gguf").and_then(|stem| {
-        let (first, count) = stem.rsplit_once("-of-")?;
-        let (model, number) = first.rsplit_once('-')?;
-        (is_number(count) && is_number(number)).then(|| format!("{model}.gguf"))
-    });
-    divided.unwrap_or_else(|| name.to_owned())
 }
 
 fn license(tags: &[String]) -> Option<String> {
