@@ -78,6 +78,9 @@ struct State {
     outcome: Option<Result<Fetched, ApiError>>,
 }
 
+/// Where the links to files are that are not known to be a model yet: no name begins with a dot.
+const NEW_LINKS: &str = ".new";
+
 /// A name has room for a number behind so many characters.
 const NUMBERED_MAX: usize = 116;
 
@@ -159,7 +162,7 @@ impl Store {
     pub(crate) fn path(&self, name: &str, manifest: &Manifest) -> PathBuf {
         match manifest.files.as_slice() {
             [file] => self.file(file),
-            files => self.folder.join("divided").join(name).join(&files[0].name),
+            files => self.divided(name).join(&files[0].name),
         }
     }
 
@@ -285,26 +288,30 @@ impl Store {
             return Ok(None);
         }
         let name = name.unwrap_or_else(|| self.free_name(reference, manifest));
+        // Apart from those of a model that is here under this name, which stays until this one is known to be one.
+        let links = self.divided(NEW_LINKS);
+        let _ = fs::remove_dir_all(&links);
         if manifest.files.len() > 1 {
-            let folder = self.folder.join("divided").join(&name);
-            let _ = fs::remove_dir_all(&folder);
-            fs::create_dir_all(&folder).map_err(io)?;
+            fs::create_dir_all(&links).map_err(io)?;
             for file in &manifest.files {
-                symlink(self.file(file), folder.join(&file.name)).map_err(io)?;
+                symlink(self.file(file), links.join(&file.name)).map_err(io)?;
             }
         }
-        if let Err(error) = rbee_gguf::read(&self.path(&name, manifest)) {
+        if let Err(error) = rbee_gguf::read(&self.path(NEW_LINKS, manifest)) {
             let reason = format!("what came is no model: {error}");
-            if self.model(&name).is_none() {
-                let _ = fs::remove_dir_all(self.folder.join("divided").join(&name));
-            }
+            let _ = fs::remove_dir_all(&links);
             self.sweep();
             return Err(ApiError::new(ErrorCode::BadModel, reason).hint("take the model from elsewhere"));
         }
         let path = self.manifest_path(&name);
         let text = serde_json::to_string_pretty(manifest).expect("a manifest is plain data");
         let new = path.with_extension("new");
-        fs::write(&new, text + "\n").and_then(|()| fs::rename(&new, &path)).map_err(io)?;
+        fs::write(&new, text + "\n").map_err(io)?;
+        let _ = fs::remove_dir_all(self.divided(&name));
+        if manifest.files.len() > 1 {
+            fs::rename(&links, self.divided(&name)).map_err(io)?;
+        }
+        fs::rename(&new, &path).map_err(io)?;
         self.sweep();
         Ok(Some(name))
     }
@@ -334,7 +341,7 @@ impl Store {
     pub(crate) fn remove(&self, name: &str) -> Result<u64, ApiError> {
         let _changing = lock(&self.changing);
         fs::remove_file(self.manifest_path(name)).map_err(|error| io_error("remove the model", &error))?;
-        let _ = fs::remove_dir_all(self.folder.join("divided").join(name));
+        let _ = fs::remove_dir_all(self.divided(name));
         Ok(self.sweep())
     }
 
@@ -430,6 +437,11 @@ impl Store {
 
     fn blob(&self, sha256: &str) -> PathBuf {
         self.folder.join("blobs").join(sha256)
+    }
+
+    /// Where the links to a model's several files are.
+    fn divided(&self, name: &str) -> PathBuf {
+        self.folder.join("divided").join(name)
     }
 
     fn manifest_path(&self, name: &str) -> PathBuf {

@@ -249,20 +249,23 @@ fn a_byte_that_is_another_is_noticed_and_mended_by_the_next_pull() {
     run(&home, &["model", "verify"], 0);
 }
 
+const PARTS: [&str; 2] = ["big-Q4_0-00001-of-00002.gguf", "big-Q4_0-00002-of-00002.gguf"];
+
+/// One of the two files of a model.
+fn part(no: u16) -> Vec<u8> {
+    let mut file = TestFile::model("llama", 2);
+    file.number("llama.attention.head_count", 4);
+    file.split(no, 2);
+    file.tensor(if no == 0 { "token_embd.weight" } else { "output.weight" }, MIB / 4);
+    with_weights(file.finish(), MIB)
+}
+
 #[test]
 fn a_model_in_several_files_is_one_model() {
     let hub = Hub::start();
     let home = home_of(&hub, Home::empty());
-    let part = |no: u16| {
-        let mut file = TestFile::model("llama", 2);
-        file.number("llama.attention.head_count", 4);
-        file.split(no, 2);
-        file.tensor(if no == 0 { "token_embd.weight" } else { "output.weight" }, MIB / 4);
-        with_weights(file.finish(), MIB)
-    };
     let (first, second) = (part(0), part(1));
-    let names = ["big-Q4_0-00001-of-00002.gguf", "big-Q4_0-00002-of-00002.gguf"];
-    hub.repository(REPOSITORY, &[(names[1], &second), (names[0], &first)]);
+    hub.repository(REPOSITORY, &[(PARTS[1], &second), (PARTS[0], &first)]);
     let following = start_pull(&home);
     let (status, events, stderr) = following.finish();
     assert!(status.success(), "{stderr}");
@@ -272,9 +275,29 @@ fn a_model_in_several_files_is_one_model() {
     let digests = [&report["files"][0]["sha256"], &report["files"][1]["sha256"]];
     assert_eq!(digests, [&Value::from(sha256(&first)), &sha256(&second).into()]);
     let path = Path::new(report["path"].as_str().expect("a path"));
-    assert!(path.ends_with(names[0]) && path.with_file_name(names[1]).is_file(), "{path:?}");
+    assert!(path.ends_with(PARTS[0]) && path.with_file_name(PARTS[1]).is_file(), "{path:?}");
     assert_eq!(home.ask(&["model", "verify", "big-Q4_0"])["models"][0]["intact"], true);
     assert_eq!(home.ask(&["model", "rm", "big-Q4_0"])["freed_bytes"], first.len() + second.len());
+    assert_empty(&home);
+}
+
+#[test]
+fn a_model_in_several_files_stays_whole_when_another_pull_of_it_fails() {
+    let hub = Hub::start();
+    let home = home_of(&hub, Home::empty());
+    hub.repository(REPOSITORY, &[(PARTS[0], part(0)), (PARTS[1], part(1))]);
+    pull(&home, "hf:ada/tiny-GGUF");
+    hub.repository(REPOSITORY, &[(PARTS[0], part(0)), (PARTS[1], b"<html>Not here</html>".to_vec())]);
+    let ran = run(&home, &["model", "pull", "hf:ada/tiny-GGUF"], 65);
+    assert!(ran.stderr.contains("no model"), "{ran:?}");
+    let report = home.ask(&["model", "show", "big-Q4_0"]);
+    let path = Path::new(report["path"].as_str().expect("a path"));
+    for (no, name) in PARTS.into_iter().enumerate() {
+        let file = fs::read(path.with_file_name(name)).expect("a link to the file");
+        assert!(file == part(no as u16), "{name} is another file");
+    }
+    assert_eq!(files(&home, "data/models/blobs").len(), 2);
+    home.ask(&["model", "rm", "big-Q4_0"]);
     assert_empty(&home);
 }
 
