@@ -14,7 +14,7 @@ use url::Url;
 use crate::download::{Remote, is_sha256};
 use crate::reference::{Reference, Wanted, has_word, is_path};
 use crate::sources::{Source, SourceFile};
-use crate::web::{Credential, Web, WebError, host, server};
+use crate::web::{Credential, Told, Web, WebError, host, server};
 
 const ENDPOINT: &str = "https://huggingface.co";
 /// Where nothing is said, the first of these that there is: from good and small to large.
@@ -77,12 +77,13 @@ impl Hub {
         web: &Web,
         repository: &str,
         wanted: &Wanted,
+        told: &Told<'_>,
     ) -> Result<Source, ApiError> {
         let credential = self.credential();
         let mut url = self.at(&["api", "models"], repository);
         url.set_query(Some("blobs=true"));
         let about: Repository =
-            web.json(&url, &HeaderMap::new(), credential.as_ref()).await.map_err(|error| match &error {
+            web.json(&url, &HeaderMap::new(), credential.as_ref(), told).await.map_err(|error| match &error {
                 // It does not tell strangers which repositories there are.
                 WebError::Status { status: StatusCode::UNAUTHORIZED | StatusCode::NOT_FOUND, .. } => {
                     let message = format!("there is no repository {repository}, or it is not for everybody");
@@ -131,6 +132,7 @@ impl Hub {
         web: &Web,
         words: &str,
         limit: u32,
+        told: &Told<'_>,
     ) -> Result<Vec<FoundModel>, ApiError> {
         let mut url = self.endpoint.clone();
         url.path_segments_mut().expect("an endpoint has a path").pop_if_empty().extend(["api", "models"]);
@@ -141,7 +143,7 @@ impl Hub {
             .append_pair("direction", "-1")
             .append_pair("limit", &limit.to_string());
         // What is to be seen with the operator's token is not for everybody who may search.
-        let hits: Vec<Hit> = web.json(&url, &HeaderMap::new(), None).await?;
+        let hits: Vec<Hit> = web.json(&url, &HeaderMap::new(), None, told).await?;
         let found = hits.into_iter().map(|hit| FoundModel {
             reference: format!("hf:{}", hit.id),
             about: None,

@@ -27,6 +27,7 @@ use crate::pypi::PypiWheel;
 use crate::reference::Reference;
 use crate::sources::Source;
 use crate::store::{self, Manifest, Store};
+use crate::web::Retry;
 
 /// A place from which a model can be had.
 pub(crate) trait ModelSource: Send + Sync {
@@ -603,8 +604,9 @@ impl ModelStore {
         name: Option<&str>,
         job: &JobWriter,
     ) -> Result<String, ApiError> {
+        let told = |retry: Retry| retry.tell(job);
         let source = tokio::select! {
-            source = Source::find(reference, self.store.web()) => source?,
+            source = Source::find(reference, self.store.web(), &told) => source?,
             () = job.cancelled() => return Err(job.cancel_error()),
         };
         let cached = blocking(caches::find).await;
@@ -677,7 +679,8 @@ impl ModelStore {
     ) -> Result<ModelSearch, ApiError> {
         let mut models = catalog::search(words);
         models.truncate(limit as usize);
-        let found = async { Hub::from_env()?.search(self.store.web(), words, limit).await };
+        let told = |retry: Retry| retry.tell(job);
+        let found = async { Hub::from_env()?.search(self.store.web(), words, limit, &told).await };
         let found = tokio::select! {
             found = found => found,
             () = job.cancelled() => return Err(job.cancel_error()),

@@ -6,7 +6,7 @@ use crate::download::Remote;
 use crate::hub::Hub;
 use crate::reference::Reference;
 use crate::registry;
-use crate::web::Web;
+use crate::web::{Told, Web};
 
 /// A model that was found somewhere.
 pub(crate) struct Source {
@@ -30,11 +30,13 @@ impl Source {
         self.files.iter().try_fold(0, |sum: u64, file| Some(sum.saturating_add(file.remote.size_bytes?)))
     }
 
-    /// Looks what is where `reference` says, which is no path.
-    pub(crate) async fn find(reference: &Reference, web: &Web) -> Result<Self, ApiError> {
+    /// Looks what is where `reference` says, which is no path; `told` hears of waits.
+    pub(crate) async fn find(reference: &Reference, web: &Web, told: &Told<'_>) -> Result<Self, ApiError> {
         match reference {
-            Reference::Hub { repository, wanted } => Hub::from_env()?.find(web, repository, wanted).await,
-            Reference::Ollama { name, tag } => registry::find(web, name, tag).await,
+            Reference::Hub { repository, wanted } => {
+                Hub::from_env()?.find(web, repository, wanted, told).await
+            }
+            Reference::Ollama { name, tag } => registry::find(web, name, tag, told).await,
             Reference::Url(url) => {
                 let name = url.path_segments().and_then(|mut path| path.next_back()).unwrap_or_default();
                 if !name.to_ascii_lowercase().ends_with(".gguf") {

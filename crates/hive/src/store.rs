@@ -409,7 +409,7 @@ impl Store {
                     outcome = &mut fetching => break outcome,
                     changed = comes.changed() => {
                         changed.expect("the sender is held here");
-                        let come = *comes.borrow_and_update();
+                        let come = comes.borrow_and_update().clone();
                         sender.send_modify(|state| state.come = come);
                     }
                 }
@@ -476,8 +476,15 @@ async fn watch(
     let started = Instant::now();
     let mut first = None;
     let mut is_whole = false;
+    let mut told = 0;
     loop {
         let State { come, outcome } = state.borrow_and_update().clone();
+        for (count, retry) in come.waits.iter() {
+            if *count > told {
+                told = *count;
+                retry.tell(job);
+            }
+        }
         let total = total.unwrap_or(come.total);
         let so_far =
             |phase, done| Progress::new(phase, before.saturating_add(done), Some(total), Unit::Bytes);

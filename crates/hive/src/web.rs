@@ -11,6 +11,8 @@ use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
+use rbee_jobs::JobWriter;
+use rbee_narration::Level;
 use rbee_protocol::{ApiError, ErrorCode, ErrorDraft};
 use serde::de::DeserializeOwned;
 use tokio::time::timeout;
@@ -57,7 +59,7 @@ pub(crate) enum WebError {
     Silent { host: String },
     #[error("{host} broke off: {reason}")]
     Cut { host: String, reason: String },
-    #[error("{host} answered {status}")]
+    #[error("{host} answered {status}{}", left_alone(*.retry_after))]
     Status { host: String, status: StatusCode, retry_after: Option<Duration> },
     #[error("{host} leads {reason}")]
     Redirect { host: String, reason: &'static str },
@@ -105,6 +107,9 @@ impl From<WebError> for ApiError {
                 "accept the model's terms on its page, put a token into `HF_TOKEN`, and `rbee queen stop` once, so that \
                  the hive sees it"
             }
+            WebError::Status { retry_after, .. } if *retry_after > Some(RETRY_AFTER_MAX) => {
+                "say it again then: what is here already is kept"
+            }
             WebError::Status { status: StatusCode::TOO_MANY_REQUESTS, .. } => "try again later",
             WebError::Nonsense { .. } | WebError::Redirect { .. } => "check the address",
             WebError::NoTrust { .. } => {
@@ -112,7 +117,42 @@ impl From<WebError> for ApiError {
             }
             _ => "check the network, then say it again: what is here already is kept",
         };
-        error.draft().hint(hint)
+        let retry_after_s = match &error {
+            WebError::Status { retry_after, .. } => retry_after.map(|after| after.as_secs()),
+            _ => None,
+        };
+        Self { retry_after_s, ..error.draft().hint(hint) }
+    }
+}
+
+/// What is said of a server that is not waited for.
+fn left_alone(retry_after: Option<Duration>) -> String {
+    match retry_after.filter(|after| *after > RETRY_AFTER_MAX) {
+        Some(after) => format!(", and wants to be left alone for {} s", after.as_secs()),
+        None => String::new(),
+    }
+}
+
+/// A wait before another try.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Retry {
+    why: String,
+    delay: Duration,
+    /// How many tries in a row it will be that brought nothing, unless it does.
+    tries: u32,
+}
+
+/// Who hears of waits.
+pub(crate) type Told<'a> = dyn Fn(Retry) + Sync + 'a;
+
+impl Retry {
+    /// Says so in a job's narration.
+    pub(crate) fn tell(&self, job: &JobWriter) {
+        let narrator = job.narrator("hive");
+        let draft = narrator.action("retry").level(Level::Warn);
+        let draft = draft.context(&self.why).context(self.delay.as_secs_f64());
+        let draft = draft.context(self.tries).context(TRIES);
+        draft.human("{}; trying again in {} s (try {} of {})").emit();
     }
 }
 
@@ -121,11 +161,16 @@ impl From<WebError> for ApiError {
 pub(crate) struct Tries(u32);
 
 impl Tries {
-    /// Waits before the next try, after one that `came` to something or not.
+    /// Waits before the next try, after one that `came` to something or not; `told` hears of it.
     ///
     /// # Errors
     /// The same, where there is to be none.
-    pub(crate) async fn wait(&mut self, error: WebError, came: bool) -> Result<(), WebError> {
+    pub(crate) async fn wait(
+        &mut self,
+        error: WebError,
+        came: bool,
+        told: &Told<'_>,
+    ) -> Result<(), WebError> {
         let Some(retry_after) = error.retry() else { return Err(error) };
         self.0 = if came { 0 } else { self.0 + 1 };
         if self.0 >= TRIES || retry_after.is_some_and(|after| after > RETRY_AFTER_MAX) {
@@ -135,8 +180,10 @@ impl Tries {
             return Ok(());
         }
         let delay = (RETRY_DELAY * 2_u32.pow(self.0.saturating_sub(1))).min(RETRY_DELAY_MAX);
+        let delay = retry_after.unwrap_or(delay);
+        told(Retry { why: error.to_string(), delay, tries: self.0 + 1 });
         // The back-off itself.
-        tokio::time::sleep(retry_after.unwrap_or(delay)).await;
+        tokio::time::sleep(delay).await;
         Ok(())
     }
 }
@@ -217,11 +264,12 @@ impl Web {
         url: &Url,
         headers: &HeaderMap,
         credential: Option<&Credential>,
+        told: &Told<'_>,
     ) -> Result<Response<Incoming>, WebError> {
         let mut tries = Tries::default();
         loop {
             match self.get(url, headers, credential).await {
-                Err(error @ WebError::Status { .. }) => tries.wait(error, false).await?,
+                Err(error @ WebError::Status { .. }) => tries.wait(error, false, told).await?,
                 answer => return answer,
             }
         }
@@ -233,8 +281,9 @@ impl Web {
         url: &Url,
         headers: &HeaderMap,
         credential: Option<&Credential>,
+        told: &Told<'_>,
     ) -> Result<T, WebError> {
-        let body = self.get_in_time(url, headers, credential).await?.into_body();
+        let body = self.get_in_time(url, headers, credential, told).await?.into_body();
         let host = host(url);
         let body = match timeout(SILENCE_TIMEOUT, Limited::new(body, ANSWER_BYTES_MAX).collect()).await {
             Err(_) => return Err(WebError::Silent { host }),

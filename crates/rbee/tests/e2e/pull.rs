@@ -365,12 +365,23 @@ fn a_server_that_wants_to_be_left_alone_is_until_it_is_too_much() {
         hub.refuse(path, times, status, retry_after_s);
         let ran = run(&home, &["model", "pull", "hf:ada/tiny-GGUF"], code);
         assert!(ran.stderr.contains(&status.to_string()) && ran.stderr.contains("hint: "), "{ran:?}");
+        let (says_when, tries) =
+            (ran.stderr.contains("left alone for 3600 s"), ran.stderr.contains("try 6 of 6"));
+        assert_eq!((says_when, tries), (retry_after_s > 0, retry_after_s == 0), "{ran:?}");
         hub.refuse(path, 0, status, 0);
     }
     hub.refuse("/api/models/", 2, 429, 0);
     hub.refuse("/ada/", 1, 503, 1);
     hub.refuse("/cdn/", 3, 429, 0);
-    pull(&home, "hf:ada/tiny-GGUF");
+    let ran = run(&home, &["model", "pull", "hf:ada/tiny-GGUF"], 0);
+    for said in [
+        "127.0.0.1 answered 429 Too Many Requests; trying again in 0 s (try 2 of 6)",
+        "127.0.0.1 answered 429 Too Many Requests; trying again in 0 s (try 3 of 6)",
+        "127.0.0.1 answered 503 Service Unavailable; trying again in 1 s (try 2 of 6)",
+        "127.0.0.2 answered 429 Too Many Requests; trying again in 0 s (try ",
+    ] {
+        assert!(ran.stderr.contains(said), "{said}: {}", ran.stderr);
+    }
     assert_pulled(&home, &bytes);
     assert_sent_once(&hub, bytes.len());
 }
