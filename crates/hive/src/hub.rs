@@ -83,7 +83,7 @@ impl Hub {
         let mut url = self.at(&["api", "models"], repository);
         url.set_query(Some("blobs=true"));
         let about: Repository =
-            web.json(&url, &HeaderMap::new(), credential.as_ref(), told).await.map_err(|error| match &error {
+            web.json(&url, &HeaderMap::new(), Some(&credential), told).await.map_err(|error| match &error {
                 // It does not tell strangers which repositories there are.
                 WebError::Status { status: StatusCode::UNAUTHORIZED | StatusCode::NOT_FOUND, .. } => {
                     let message = format!("there is no repository {repository}, or it is not for everybody");
@@ -111,7 +111,7 @@ impl Hub {
                 .extend(sibling.rfilename.split('/'));
             let remote = Remote {
                 url,
-                credential: credential.clone(),
+                credential: Some(credential.clone()),
                 size_bytes: sibling.lfs.as_ref().map(|lfs| lfs.size).or(sibling.size),
                 sha256,
             };
@@ -164,7 +164,7 @@ impl Hub {
     }
 
     /// The user's token, from where Hugging Face's own programs look for it.
-    fn credential(&self) -> Option<Credential> {
+    fn credential(&self) -> Credential {
         let variable = env::var("HF_TOKEN").ok();
         let file = || {
             let path = match env::var_os("HF_TOKEN_PATH") {
@@ -173,8 +173,8 @@ impl Hub {
             };
             fs::read_to_string(path).ok()
         };
-        let token = variable.filter(|token| !token.trim().is_empty()).or_else(file)?;
-        Credential::bearer(&self.endpoint, token.trim())
+        let token = variable.filter(|token| !token.trim().is_empty()).or_else(file);
+        Credential::bearer(&self.endpoint, token.as_deref().map(str::trim))
     }
 }
 

@@ -32,19 +32,23 @@ const RETRY_AFTER_MAX: Duration = Duration::from_secs(60);
 const ANSWER_BYTES_MAX: usize = 16 << 20;
 const AGENT: &str = concat!("rbee/", env!("CARGO_PKG_VERSION"));
 
-/// Something to say to one server and to no other, also where that leads elsewhere.
+/// What lets its owner in at one server, and is told to no other, also where that leads elsewhere.
 #[derive(Clone)]
 pub(crate) struct Credential {
     origin: Origin,
-    header: HeaderValue,
+    /// Missing where the owner has none, but might.
+    header: Option<HeaderValue>,
 }
 
 impl Credential {
-    /// The token that lets its owner in at the server of `url`; `None` where it can be none.
-    pub(crate) fn bearer(url: &Url, token: &str) -> Option<Self> {
-        let mut header = HeaderValue::from_str(&format!("Bearer {token}")).ok()?;
-        header.set_sensitive(true);
-        Some(Self { origin: url.origin(), header })
+    /// The token for the server of `url`, if there is one that can be.
+    pub(crate) fn bearer(url: &Url, token: Option<&str>) -> Self {
+        let header = token.and_then(|token| HeaderValue::from_str(&format!("Bearer {token}")).ok());
+        let header = header.map(|mut header| {
+            header.set_sensitive(true);
+            header
+        });
+        Self { origin: url.origin(), header }
     }
 }
 
@@ -60,7 +64,13 @@ pub(crate) enum WebError {
     #[error("{host} broke off: {reason}")]
     Cut { host: String, reason: String },
     #[error("{host} answered {status}{}", left_alone(*.retry_after))]
-    Status { host: String, status: StatusCode, retry_after: Option<Duration> },
+    Status {
+        host: String,
+        status: StatusCode,
+        retry_after: Option<Duration>,
+        /// Whether it is a server to which a token may be told.
+        takes_token: bool,
+    },
     #[error("{host} leads {reason}")]
     Redirect { host: String, reason: &'static str },
     #[error("{host} answered something that makes no sense: {reason}")]
@@ -103,10 +113,20 @@ impl From<WebError> for ApiError {
             WebError::Status { status: StatusCode::NOT_FOUND, .. } => {
                 "check the name; `rbee model search WORDS` looks for models"
             }
-            WebError::Status { status: StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN, .. } => {
-                "accept the model's terms on its page, put a token into `HF_TOKEN`, and `rbee queen stop` once, so that \
-                 the hive sees it"
-            }
+            WebError::Status {
+                status: StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN,
+                takes_token,
+                ..
+            } => match takes_token {
+                true => {
+                    "accept the model's terms on its page, put a token into `HF_TOKEN`, and `rbee queen stop` once, so \
+                     that the hive sees it"
+                }
+                false => {
+                    "it gets no token from rbee: fetch the file with a program that it lets in, and name that by its path, \
+                     `rbee model pull ./model.gguf`"
+                }
+            },
             WebError::Status { retry_after, .. } if *retry_after > Some(RETRY_AFTER_MAX) => {
                 "say it again then: what is here already is kept"
             }
@@ -224,8 +244,9 @@ impl Web {
                 request = request.header(name, value);
             }
             request = request.header(USER_AGENT, AGENT);
-            if let Some(credential) = credential.filter(|credential| credential.origin == url.origin()) {
-                request = request.header(AUTHORIZATION, &credential.header);
+            let credential = credential.filter(|credential| credential.origin == url.origin());
+            if let Some(header) = credential.and_then(|credential| credential.header.as_ref()) {
+                request = request.header(AUTHORIZATION, header);
             }
             let request = request.body(Empty::new()).map_err(|error| nonsense(error.to_string()))?;
             let response = match timeout(SILENCE_TIMEOUT, client.request(request)).await {
@@ -243,7 +264,8 @@ impl Web {
             let location = response.headers().get(LOCATION).filter(|_| status.is_redirection());
             let Some(location) = location else {
                 let retry_after = seconds(response.headers(), &RETRY_AFTER);
-                return Err(WebError::Status { host, status, retry_after });
+                let takes_token = credential.is_some();
+                return Err(WebError::Status { host, status, retry_after, takes_token });
             };
             let location = location.to_str().ok().and_then(|location| url.join(location).ok());
             let next = location.ok_or_else(|| nonsense("a redirect to nowhere".to_owned()))?;

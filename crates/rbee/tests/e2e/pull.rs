@@ -510,6 +510,26 @@ fn a_token_goes_to_its_own_host_only() {
 }
 
 #[test]
+fn a_token_is_asked_for_only_where_it_is_told() {
+    let (hub, home, bytes) = hub(1);
+    let url = hub.file("m.gguf", bytes, Behaviour::default());
+    hub.ollama("library/tiny:1b", &[("model", b"")]);
+    // What belongs to Hugging Face's address is asked there, and its files are at another.
+    for (path, reference, token) in [
+        ("/ada/", "hf:ada/tiny-GGUF", true),
+        ("/cdn/", "hf:ada/tiny-GGUF", false),
+        ("/files/", &url, false),
+        ("/v2/", "ollama:tiny:1b", false),
+    ] {
+        hub.refuse(path, usize::MAX, 403, 0);
+        let ran = run(&home, &["model", "pull", reference], 77);
+        let hints = (ran.stderr.contains("HF_TOKEN"), ran.stderr.contains("rbee model pull ./model.gguf"));
+        assert_eq!(hints, (token, !token), "{reference}: {ran:?}");
+        hub.refuse(path, 0, 403, 0);
+    }
+}
+
+#[test]
 fn a_redirect_to_nowhere_and_one_in_circles_end() {
     let (hub, home, _) = hub(1);
     for (redirect, said) in
