@@ -335,7 +335,7 @@ impl ModelStore {
     fn entry(&self, name: &str) -> Result<Option<Entry>, ApiError> {
         let plain = self.plain_path(name);
         if !name.contains('/') && plain.is_file() {
-            return Ok(Some(Entry::file(name.to_owned(), Place::Store, plain)));
+            return Ok(Some(self.plain(name, plain)));
         }
         if let Some(manifest) = self.store.model(name) {
             return Ok(Some(self.pulled(name.to_owned(), manifest)));
@@ -420,12 +420,21 @@ impl ModelStore {
         let plain = fs::read_dir(&self.folder).into_iter().flatten().flatten().filter_map(|entry| {
             let path = entry.path();
             let file_name = path.file_name()?.to_str()?;
-            let name = file_name.strip_suffix(".gguf").filter(|_| caches::is_model(file_name))?.to_owned();
-            Some(Entry::file(name, Place::Store, path))
+            let name = file_name.strip_suffix(".gguf").filter(|_| caches::is_model(file_name))?;
+            Some(self.plain(name, path.clone()))
         });
         let pulled = self.store.models().into_iter().map(|(name, manifest)| self.pulled(name, manifest));
         let mut names = HashSet::new();
         plain.chain(pulled).chain(cached()).filter(|entry| names.insert(entry.name.clone())).collect()
+    }
+
+    /// A model that lies in the folder itself: the default one, or one that somebody has put there.
+    fn plain(&self, name: &str, path: PathBuf) -> Entry {
+        let mut entry = Entry::file(name.to_owned(), Place::Store, path);
+        if let (true, [file]) = (name == self.default.name, entry.files.as_mut_slice()) {
+            file.sha256 = Some(self.default.sha256.to_owned());
+        }
+        entry
     }
 
     fn pulled(&self, name: String, manifest: Manifest) -> Entry {
@@ -714,16 +723,10 @@ impl ModelStore {
             None => Ok(models.entries()),
         };
         let entries = blocking(find).await?;
-        let digest = |entry: &Entry, file: &ModelFile| match &file.sha256 {
-            None if entry.name == self.default.name && entry.place == Place::Store => {
-                Some(self.default.sha256.to_owned())
-            }
-            known => known.clone(),
-        };
         let is_one = model.is_some();
         let mut models = Vec::new();
         for entry in entries {
-            let digests: Option<Vec<String>> = entry.files.iter().map(|file| digest(&entry, file)).collect();
+            let digests: Option<Vec<String>> = entry.files.iter().map(|file| file.sha256.clone()).collect();
             let reason = match digests {
                 None if !is_one => continue,
                 None => Some("its digest is known to nobody".to_owned()),

@@ -665,6 +665,17 @@ fn what_other_programs_have_is_used_where_it_is() {
     assert_eq!(places(&home), listed);
 }
 
+/// Of the default model's file.
+const DEFAULT_SHA256: &str = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53";
+
+#[test]
+fn the_default_models_digest_is_shown() {
+    let home = Home::with_model();
+    assert_eq!(home.ask(&["model", "show"])["files"][0]["sha256"], DEFAULT_SHA256);
+    let ran = run(&home, &["model", "show", MODEL], 0);
+    assert!(ran.stdout.contains(DEFAULT_SHA256), "{ran:?}");
+}
+
 #[test]
 fn only_operators_bring_models_and_take_them_away() {
     let (_hub, home, _) = hub(1);
