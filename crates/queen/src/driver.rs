@@ -272,7 +272,8 @@ impl Queen {
         self.consider(need, job, Level::Info);
         let narrator = job.narrator("queen");
         let draft = narrator.action("schedule").target(&hive).context(&hive);
-        draft.human("Hive {} would run it").emit();
+        // Whether it can run there the hive says.
+        draft.human("Hive {} would get it").emit();
         let child = SubmitRequest::child(operation, job.id().clone());
         self.relay(job, &placed, Child::New(Box::new(child), None)).await
     }
