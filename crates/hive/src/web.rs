@@ -5,7 +5,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Empty, LengthLimitError, Limited};
 use hyper::body::Incoming;
-use hyper::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue, LOCATION, RETRY_AFTER, USER_AGENT};
+use hyper::header::{
+    AUTHORIZATION, HeaderMap, HeaderName, HeaderValue, LOCATION, PROXY_AUTHORIZATION, RETRY_AFTER, USER_AGENT,
+};
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
@@ -17,6 +19,8 @@ use rbee_protocol::{ApiError, ErrorCode, ErrorDraft};
 use serde::de::DeserializeOwned;
 use tokio::time::timeout;
 use url::{Origin, Url};
+
+use crate::proxy::Connector;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// A server that says nothing for so long is taken for gone.
@@ -211,7 +215,8 @@ impl Tries {
 /// An HTTP client.
 pub(crate) struct Web {
     /// Or why there is no server that it could trust.
-    client: Result<Client<HttpsConnector<HttpConnector>, Empty<Bytes>>, String>,
+    client: Result<Client<HttpsConnector<Connector>, Empty<Bytes>>, String>,
+    connector: Connector,
 }
 
 impl Web {
@@ -220,11 +225,12 @@ impl Web {
         http.enforce_http(false);
         http.set_connect_timeout(Some(CONNECT_TIMEOUT));
         http.set_nodelay(true);
-        let client = HttpsConnectorBuilder::new().with_native_roots().map(|connector| {
-            let connector = connector.https_or_http().enable_http1().wrap_connector(http);
-            Client::builder(TokioExecutor::new()).build(connector)
+        let connector = Connector::new(http);
+        let client = HttpsConnectorBuilder::new().with_native_roots().map(|tls| {
+            let tls = tls.https_or_http().enable_http1().wrap_connector(connector.clone());
+            Client::builder(TokioExecutor::new()).build(tls)
         });
-        Self { client: client.map_err(|error| error.to_string()) }
+        Self { client: client.map_err(|error| error.to_string()), connector }
     }
 
     /// What the server of `url`, or where that leads, answers when it succeeds.
@@ -248,7 +254,10 @@ impl Web {
             if let Some(header) = credential.and_then(|credential| credential.header.as_ref()) {
                 request = request.header(AUTHORIZATION, header);
             }
-            let request = request.body(Empty::new()).map_err(|error| nonsense(error.to_string()))?;
+            let mut request = request.body(Empty::new()).map_err(|error| nonsense(error.to_string()))?;
+            if let Some(authorization) = self.connector.authorization(request.uri()) {
+                request.headers_mut().insert(PROXY_AUTHORIZATION, authorization);
+            }
             let response = match timeout(SILENCE_TIMEOUT, client.request(request)).await {
                 Err(_) => return Err(WebError::Silent { host }),
                 Ok(Err(error)) if error.is_connect() => {

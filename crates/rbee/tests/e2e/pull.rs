@@ -530,6 +530,45 @@ fn a_token_is_asked_for_only_where_it_is_told() {
 }
 
 #[test]
+fn servers_elsewhere_are_reached_by_the_proxy_and_those_of_this_machine_are_not() {
+    let (hub, mut home, bytes) = hub(1);
+    let direct = hub.file("m.gguf", bytes.as_slice(), Behaviour::default());
+    let port = direct.trim_start_matches("http://127.0.0.1:").split('/').next().expect("a port").to_owned();
+    // This hub is the proxy, too, of all that it is asked for by.
+    for name in ["HTTP_PROXY", "HTTPS_PROXY"] {
+        home.set(name, format!("http://ada:hunter2@127.0.0.1:{port}"));
+    }
+    home.set("NO_PROXY", "0.0.0.0");
+    let asked = |reference: &str, code: i32| {
+        let before = hub.requests().len();
+        let ran = run(&home, &["model", "pull", reference], code);
+        let requests = hub.requests().split_off(before);
+        let asked = requests.iter().map(|request| {
+            let authorization = request.header("proxy-authorization").map(str::to_owned);
+            (request.target.clone(), authorization)
+        });
+        (asked.collect::<Vec<_>>(), ran.stderr)
+    };
+    let authorization = Some("Basic YWRhOmh1bnRlcjI=".to_owned());
+
+    let url = "http://box.invalid/files/m.gguf";
+    let (requests, _) = asked(url, 0);
+    assert!(!requests.is_empty());
+    assert!(requests.into_iter().all(|request| request == (url.to_owned(), authorization.clone())));
+
+    let (requests, stderr) = asked("https://box.invalid/files/m.gguf", 69);
+    assert_eq!(requests, [("box.invalid:443".to_owned(), authorization)]);
+    assert!(stderr.contains(&format!("the proxy http://127.0.0.1:{port}/ does not lead there")), "{stderr}");
+    assert!(!stderr.contains("hunter2"), "{stderr}");
+
+    for url in [&direct, &format!("http://0.0.0.0:{port}/files/m.gguf")] {
+        let (requests, _) = asked(url, 0);
+        assert!(!requests.is_empty());
+        assert!(requests.into_iter().all(|request| request == ("/files/m.gguf".to_owned(), None)), "{url}");
+    }
+}
+
+#[test]
 fn a_redirect_to_nowhere_and_one_in_circles_end() {
     let (hub, home, _) = hub(1);
     for (redirect, said) in
