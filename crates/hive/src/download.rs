@@ -78,6 +78,8 @@ pub(crate) struct Fetched {
     inode: u64,
     pub(crate) size_bytes: u64,
     pub(crate) sha256: String,
+    /// Its server's name for what it is now, where there is one and no digest.
+    pub(crate) version: Option<String>,
 }
 
 impl Remote {
@@ -123,7 +125,7 @@ impl Remote {
     }
 
     /// Asks how large the file is, and which version of it that is.
-    async fn look(&self, web: &Web, told: &Told<'_>) -> Result<Seen, ApiError> {
+    pub(crate) async fn look(&self, web: &Web, told: &Told<'_>) -> Result<Seen, ApiError> {
         let mut headers = HeaderMap::new();
         headers.insert(RANGE, HeaderValue::from_static("bytes=0-0"));
         let response = web.get_in_time(&self.url, &headers, self.credential.as_ref(), told).await?;
@@ -275,7 +277,7 @@ impl Remote {
             let reason = format!("what {from} gave has the SHA-256 {sha256} instead of {expected}");
             return Err(partial.discard(&reason));
         }
-        Ok(Fetched { path: partial.path, inode, size_bytes, sha256 })
+        Ok(Fetched { path: partial.path, inode, size_bytes, sha256, version: partial.seen.version })
     }
 }
 
@@ -298,10 +300,10 @@ fn tell_retry(come: &watch::Sender<Come>, retry: Retry) {
 
 /// What a server says of a file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct Seen {
-    size_bytes: u64,
+pub(crate) struct Seen {
+    pub(crate) size_bytes: u64,
     /// What says whether it is still the same file.
-    version: Option<String>,
+    pub(crate) version: Option<String>,
 }
 
 /// Why reading a part came to an end.

@@ -116,7 +116,7 @@ impl Hub {
                 sha256,
             };
             let name = sibling.rfilename.rsplit('/').next().unwrap_or_default();
-            files.push(SourceFile { name: name.to_owned(), remote });
+            files.push(SourceFile { name: name.to_owned(), remote, version: None });
         }
         let wanted = Wanted::File(chosen[0].rfilename.clone());
         Ok(Source {

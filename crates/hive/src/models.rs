@@ -600,7 +600,8 @@ impl ModelStore {
             let sha256 = digest(&path, before, total, job).await?;
             let sha256 = sha256.map_err(|error| io_error("read the model's file", &error))?;
             let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            files.push(store::File { name, size_bytes: file.size_bytes, sha256, path: Some(path) });
+            let path = Some(path);
+            files.push(store::File { name, size_bytes: file.size_bytes, sha256, path, version: None });
             before += file.size_bytes;
         }
         self.store.take_in(&Reference::Path(path.to_owned()), files).await
@@ -633,7 +634,7 @@ impl ModelStore {
         if let (Some(known), [file]) = (known, source.files.as_mut_slice()) {
             file.remote.sha256 = Some(known.sha256.to_owned());
         }
-        self.store.pull(&source, asked, known.map(|known| known.name), cached, job).await
+        self.store.pull(source, asked, known.map(|known| known.name), cached, job).await
     }
 
     /// Takes a model away.

@@ -67,7 +67,7 @@ pub(crate) async fn find(web: &Web, name: &str, tag: &str, told: &Told<'_>) -> R
     let short = name.strip_prefix("library/").unwrap_or(name).replace('/', "-");
     Ok(Source {
         reference: Reference::Ollama { name: name.to_owned(), tag: tag.to_owned() },
-        files: vec![SourceFile { name: format!("{short}:{tag}.gguf"), remote }],
+        files: vec![SourceFile { name: format!("{short}:{tag}.gguf"), remote, version: None }],
         license: None,
     })
 }

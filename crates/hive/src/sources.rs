@@ -22,6 +22,8 @@ pub(crate) struct SourceFile {
     /// What it is called there.
     pub(crate) name: String,
     pub(crate) remote: Remote,
+    /// Which version of it is here already, where that is known.
+    pub(crate) version: Option<String>,
 }
 
 impl Source {
@@ -44,7 +46,7 @@ impl Source {
                     return Err(error.hint("open the page and copy the address of the file itself"));
                 }
                 let remote = Remote { url: url.clone(), credential: None, size_bytes: None, sha256: None };
-                let files = vec![SourceFile { name: name.to_owned(), remote }];
+                let files = vec![SourceFile { name: name.to_owned(), remote, version: None }];
                 Ok(Self { reference: reference.clone(), files, license: None })
             }
             Reference::Path(_) => unreachable!("a file that is here is looked for nowhere"),

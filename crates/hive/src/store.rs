@@ -53,6 +53,9 @@ pub(crate) struct File {
     /// Where it is, if not among the blobs: files of other programs stay theirs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) path: Option<PathBuf>,
+    /// What its server called this version of it, where that tells no digest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) version: Option<String>,
 }
 
 /// What was pulled, and what is being pulled.
@@ -174,7 +177,7 @@ impl Store {
     /// Brings all files of `source` here, and calls the model `name`, or as its file is called.
     pub(crate) async fn pull(
         self: &Arc<Self>,
-        source: &Source,
+        mut source: Source,
         asked: &str,
         name: Option<&str>,
         mut cached: Vec<(String, PathBuf)>,
@@ -184,12 +187,34 @@ impl Store {
             return Err(ApiError::new(ErrorCode::BadData, "one of the model's files has an odd name")
                 .hint("take the model from another repository"));
         }
+        tokio::select! {
+            known = self.recognise(&mut source, job) => known?,
+            () = job.cancelled() => return Err(job.cancel_error()),
+        }
         // What is damaged, or was taken away by another job meanwhile, has to be fetched again.
         loop {
-            if let Some(name) = self.try_to_pull(source, asked, name, &mut cached, job).await? {
+            if let Some(name) = self.try_to_pull(&source, asked, name, &mut cached, job).await? {
                 return Ok(name);
             }
         }
+    }
+
+    /// Finds the digest of a file whose server tells none, and has the same version of it as when it was pulled.
+    async fn recognise(&self, source: &mut Source, job: &JobWriter) -> Result<(), ApiError> {
+        let [file] = source.files.as_mut_slice() else { return Ok(()) };
+        if file.remote.sha256.is_some() {
+            return Ok(());
+        }
+        let text = source.reference.text();
+        let pulled = self.models().into_values().find(|model| model.reference == text);
+        let Some(known) = pulled.and_then(|model| model.files.into_iter().next()) else { return Ok(()) };
+        if known.version.is_some() {
+            let seen = file.remote.look(&self.web, &|retry| retry.tell(job)).await?;
+            if (seen.size_bytes, &seen.version) == (known.size_bytes, &known.version) {
+                (file.remote.sha256, file.version) = (Some(known.sha256), known.version);
+            }
+        }
+        Ok(())
     }
 
     async fn try_to_pull(
@@ -209,12 +234,12 @@ impl Store {
         let (mut files, mut fetched, mut downloads) = (Vec::new(), Vec::new(), Vec::new());
         let mut before = 0_u64;
         for file in &source.files {
-            let (sha256, path, size_bytes) = match self.way(&file.remote, cached) {
+            let (sha256, path, size_bytes, version) = match self.way(&file.remote, cached) {
                 Way::Here { sha256, path, size_bytes } => {
                     let at = path.clone().unwrap_or_else(|| self.blob(&sha256));
                     let is_intact = digest(&at, before, total.unwrap_or(size_bytes), job).await?;
                     if is_intact.is_ok_and(|digest| digest == sha256) {
-                        (sha256, path, size_bytes)
+                        (sha256, path, size_bytes, file.version.clone())
                     } else {
                         cached.retain(|(_, theirs)| *theirs != at);
                         if path.is_none() {
@@ -226,13 +251,14 @@ impl Store {
                 Way::Comes(download) => {
                     let file = watch(&download, before, total, job).await?;
                     let (sha256, size_bytes) = (file.sha256.clone(), file.size_bytes);
+                    let version = file.version.clone();
                     fetched.push(file);
                     downloads.push(download);
-                    (sha256, None, size_bytes)
+                    (sha256, None, size_bytes, version)
                 }
             };
             before = before.saturating_add(size_bytes);
-            files.push(File { name: file.name.clone(), size_bytes, sha256, path });
+            files.push(File { name: file.name.clone(), size_bytes, sha256, path, version });
         }
         let text = source.reference.text();
         let manifest = Manifest {

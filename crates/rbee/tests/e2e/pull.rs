@@ -569,6 +569,24 @@ fn servers_elsewhere_are_reached_by_the_proxy_and_those_of_this_machine_are_not(
 }
 
 #[test]
+fn a_file_that_is_the_same_as_before_is_not_fetched_again() {
+    let hub = Hub::start();
+    let home = home_of(&hub, Home::empty());
+    let url = hub.file("m.gguf", model(2, "one"), Behaviour::default());
+    let bytes_sent = || hub.sent("m.gguf").into_iter().map(|part| part.len()).sum::<usize>();
+    let first = pull(&home, &url);
+    for _ in 0..2 {
+        let before = bytes_sent();
+        assert_eq!(pull(&home, &url)["files"], first["files"]);
+        assert_eq!(bytes_sent() - before, 1, "more than a look was taken");
+    }
+    let other = model(2, "two");
+    hub.file("m.gguf", other.as_slice(), Behaviour::default());
+    assert_eq!(pull(&home, &url)["files"][0]["sha256"], sha256(&other));
+    assert_eq!(files(&home, "data/models/blobs").len(), 1);
+}
+
+#[test]
 fn a_redirect_to_nowhere_and_one_in_circles_end() {
     let (hub, home, _) = hub(1);
     for (redirect, said) in
