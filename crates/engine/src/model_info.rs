@@ -41,59 +41,17 @@ impl ModelInfo {
             stem.to_string_lossy().into_owned()
         };
         let file_type = text("general.file_type").and_then(|number| number.parse().ok());
+        let quantization = file_type.and_then(rbee_gguf::file_type).unwrap_or("unknown");
         Self {
             name: text("general.name").unwrap_or_else(file_name),
             architecture: text("general.architecture").unwrap_or_else(|| "unknown".to_owned()),
             parameters: model.n_params(),
             size_bytes: model.size(),
-            quantization: file_type.map_or("unknown", quantization).to_owned(),
+            quantization: quantization.to_owned(),
             context_length: room.context_length,
             slots: room.slots,
             train_context_length: model.n_ctx_train(),
             memory,
         }
-    }
-}
-
-/// The name of a GGUF file type, as file names have it.
-fn quantization(file_type: u32) -> &'static str {
-    match file_type {
-        0 => "F32",
-        1 => "F16",
-        2 => "Q4_0",
-        3 => "Q4_1",
-        7 => "Q8_0",
-        8 => "Q5_0",
-        9 => "Q5_1",
-        10 => "Q2_K",
-        11 => "Q3_K_S",
-        12 => "Q3_K_M",
-        13 => "Q3_K_L",
-        14 => "Q4_K_S",
-        15 => "Q4_K_M",
-        16 => "Q5_K_S",
-        17 => "Q5_K_M",
-        18 => "Q6_K",
-        19 => "IQ2_XXS",
-        20 => "IQ2_XS",
-        21 => "Q2_K_S",
-        22 => "IQ3_XS",
-        23 => "IQ3_XXS",
-        24 => "IQ1_S",
-        25 => "IQ4_NL",
-        26 => "IQ3_S",
-        27 => "IQ3_M",
-        28 => "IQ2_S",
-        29 => "IQ2_M",
-        30 => "IQ4_XS",
-        31 => "IQ1_M",
-        32 => "BF16",
-        36 => "TQ1_0",
-        37 => "TQ2_0",
-        38 => "MXFP4",
-        39 => "NVFP4",
-        40 => "Q1_0",
-        41 => "Q2_0",
-        _ => "unknown",
     }
 }

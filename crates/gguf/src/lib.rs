@@ -56,18 +56,24 @@ pub fn check_adapter(path: &Path) -> Result<u64, GgufError> {
 /// The files that the model at `path` consists of, that one first: a name such as
 /// `model-00001-of-00003.gguf` stands for three.
 pub fn model_files(path: &Path) -> Vec<PathBuf> {
-    let one = vec![path.to_owned()];
-    let Some(name) = path.file_name().and_then(|name| name.to_str()) else { return one };
-    let Some((first, count)) = name.strip_suffix(".gguf").and_then(|name| name.rsplit_once("-of-")) else {
-        return one;
-    };
-    let Some(model) = first.strip_suffix("-00001").filter(|_| count.len() == 5) else { return one };
-    match count.parse::<u16>() {
-        Ok(count @ 2..) => {
+    match path.file_name().and_then(|name| split(name.to_str()?)) {
+        Some((model, 1, count @ 2..)) => {
             (1..=count).map(|n| path.with_file_name(format!("{model}-{n:05}-of-{count:05}.gguf"))).collect()
         }
-        _ => one,
+        _ => vec![path.to_owned()],
     }
+}
+
+/// What the name of one of a model's files says: the model's name, which of the files it is, from 1 on, and how many
+/// there are. `model-00001-of-00003.gguf` is such a name.
+pub fn split(name: &str) -> Option<(&str, u16, u16)> {
+    let number = |text: &str| {
+        let is_one = text.len() == 5 && text.bytes().all(|byte| byte.is_ascii_digit());
+        text.parse().ok().filter(|_| is_one)
+    };
+    let (first, count) = name.strip_suffix(".gguf")?.rsplit_once("-of-")?;
+    let (model, no) = first.rsplit_once('-')?;
+    Some((model, number(no)?, number(count)?))
 }
 
 /// What the first of a model's files says, with the tensors of all.

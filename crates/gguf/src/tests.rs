@@ -315,6 +315,10 @@ fn a_divided_model_is_known_by_its_name() {
     {
         assert_eq!(names(one), [one]);
     }
+    assert_eq!(split("a-b-00002-of-00003.gguf"), Some(("a-b", 2, 3)));
+    for whole in ["a.gguf", "a-00001-of-2.gguf", "a-+0001-of-00002.gguf", "a-00001-of-00002", "-of-.gguf"] {
+        assert_eq!(split(whole), None, "{whole}");
+    }
     check_reason_as(Part::Split(1), &sample().bytes, "it is not part 2 of its model");
 }
 

@@ -141,20 +141,15 @@ fn look_into(folder: &Path, depth: usize, found: &mut Vec<PathBuf>) {
 /// Whether a file of this name is a model, or the first file of one.
 pub(crate) fn is_model(name: &str) -> bool {
     let Some(stem) = name.strip_suffix(".gguf") else { return false };
-    let is_later = stem.rsplit_once("-of-").is_some_and(|(first, count)| {
-        let number = first.rsplit('-').next().unwrap_or_default();
-        count.len() == 5
-            && number.len() == 5
-            && number != "00001"
-            && number.bytes().all(|b| b.is_ascii_digit())
-    });
+    let is_later = rbee_gguf::split(name).is_some_and(|(_, no, _)| no != 1);
     !is_later && !stem.to_lowercase().contains("mmproj")
 }
 
 /// What the model in this file is called.
 pub(crate) fn name_of(path: &Path) -> String {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
     let stem = path.file_stem().unwrap_or_default().to_string_lossy();
-    safe_name(stem.rsplit_once("-00001-of-").map_or(&*stem, |(model, _)| model))
+    safe_name(rbee_gguf::split(&name).map_or(&*stem, |(model, ..)| model))
 }
 
 fn entries(folder: &Path) -> Vec<PathBuf> {

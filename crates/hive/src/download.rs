@@ -9,8 +9,8 @@ use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 
 use futures_util::future::try_join_all;
 use http_body_util::BodyExt;
@@ -29,7 +29,7 @@ use tokio_util::sync::CancellationToken;
 use url::Url;
 
 use crate::models::io_error;
-use crate::web::{Credential, SILENCE_TIMEOUT, Tries, Web, WebError, host};
+use crate::web::{Credential, Retry, SILENCE_TIMEOUT, Told, Tries, Web, WebError, host};
 
 /// One connection seldom fills a line, and hubs do not like many.
 const CONNECTIONS: usize = 4;
@@ -52,13 +52,18 @@ pub(crate) struct Remote {
 }
 
 /// How far a download has come.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Come {
     pub(crate) done: u64,
     pub(crate) total: u64,
     /// Whether it is all here and is being verified.
     pub(crate) verifying: bool,
+    /// The last waits before other tries, counted.
+    pub(crate) waits: Arc<VecDeque<(u64, Retry)>>,
 }
+
+/// Whoever looks less often than so many waits come has no use for all of them.
+const WAITS_KEPT: usize = 16;
 
 /// How the key of a download begins whose file's digest nobody tells.
 const NO_DIGEST: &str = "url-";
@@ -73,6 +78,8 @@ pub(crate) struct Fetched {
     inode: u64,
     pub(crate) size_bytes: u64,
     pub(crate) sha256: String,
+    /// Its server's name for what it is now, where there is one and no digest.
+    pub(crate) version: Option<String>,
 }
 
 impl Remote {
@@ -102,7 +109,7 @@ impl Remote {
     ) -> Result<Fetched, ApiError> {
         let seen = match self.size_bytes {
             Some(size_bytes) => Seen { size_bytes, version: None },
-            None => self.look(web).await?,
+            None => self.look(web, &|retry| tell_retry(come, retry)).await?,
         };
         // Of what has neither digest nor version nobody knows whether it is still the same.
         let goes_on = self.sha256.is_some() || seen.version.is_some();
@@ -118,10 +125,10 @@ impl Remote {
     }
 
     /// Asks how large the file is, and which version of it that is.
-    async fn look(&self, web: &Web) -> Result<Seen, ApiError> {
+    pub(crate) async fn look(&self, web: &Web, told: &Told<'_>) -> Result<Seen, ApiError> {
         let mut headers = HeaderMap::new();
         headers.insert(RANGE, HeaderValue::from_static("bytes=0-0"));
-        let response = web.get_in_time(&self.url, &headers, self.credential.as_ref()).await?;
+        let response = web.get_in_time(&self.url, &headers, self.credential.as_ref(), told).await?;
         let size_bytes = match response.status() {
             StatusCode::PARTIAL_CONTENT => content_range(response.headers()).map(|(_, total)| total),
             _ => number(response.headers(), &CONTENT_LENGTH),
@@ -158,7 +165,8 @@ impl Remote {
             let before = partial.have(part);
             let Err(error) = self.read_part(web, partial, part).await else { continue };
             let Stop::Web(error) = error else { return Err(error) };
-            tries.wait(error, partial.have(part) > before).await?;
+            let told = |retry| tell_retry(partial.come, retry);
+            tries.wait(error, partial.have(part) > before, &told).await?;
         }
         Ok(())
     }
@@ -211,7 +219,8 @@ impl Remote {
             match self.read_through(web, partial).await {
                 Ok(()) => return Ok(()),
                 Err(Stop::Web(error)) => {
-                    tries.wait(error, partial.done() > before).await?;
+                    let told = |retry| tell_retry(partial.come, retry);
+                    tries.wait(error, partial.done() > before, &told).await?;
                 }
                 Err(Stop::Failed(error)) => return Err(error),
                 Err(Stop::Changed(reason)) => return Err(partial.discard(&reason)),
@@ -254,7 +263,7 @@ impl Remote {
         let _on_drop = unwanted.clone().drop_guard();
         let hashed = tokio::task::spawn_blocking(move || {
             let told = |done| {
-                come.send_replace(Come { done, total: size_bytes, verifying: true });
+                come.send_modify(|come| (come.done, come.verifying) = (done, true));
             };
             file.sync_all()?;
             sha256_unless(&path, told, || unwanted.is_cancelled())
@@ -268,16 +277,33 @@ impl Remote {
             let reason = format!("what {from} gave has the SHA-256 {sha256} instead of {expected}");
             return Err(partial.discard(&reason));
         }
-        Ok(Fetched { path: partial.path, inode, size_bytes, sha256 })
+        Ok(Fetched { path: partial.path, inode, size_bytes, sha256, version: partial.seen.version })
     }
+}
+
+/// Keeps a wait, unless it is what another connection waits for as well.
+fn tell_retry(come: &watch::Sender<Come>, retry: Retry) {
+    come.send_if_modified(|come| {
+        let last = come.waits.back();
+        let count = last.map_or(0, |(count, _)| *count);
+        if last.is_some_and(|(_, last)| *last == retry) {
+            return false;
+        }
+        let waits = Arc::make_mut(&mut come.waits);
+        waits.push_back((count + 1, retry));
+        if waits.len() > WAITS_KEPT {
+            waits.pop_front();
+        }
+        true
+    });
 }
 
 /// What a server says of a file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct Seen {
-    size_bytes: u64,
+pub(crate) struct Seen {
+    pub(crate) size_bytes: u64,
     /// What says whether it is still the same file.
-    version: Option<String>,
+    pub(crate) version: Option<String>,
 }
 
 /// Why reading a part came to an end.
@@ -367,7 +393,8 @@ impl<'a> Partial<'a> {
     }
 
     fn tell(&self) {
-        self.come.send_replace(Come { done: self.done(), total: self.seen.size_bytes, verifying: false });
+        let (done, total) = (self.done(), self.seen.size_bytes);
+        self.come.send_modify(|come| (come.done, come.total) = (done, total));
     }
 
     /// Keeps what has come of a part. What is beyond it is left out.

@@ -14,7 +14,7 @@ use url::Url;
 use crate::download::{Remote, is_sha256};
 use crate::reference::{Reference, Wanted, has_word, is_path};
 use crate::sources::{Source, SourceFile};
-use crate::web::{Credential, Web, WebError, host, server};
+use crate::web::{Credential, Told, Web, WebError, host, server};
 
 const ENDPOINT: &str = "https://huggingface.co";
 /// Where nothing is said, the first of these that there is: from good and small to large.
@@ -77,12 +77,13 @@ impl Hub {
         web: &Web,
         repository: &str,
         wanted: &Wanted,
+        told: &Told<'_>,
     ) -> Result<Source, ApiError> {
         let credential = self.credential();
         let mut url = self.at(&["api", "models"], repository);
         url.set_query(Some("blobs=true"));
         let about: Repository =
-            web.json(&url, &HeaderMap::new(), credential.as_ref()).await.map_err(|error| match &error {
+            web.json(&url, &HeaderMap::new(), Some(&credential), told).await.map_err(|error| match &error {
                 // It does not tell strangers which repositories there are.
                 WebError::Status { status: StatusCode::UNAUTHORIZED | StatusCode::NOT_FOUND, .. } => {
                     let message = format!("there is no repository {repository}, or it is not for everybody");
@@ -110,12 +111,12 @@ impl Hub {
                 .extend(sibling.rfilename.split('/'));
             let remote = Remote {
                 url,
-                credential: credential.clone(),
+                credential: Some(credential.clone()),
                 size_bytes: sibling.lfs.as_ref().map(|lfs| lfs.size).or(sibling.size),
                 sha256,
             };
             let name = sibling.rfilename.rsplit('/').next().unwrap_or_default();
-            files.push(SourceFile { name: name.to_owned(), remote });
+            files.push(SourceFile { name: name.to_owned(), remote, version: None });
         }
         let wanted = Wanted::File(chosen[0].rfilename.clone());
         Ok(Source {
@@ -131,6 +132,7 @@ impl Hub {
         web: &Web,
         words: &str,
         limit: u32,
+        told: &Told<'_>,
     ) -> Result<Vec<FoundModel>, ApiError> {
         let mut url = self.endpoint.clone();
         url.path_segments_mut().expect("an endpoint has a path").pop_if_empty().extend(["api", "models"]);
@@ -141,7 +143,7 @@ impl Hub {
             .append_pair("direction", "-1")
             .append_pair("limit", &limit.to_string());
         // What is to be seen with the operator's token is not for everybody who may search.
-        let hits: Vec<Hit> = web.json(&url, &HeaderMap::new(), None).await?;
+        let hits: Vec<Hit> = web.json(&url, &HeaderMap::new(), None, told).await?;
         let found = hits.into_iter().map(|hit| FoundModel {
             reference: format!("hf:{}", hit.id),
             about: None,
@@ -162,7 +164,7 @@ impl Hub {
     }
 
     /// The user's token, from where Hugging Face's own programs look for it.
-    fn credential(&self) -> Option<Credential> {
+    fn credential(&self) -> Credential {
         let variable = env::var("HF_TOKEN").ok();
         let file = || {
             let path = match env::var_os("HF_TOKEN_PATH") {
@@ -171,8 +173,8 @@ impl Hub {
             };
             fs::read_to_string(path).ok()
         };
-        let token = variable.filter(|token| !token.trim().is_empty()).or_else(file)?;
-        Credential::bearer(&self.endpoint, token.trim())
+        let token = variable.filter(|token| !token.trim().is_empty()).or_else(file);
+        Credential::bearer(&self.endpoint, token.as_deref().map(str::trim))
     }
 }
 
@@ -198,7 +200,8 @@ fn choose<'a>(
         // What belongs to models: parts that see, and what quantizations were made with.
         let is_model = lower.ends_with(".gguf") && !lower.contains("mmproj") && !lower.contains("imatrix");
         if is_model && is_path(name) {
-            models.entry(undivided(name)).or_default().push(sibling);
+            let model = rbee_gguf::split(name).map(|(model, ..)| format!("{model}.gguf"));
+            models.entry(model.unwrap_or_else(|| name.clone())).or_default().push(sibling);
         }
     }
     for files in models.values_mut() {
@@ -228,17 +231,6 @@ fn choose<'a>(
     let hint =
         format!("name one behind a colon, e.g. hf:{repository}:{}; there are {}", names[0], names.join(", "));
     Err(ApiError::new(ErrorCode::NotFound, message).hint(rbee_narration::printable(&hint)))
-}
-
-/// The name of a model whose files are called `x-00001-of-00003.gguf` and so on, or of one in one file.
-fn undivided(name: &str) -> String {
-    let is_number = |text: &str| text.len() == 5 && text.bytes().all(|byte| byte.is_ascii_digit());
-    let divided = name.strip_suffix(".gguf").and_then(|stem| {
-        let (first, count) = stem.rsplit_once("-of-")?;
-        let (model, number) = first.rsplit_once('-')?;
-        (is_number(count) && is_number(number)).then(|| format!("{model}.gguf"))
-    });
-    divided.unwrap_or_else(|| name.to_owned())
 }
 
 fn license(tags: &[String]) -> Option<String> {

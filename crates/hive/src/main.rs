@@ -8,6 +8,7 @@ mod download;
 mod hub;
 mod models;
 mod printer;
+mod proxy;
 mod pypi;
 mod reference;
 mod registry;

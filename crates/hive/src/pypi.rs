@@ -9,7 +9,8 @@ use rbee_jobs::JobWriter;
 use rbee_protocol::{ApiError, ErrorCode, Phase, Progress, Unit};
 use tokio::process::Command;
 
-use crate::models::{ModelSource, io_error};
+use crate::models::default::ModelSource;
+use crate::models::io_error;
 
 /// How often the growth of the download is looked at.
 const LOOK_INTERVAL: Duration = Duration::from_millis(500);

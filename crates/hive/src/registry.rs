@@ -9,7 +9,7 @@ use serde::Deserialize;
 use crate::download::{Remote, is_sha256};
 use crate::reference::Reference;
 use crate::sources::{Source, SourceFile};
-use crate::web::{Web, host, server};
+use crate::web::{Told, Web, host, server};
 
 const REGISTRY: &str = "https://registry.ollama.ai";
 const MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
@@ -39,7 +39,7 @@ impl Manifest {
 }
 
 /// The model's file.
-pub(crate) async fn find(web: &Web, name: &str, tag: &str) -> Result<Source, ApiError> {
+pub(crate) async fn find(web: &Web, name: &str, tag: &str, told: &Told<'_>) -> Result<Source, ApiError> {
     let variable = env::var("RBEE_OLLAMA_REGISTRY").ok().filter(|registry| !registry.is_empty());
     let registry = server("RBEE_OLLAMA_REGISTRY", variable.as_deref().unwrap_or(REGISTRY))?;
     let at = |kind: &str, which: &str| {
@@ -51,7 +51,7 @@ pub(crate) async fn find(web: &Web, name: &str, tag: &str) -> Result<Source, Api
     };
     let mut headers = HeaderMap::new();
     headers.insert(ACCEPT, HeaderValue::from_static(MANIFEST));
-    let manifest: Manifest = web.json(&at("manifests", tag), &headers, None).await?;
+    let manifest: Manifest = web.json(&at("manifests", tag), &headers, None, told).await?;
     let Some((sha256, size_bytes)) = manifest.model() else {
         let message = format!("what {} has under {name}:{tag} is no model in one file", host(&registry));
         return Err(
@@ -67,7 +67,7 @@ pub(crate) async fn find(web: &Web, name: &str, tag: &str) -> Result<Source, Api
     let short = name.strip_prefix("library/").unwrap_or(name).replace('/', "-");
     Ok(Source {
         reference: Reference::Ollama { name: name.to_owned(), tag: tag.to_owned() },
-        files: vec![SourceFile { name: format!("{short}:{tag}.gguf"), remote }],
+        files: vec![SourceFile { name: format!("{short}:{tag}.gguf"), remote, version: None }],
         license: None,
     })
 }

@@ -6,7 +6,7 @@ use crate::download::Remote;
 use crate::hub::Hub;
 use crate::reference::Reference;
 use crate::registry;
-use crate::web::Web;
+use crate::web::{Told, Web};
 
 /// A model that was found somewhere.
 pub(crate) struct Source {
@@ -22,6 +22,8 @@ pub(crate) struct SourceFile {
     /// What it is called there.
     pub(crate) name: String,
     pub(crate) remote: Remote,
+    /// Which version of it is here already, where that is known.
+    pub(crate) version: Option<String>,
 }
 
 impl Source {
@@ -30,11 +32,13 @@ impl Source {
         self.files.iter().try_fold(0, |sum: u64, file| Some(sum.saturating_add(file.remote.size_bytes?)))
     }
 
-    /// Looks what is where `reference` says, which is no path.
-    pub(crate) async fn find(reference: &Reference, web: &Web) -> Result<Self, ApiError> {
+    /// Looks what is where `reference` says, which is no path; `told` hears of waits.
+    pub(crate) async fn find(reference: &Reference, web: &Web, told: &Told<'_>) -> Result<Self, ApiError> {
         match reference {
-            Reference::Hub { repository, wanted } => Hub::from_env()?.find(web, repository, wanted).await,
-            Reference::Ollama { name, tag } => registry::find(web, name, tag).await,
+            Reference::Hub { repository, wanted } => {
+                Hub::from_env()?.find(web, repository, wanted, told).await
+            }
+            Reference::Ollama { name, tag } => registry::find(web, name, tag, told).await,
             Reference::Url(url) => {
                 let name = url.path_segments().and_then(|mut path| path.next_back()).unwrap_or_default();
                 if !name.to_ascii_lowercase().ends_with(".gguf") {
@@ -42,7 +46,7 @@ impl Source {
                     return Err(error.hint("open the page and copy the address of the file itself"));
                 }
                 let remote = Remote { url: url.clone(), credential: None, size_bytes: None, sha256: None };
-                let files = vec![SourceFile { name: name.to_owned(), remote }];
+                let files = vec![SourceFile { name: name.to_owned(), remote, version: None }];
                 Ok(Self { reference: reference.clone(), files, license: None })
             }
             Reference::Path(_) => unreachable!("a file that is here is looked for nowhere"),

@@ -53,6 +53,9 @@ pub(crate) struct File {
     /// Where it is, if not among the blobs: files of other programs stay theirs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) path: Option<PathBuf>,
+    /// What its server called this version of it, where that tells no digest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) version: Option<String>,
 }
 
 /// What was pulled, and what is being pulled.
@@ -77,6 +80,9 @@ struct State {
     come: Come,
     outcome: Option<Result<Fetched, ApiError>>,
 }
+
+/// Where the links to files are that are not known to be a model yet: no name begins with a dot.
+const NEW_LINKS: &str = ".new";
 
 /// A name has room for a number behind so many characters.
 const NUMBERED_MAX: usize = 116;
@@ -159,7 +165,7 @@ impl Store {
     pub(crate) fn path(&self, name: &str, manifest: &Manifest) -> PathBuf {
         match manifest.files.as_slice() {
             [file] => self.file(file),
-            files => self.folder.join("divided").join(name).join(&files[0].name),
+            files => self.divided(name).join(&files[0].name),
         }
     }
 
@@ -171,7 +177,7 @@ impl Store {
     /// Brings all files of `source` here, and calls the model `name`, or as its file is called.
     pub(crate) async fn pull(
         self: &Arc<Self>,
-        source: &Source,
+        mut source: Source,
         asked: &str,
         name: Option<&str>,
         mut cached: Vec<(String, PathBuf)>,
@@ -181,12 +187,34 @@ impl Store {
             return Err(ApiError::new(ErrorCode::BadData, "one of the model's files has an odd name")
                 .hint("take the model from another repository"));
         }
+        tokio::select! {
+            known = self.recognise(&mut source, job) => known?,
+            () = job.cancelled() => return Err(job.cancel_error()),
+        }
         // What is damaged, or was taken away by another job meanwhile, has to be fetched again.
         loop {
-            if let Some(name) = self.try_to_pull(source, asked, name, &mut cached, job).await? {
+            if let Some(name) = self.try_to_pull(&source, asked, name, &mut cached, job).await? {
                 return Ok(name);
             }
         }
+    }
+
+    /// Finds the digest of a file whose server tells none, and has the same version of it as when it was pulled.
+    async fn recognise(&self, source: &mut Source, job: &JobWriter) -> Result<(), ApiError> {
+        let [file] = source.files.as_mut_slice() else { return Ok(()) };
+        if file.remote.sha256.is_some() {
+            return Ok(());
+        }
+        let text = source.reference.text();
+        let pulled = self.models().into_values().find(|model| model.reference == text);
+        let Some(known) = pulled.and_then(|model| model.files.into_iter().next()) else { return Ok(()) };
+        if known.version.is_some() {
+            let seen = file.remote.look(&self.web, &|retry| retry.tell(job)).await?;
+            if (seen.size_bytes, &seen.version) == (known.size_bytes, &known.version) {
+                (file.remote.sha256, file.version) = (Some(known.sha256), known.version);
+            }
+        }
+        Ok(())
     }
 
     async fn try_to_pull(
@@ -206,12 +234,12 @@ impl Store {
         let (mut files, mut fetched, mut downloads) = (Vec::new(), Vec::new(), Vec::new());
         let mut before = 0_u64;
         for file in &source.files {
-            let (sha256, path, size_bytes) = match self.way(&file.remote, cached) {
+            let (sha256, path, size_bytes, version) = match self.way(&file.remote, cached) {
                 Way::Here { sha256, path, size_bytes } => {
                     let at = path.clone().unwrap_or_else(|| self.blob(&sha256));
                     let is_intact = digest(&at, before, total.unwrap_or(size_bytes), job).await?;
                     if is_intact.is_ok_and(|digest| digest == sha256) {
-                        (sha256, path, size_bytes)
+                        (sha256, path, size_bytes, file.version.clone())
                     } else {
                         cached.retain(|(_, theirs)| *theirs != at);
                         if path.is_none() {
@@ -223,13 +251,14 @@ impl Store {
                 Way::Comes(download) => {
                     let file = watch(&download, before, total, job).await?;
                     let (sha256, size_bytes) = (file.sha256.clone(), file.size_bytes);
+                    let version = file.version.clone();
                     fetched.push(file);
                     downloads.push(download);
-                    (sha256, None, size_bytes)
+                    (sha256, None, size_bytes, version)
                 }
             };
             before = before.saturating_add(size_bytes);
-            files.push(File { name: file.name.clone(), size_bytes, sha256, path });
+            files.push(File { name: file.name.clone(), size_bytes, sha256, path, version });
         }
         let text = source.reference.text();
         let manifest = Manifest {
@@ -285,26 +314,30 @@ impl Store {
             return Ok(None);
         }
         let name = name.unwrap_or_else(|| self.free_name(reference, manifest));
+        // Apart from those of a model that is here under this name, which stays until this one is known to be one.
+        let links = self.divided(NEW_LINKS);
+        let _ = fs::remove_dir_all(&links);
         if manifest.files.len() > 1 {
-            let folder = self.folder.join("divided").join(&name);
-            let _ = fs::remove_dir_all(&folder);
-            fs::create_dir_all(&folder).map_err(io)?;
+            fs::create_dir_all(&links).map_err(io)?;
             for file in &manifest.files {
-                symlink(self.file(file), folder.join(&file.name)).map_err(io)?;
+                symlink(self.file(file), links.join(&file.name)).map_err(io)?;
             }
         }
-        if let Err(error) = rbee_gguf::read(&self.path(&name, manifest)) {
+        if let Err(error) = rbee_gguf::read(&self.path(NEW_LINKS, manifest)) {
             let reason = format!("what came is no model: {error}");
-            if self.model(&name).is_none() {
-                let _ = fs::remove_dir_all(self.folder.join("divided").join(&name));
-            }
+            let _ = fs::remove_dir_all(&links);
             self.sweep();
             return Err(ApiError::new(ErrorCode::BadModel, reason).hint("take the model from elsewhere"));
         }
         let path = self.manifest_path(&name);
         let text = serde_json::to_string_pretty(manifest).expect("a manifest is plain data");
         let new = path.with_extension("new");
-        fs::write(&new, text + "\n").and_then(|()| fs::rename(&new, &path)).map_err(io)?;
+        fs::write(&new, text + "\n").map_err(io)?;
+        let _ = fs::remove_dir_all(self.divided(&name));
+        if manifest.files.len() > 1 {
+            fs::rename(&links, self.divided(&name)).map_err(io)?;
+        }
+        fs::rename(&new, &path).map_err(io)?;
         self.sweep();
         Ok(Some(name))
     }
@@ -334,7 +367,7 @@ impl Store {
     pub(crate) fn remove(&self, name: &str) -> Result<u64, ApiError> {
         let _changing = lock(&self.changing);
         fs::remove_file(self.manifest_path(name)).map_err(|error| io_error("remove the model", &error))?;
-        let _ = fs::remove_dir_all(self.folder.join("divided").join(name));
+        let _ = fs::remove_dir_all(self.divided(name));
         Ok(self.sweep())
     }
 
@@ -402,7 +435,7 @@ impl Store {
                     outcome = &mut fetching => break outcome,
                     changed = comes.changed() => {
                         changed.expect("the sender is held here");
-                        let come = *comes.borrow_and_update();
+                        let come = comes.borrow_and_update().clone();
                         sender.send_modify(|state| state.come = come);
                     }
                 }
@@ -430,6 +463,11 @@ impl Store {
 
     fn blob(&self, sha256: &str) -> PathBuf {
         self.folder.join("blobs").join(sha256)
+    }
+
+    /// Where the links to a model's several files are.
+    fn divided(&self, name: &str) -> PathBuf {
+        self.folder.join("divided").join(name)
     }
 
     fn manifest_path(&self, name: &str) -> PathBuf {
@@ -464,8 +502,15 @@ async fn watch(
     let started = Instant::now();
     let mut first = None;
     let mut is_whole = false;
+    let mut told = 0;
     loop {
         let State { come, outcome } = state.borrow_and_update().clone();
+        for (count, retry) in come.waits.iter() {
+            if *count > told {
+                told = *count;
+                retry.tell(job);
+            }
+        }
         let total = total.unwrap_or(come.total);
         let so_far =
             |phase, done| Progress::new(phase, before.saturating_add(done), Some(total), Unit::Bytes);

@@ -5,16 +5,22 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Empty, LengthLimitError, Limited};
 use hyper::body::Incoming;
-use hyper::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue, LOCATION, RETRY_AFTER, USER_AGENT};
+use hyper::header::{
+    AUTHORIZATION, HeaderMap, HeaderName, HeaderValue, LOCATION, PROXY_AUTHORIZATION, RETRY_AFTER, USER_AGENT,
+};
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
+use rbee_jobs::JobWriter;
+use rbee_narration::Level;
 use rbee_protocol::{ApiError, ErrorCode, ErrorDraft};
 use serde::de::DeserializeOwned;
 use tokio::time::timeout;
 use url::{Origin, Url};
+
+use crate::proxy::Connector;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// A server that says nothing for so long is taken for gone.
@@ -30,19 +36,23 @@ const RETRY_AFTER_MAX: Duration = Duration::from_secs(60);
 const ANSWER_BYTES_MAX: usize = 16 << 20;
 const AGENT: &str = concat!("rbee/", env!("CARGO_PKG_VERSION"));
 
-/// Something to say to one server and to no other, also where that leads elsewhere.
+/// What lets its owner in at one server, and is told to no other, also where that leads elsewhere.
 #[derive(Clone)]
 pub(crate) struct Credential {
     origin: Origin,
-    header: HeaderValue,
+    /// Missing where the owner has none, but might.
+    header: Option<HeaderValue>,
 }
 
 impl Credential {
-    /// The token that lets its owner in at the server of `url`; `None` where it can be none.
-    pub(crate) fn bearer(url: &Url, token: &str) -> Option<Self> {
-        let mut header = HeaderValue::from_str(&format!("Bearer {token}")).ok()?;
-        header.set_sensitive(true);
-        Some(Self { origin: url.origin(), header })
+    /// The token for the server of `url`, if there is one that can be.
+    pub(crate) fn bearer(url: &Url, token: Option<&str>) -> Self {
+        let header = token.and_then(|token| HeaderValue::from_str(&format!("Bearer {token}")).ok());
+        let header = header.map(|mut header| {
+            header.set_sensitive(true);
+            header
+        });
+        Self { origin: url.origin(), header }
     }
 }
 
@@ -57,8 +67,14 @@ pub(crate) enum WebError {
     Silent { host: String },
     #[error("{host} broke off: {reason}")]
     Cut { host: String, reason: String },
-    #[error("{host} answered {status}")]
-    Status { host: String, status: StatusCode, retry_after: Option<Duration> },
+    #[error("{host} answered {status}{}", left_alone(*.retry_after))]
+    Status {
+        host: String,
+        status: StatusCode,
+        retry_after: Option<Duration>,
+        /// Whether it is a server to which a token may be told.
+        takes_token: bool,
+    },
     #[error("{host} leads {reason}")]
     Redirect { host: String, reason: &'static str },
     #[error("{host} answered something that makes no sense: {reason}")]
@@ -101,9 +117,22 @@ impl From<WebError> for ApiError {
             WebError::Status { status: StatusCode::NOT_FOUND, .. } => {
                 "check the name; `rbee model search WORDS` looks for models"
             }
-            WebError::Status { status: StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN, .. } => {
-                "accept the model's terms on its page, put a token into `HF_TOKEN`, and `rbee queen stop` once, so that \
-                 the hive sees it"
+            WebError::Status {
+                status: StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN,
+                takes_token,
+                ..
+            } => match takes_token {
+                true => {
+                    "accept the model's terms on its page, put a token into `HF_TOKEN`, and `rbee queen stop` once, so \
+                     that the hive sees it"
+                }
+                false => {
+                    "it gets no token from rbee: fetch the file with a program that it lets in, and name that by its path, \
+                     `rbee model pull ./model.gguf`"
+                }
+            },
+            WebError::Status { retry_after, .. } if *retry_after > Some(RETRY_AFTER_MAX) => {
+                "say it again then: what is here already is kept"
             }
             WebError::Status { status: StatusCode::TOO_MANY_REQUESTS, .. } => "try again later",
             WebError::Nonsense { .. } | WebError::Redirect { .. } => "check the address",
@@ -112,7 +141,42 @@ impl From<WebError> for ApiError {
             }
             _ => "check the network, then say it again: what is here already is kept",
         };
-        error.draft().hint(hint)
+        let retry_after_s = match &error {
+            WebError::Status { retry_after, .. } => retry_after.map(|after| after.as_secs()),
+            _ => None,
+        };
+        Self { retry_after_s, ..error.draft().hint(hint) }
+    }
+}
+
+/// What is said of a server that is not waited for.
+fn left_alone(retry_after: Option<Duration>) -> String {
+    match retry_after.filter(|after| *after > RETRY_AFTER_MAX) {
+        Some(after) => format!(", and wants to be left alone for {} s", after.as_secs()),
+        None => String::new(),
+    }
+}
+
+/// A wait before another try.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Retry {
+    why: String,
+    delay: Duration,
+    /// How many tries in a row it will be that brought nothing, unless it does.
+    tries: u32,
+}
+
+/// Who hears of waits.
+pub(crate) type Told<'a> = dyn Fn(Retry) + Sync + 'a;
+
+impl Retry {
+    /// Says so in a job's narration.
+    pub(crate) fn tell(&self, job: &JobWriter) {
+        let narrator = job.narrator("hive");
+        let draft = narrator.action("retry").level(Level::Warn);
+        let draft = draft.context(&self.why).context(self.delay.as_secs_f64());
+        let draft = draft.context(self.tries).context(TRIES);
+        draft.human("{}; trying again in {} s (try {} of {})").emit();
     }
 }
 
@@ -121,11 +185,16 @@ impl From<WebError> for ApiError {
 pub(crate) struct Tries(u32);
 
 impl Tries {
-    /// Waits before the next try, after one that `came` to something or not.
+    /// Waits before the next try, after one that `came` to something or not; `told` hears of it.
     ///
     /// # Errors
     /// The same, where there is to be none.
-    pub(crate) async fn wait(&mut self, error: WebError, came: bool) -> Result<(), WebError> {
+    pub(crate) async fn wait(
+        &mut self,
+        error: WebError,
+        came: bool,
+        told: &Told<'_>,
+    ) -> Result<(), WebError> {
         let Some(retry_after) = error.retry() else { return Err(error) };
         self.0 = if came { 0 } else { self.0 + 1 };
         if self.0 >= TRIES || retry_after.is_some_and(|after| after > RETRY_AFTER_MAX) {
@@ -135,8 +204,10 @@ impl Tries {
             return Ok(());
         }
         let delay = (RETRY_DELAY * 2_u32.pow(self.0.saturating_sub(1))).min(RETRY_DELAY_MAX);
+        let delay = retry_after.unwrap_or(delay);
+        told(Retry { why: error.to_string(), delay, tries: self.0 + 1 });
         // The back-off itself.
-        tokio::time::sleep(retry_after.unwrap_or(delay)).await;
+        tokio::time::sleep(delay).await;
         Ok(())
     }
 }
@@ -144,7 +215,8 @@ impl Tries {
 /// An HTTP client.
 pub(crate) struct Web {
     /// Or why there is no server that it could trust.
-    client: Result<Client<HttpsConnector<HttpConnector>, Empty<Bytes>>, String>,
+    client: Result<Client<HttpsConnector<Connector>, Empty<Bytes>>, String>,
+    connector: Connector,
 }
 
 impl Web {
@@ -153,11 +225,12 @@ impl Web {
         http.enforce_http(false);
         http.set_connect_timeout(Some(CONNECT_TIMEOUT));
         http.set_nodelay(true);
-        let client = HttpsConnectorBuilder::new().with_native_roots().map(|connector| {
-            let connector = connector.https_or_http().enable_http1().wrap_connector(http);
-            Client::builder(TokioExecutor::new()).build(connector)
+        let connector = Connector::new(http);
+        let client = HttpsConnectorBuilder::new().with_native_roots().map(|tls| {
+            let tls = tls.https_or_http().enable_http1().wrap_connector(connector.clone());
+            Client::builder(TokioExecutor::new()).build(tls)
         });
-        Self { client: client.map_err(|error| error.to_string()) }
+        Self { client: client.map_err(|error| error.to_string()), connector }
     }
 
     /// What the server of `url`, or where that leads, answers when it succeeds.
@@ -177,10 +250,14 @@ impl Web {
                 request = request.header(name, value);
             }
             request = request.header(USER_AGENT, AGENT);
-            if let Some(credential) = credential.filter(|credential| credential.origin == url.origin()) {
-                request = request.header(AUTHORIZATION, &credential.header);
+            let credential = credential.filter(|credential| credential.origin == url.origin());
+            if let Some(header) = credential.and_then(|credential| credential.header.as_ref()) {
+                request = request.header(AUTHORIZATION, header);
             }
-            let request = request.body(Empty::new()).map_err(|error| nonsense(error.to_string()))?;
+            let mut request = request.body(Empty::new()).map_err(|error| nonsense(error.to_string()))?;
+            if let Some(authorization) = self.connector.authorization(request.uri()) {
+                request.headers_mut().insert(PROXY_AUTHORIZATION, authorization);
+            }
             let response = match timeout(SILENCE_TIMEOUT, client.request(request)).await {
                 Err(_) => return Err(WebError::Silent { host }),
                 Ok(Err(error)) if error.is_connect() => {
@@ -196,7 +273,8 @@ impl Web {
             let location = response.headers().get(LOCATION).filter(|_| status.is_redirection());
             let Some(location) = location else {
                 let retry_after = seconds(response.headers(), &RETRY_AFTER);
-                return Err(WebError::Status { host, status, retry_after });
+                let takes_token = credential.is_some();
+                return Err(WebError::Status { host, status, retry_after, takes_token });
             };
             let location = location.to_str().ok().and_then(|location| url.join(location).ok());
             let next = location.ok_or_else(|| nonsense("a redirect to nowhere".to_owned()))?;
@@ -217,11 +295,12 @@ impl Web {
         url: &Url,
         headers: &HeaderMap,
         credential: Option<&Credential>,
+        told: &Told<'_>,
     ) -> Result<Response<Incoming>, WebError> {
         let mut tries = Tries::default();
         loop {
             match self.get(url, headers, credential).await {
-                Err(error @ WebError::Status { .. }) => tries.wait(error, false).await?,
+                Err(error @ WebError::Status { .. }) => tries.wait(error, false, told).await?,
                 answer => return answer,
             }
         }
@@ -233,8 +312,9 @@ impl Web {
         url: &Url,
         headers: &HeaderMap,
         credential: Option<&Credential>,
+        told: &Told<'_>,
     ) -> Result<T, WebError> {
-        let body = self.get_in_time(url, headers, credential).await?.into_body();
+        let body = self.get_in_time(url, headers, credential, told).await?.into_body();
         let host = host(url);
         let body = match timeout(SILENCE_TIMEOUT, Limited::new(body, ANSWER_BYTES_MAX).collect()).await {
             Err(_) => return Err(WebError::Silent { host }),

@@ -106,6 +106,13 @@ name! {
     PrincipalId
 }
 
+impl ModelRef {
+    /// Whether this says where outside of its machine a model is, and so is no path of a file, though it may have a `/`.
+    pub fn is_elsewhere(&self) -> bool {
+        ["hf:", "ollama:", "https://", "http://"].iter().any(|scheme| self.0.starts_with(scheme))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -106,8 +106,8 @@ pub(crate) fn check(alias: &str, model: Option<&ModelRef>) -> Result<(), ApiErro
         );
         return Err(ApiError::new(ErrorCode::BadRequest, "the alias is no name of a model").hint(hint));
     }
-    let Some(model) = model.map(ModelRef::as_str) else { return Ok(()) };
-    if !is_text(model, MODEL_BYTES_MAX) || is_relative(model) {
+    let Some(model) = model else { return Ok(()) };
+    if !is_text(model.as_str(), MODEL_BYTES_MAX) || is_relative(model) {
         let error = ApiError::new(ErrorCode::BadRequest, "`model` is neither a name nor an absolute path");
         return Err(error.hint("`rbee model list` shows the models that have names"));
     }
@@ -115,10 +115,9 @@ pub(crate) fn check(alias: &str, model: Option<&ModelRef>) -> Result<(), ApiErro
 }
 
 /// Whether this is a path from somewhere that only whoever wrote it knows.
-fn is_relative(model: &str) -> bool {
-    let is_reference =
-        ["hf:", "ollama:", "https://", "http://"].iter().any(|scheme| model.starts_with(scheme));
-    model.contains('/') && !is_reference && !Path::new(model).is_absolute()
+fn is_relative(model: &ModelRef) -> bool {
+    let is_path = model.as_str().contains('/') && !model.is_elsewhere();
+    is_path && !Path::new(model.as_str()).is_absolute()
 }
 
 fn is_text(text: &str, bytes_max: usize) -> bool {

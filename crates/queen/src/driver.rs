@@ -273,7 +273,8 @@ impl Queen {
         self.consider(need, job, Level::Info);
         let narrator = job.narrator("queen");
         let draft = narrator.action("schedule").target(&hive).context(&hive);
-        draft.human("Hive {} would run it").emit();
+        // Whether it can run there the hive says.
+        draft.human("Hive {} would get it").emit();
         let child = SubmitRequest::child(operation, job.id().clone());
         self.relay(job, &placed, Child::New(Box::new(child), None)).await
     }
@@ -544,7 +545,9 @@ impl Service for Queen {
             operation => operation.model(),
         };
         let Some(model) = named else { return Ok(()) };
-        if let Some(model) = model.map(ModelRef::as_str) {
+        if let Some(model) = model {
+            let is_elsewhere = model.is_elsewhere();
+            let model = model.as_str();
             if model.is_empty() {
                 return bad("the model's name is empty", "leave `model` out for the default model");
             }
@@ -556,8 +559,6 @@ impl Service for Queen {
             }
             // What there is to say about a file is not for everybody with a key. Names of models elsewhere have a `/` in
             // them, too.
-            let is_elsewhere =
-                ["hf:", "ollama:", "https://", "http://"].iter().any(|scheme| model.starts_with(scheme));
             let is_path = match request.operation.falls_back() {
                 true => model.starts_with('/'),
                 false => model.contains('/') && !is_elsewhere,

@@ -525,7 +525,7 @@ Examples:
   rbee model pull https://example.org/models/my-model.gguf
   rbee model pull ./my-model.gguf
 
-`HF_TOKEN` and `HF_ENDPOINT` are honoured as they were when the hive was started.")]
+`HF_TOKEN`, `HF_ENDPOINT` and those for proxies are honoured as they were when the hive was started.")]
     Pull {
         /// `hf:owner/repository[:quantization]`, `ollama:name[:tag]`, a URL, a file, or a short name (see `rbee model search`)
         #[arg(value_name = "REF", value_parser = NonEmptyStringValueParser::new(), add = complete::model_paths())]

@@ -131,10 +131,9 @@ fn tools(path: &Path) -> Result<Vec<Tool>, Failure> {
 /// What `text` names: a path, which is made absolute because the hive works in another folder, a place elsewhere, or a
 /// model in a hive's store.
 pub(super) fn model(text: &str) -> Result<ModelRef, Failure> {
-    let is_elsewhere =
-        ["hf:", "ollama:", "https://", "http://"].iter().any(|scheme| text.starts_with(scheme));
-    if is_elsewhere || (!text.contains('/') && !text.ends_with(".gguf")) {
-        return Ok(ModelRef::new(text));
+    let model = ModelRef::new(text);
+    if model.is_elsewhere() || (!text.contains('/') && !text.ends_with(".gguf")) {
+        return Ok(model);
     }
     if is_repository(text) && !Path::new(text).exists() {
         return Ok(ModelRef::new(format!("hf:{text}")));

@@ -11,7 +11,7 @@ fn a_dry_run_says_where_the_job_would_run_and_starts_nothing() {
     assert_eq!(ran.code, Some(0), "{ran:?}");
     for said in [
         "queen   Hive local has no worker with the model yet\n",
-        "queen   Hive local would run it\n",
+        "queen   Hive local would get it\n",
         &format!("hive    No worker has {MODEL}: one has to start\n"),
         " tokens by its file, and ",
     ] {
@@ -37,9 +37,16 @@ fn a_dry_run_brings_no_model_and_fails_as_the_job_would() {
     let listed = fs::read_dir(home.path("data/models")).expect("the hive has made it").flatten();
     assert!(listed.map(|entry| entry.path()).all(|path| path.is_dir()), "a model was fetched");
 
-    let ran = home.run(["infer", "--dry-run", "-m", "nosuch", "hello"]);
-    assert_eq!(ran.code, Some(66), "{ran:?}");
-    assert!(ran.stderr.contains("there is no model `nosuch`"), "{}", ran.stderr);
+    for (model, said) in [
+        ("nosuch", ["there is no model `nosuch`", "`rbee model list`"]),
+        ("qwen3-4b", ["the model qwen3-4b is not here", "`rbee model pull qwen3-4b` brings it"]),
+        ("hf:ada/tiny", ["the model hf:ada/tiny is not here", "`rbee model pull hf:ada/tiny` brings it"]),
+    ] {
+        let ran = home.run(["infer", "--dry-run", "-m", model, "hello"]);
+        assert_eq!(ran.code, Some(66), "{ran:?}");
+        assert!(said.into_iter().all(|said| ran.stderr.contains(said)), "{}", ran.stderr);
+        assert!(!ran.stdout.contains("would run"), "{}", ran.stdout);
+    }
 }
 
 #[test]

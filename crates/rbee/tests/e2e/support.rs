@@ -11,17 +11,25 @@ use tempfile::TempDir;
 
 pub(crate) const MODEL: &str = "SmolLM2-135M-Instruct.Q4_1";
 
-/// What says where other programs keep their models, and whom hubs take somebody for.
-const OTHER_PROGRAMS: [&str; 9] = [
+/// What says where other programs keep their models, by what way hubs are reached, and whom they take somebody for.
+const OTHER_PROGRAMS: [&str; 17] = [
+    "ALL_PROXY",
     "HF_ENDPOINT",
     "HF_HOME",
     "HF_HUB_CACHE",
     "HF_TOKEN",
     "HF_TOKEN_PATH",
+    "HTTPS_PROXY",
+    "HTTP_PROXY",
     "LLAMA_CACHE",
+    "NO_PROXY",
     "OLLAMA_MODELS",
     "RBEE_OLLAMA_REGISTRY",
     "XDG_CACHE_HOME",
+    "all_proxy",
+    "http_proxy",
+    "https_proxy",
+    "no_proxy",
 ];
 
 /// A home of its own for one test, whose daemons end with it.
