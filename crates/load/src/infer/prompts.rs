@@ -113,30 +113,54 @@ pub(crate) fn conversation(manner: Manner, number: usize, answer: Option<&str>) 
     sampled(input, number)
 }
 
-/// A source file, to be given back with one name changed.
+/// A source file, to be given back with one name changed. Small models do not unless they are shown what is meant.
 pub(crate) fn edit(manner: Manner, number: usize) -> Question {
     let name = format!("total_{number}");
     greedy(match manner {
-        Manner::Chat => Input::Chat(vec![user(format!(
-            "Exercise {number}. Here is a file:\n\n```python\n{FILE}```\n\nReturn this file with `count` renamed to `{name}`. \
-             Return the whole file and nothing else."
-        ))]),
-        // A model that only goes on with texts is shown what is meant, on two lines.
+        Manner::Chat => {
+            let ask = |file: &str, old: &str, new: &str| {
+                format!("Return this file with `{old}` renamed to `{new}`:\n```python\n# {number}\n{file}```")
+            };
+            let length = format!("length_{number}");
+            let shown = format!("```python\n# {number}\n{}```", SHOWN_FILE.replace("size", &length));
+            Input::Chat(vec![
+                user(ask(SHOWN_FILE, "size", &length)),
+                Message::new(Role::Assistant, shown),
+                user(ask(file(manner), "count", &name)),
+            ])
+        }
         Manner::Text => Input::Text(format!(
             "Exercise {number}. Rename one variable, and copy everything else as it is.\n\n\
              Before:\n```python\nsize = 3\nprint(size)\n```\nAfter, with `size` renamed to `length`:\n\
              ```python\nlength = 3\nprint(length)\n```\n\n\
-             Before:\n```python\n{FILE}```\nAfter, with `count` renamed to `{name}`:\n```python\n"
+             Before:\n```python\n{}```\nAfter, with `count` renamed to `{name}`:\n```python\n",
+            file(manner)
         )),
     })
+}
+
+/// What the file takes. What comes after it is no edit.
+pub(crate) fn edit_tokens(manner: Manner) -> u32 {
+    match manner {
+        Manner::Chat => 240,
+        Manner::Text => 512,
+    }
+}
+
+/// What is to be given back: of a model that loses itself in long files, the beginning.
+fn file(manner: Manner) -> &'static str {
+    match manner {
+        Manner::Chat => FILE.split_inclusive("self.count += count\n").next().unwrap_or(FILE),
+        Manner::Text => FILE,
+    }
 }
 
 /// How much of the edited file an answer to [`edit`] has, from 0 to 1: the part of the file's different lines that
 /// come in it in their order, and with the new name. So neither a line said again and again nor a copy without the
 /// edit counts as the file.
 #[expect(clippy::cast_precision_loss, reason = "some dozens of lines")]
-pub(crate) fn part_of_file(number: usize, answer: &str) -> f64 {
-    let edited = FILE.replace("count", &format!("total_{number}"));
+pub(crate) fn part_of_file(manner: Manner, number: usize, answer: &str) -> f64 {
+    let edited = file(manner).replace("count", &format!("total_{number}"));
     let mut wanted: Vec<&str> = Vec::new();
     for line in lines(&edited) {
         if !wanted.contains(&line) {
@@ -161,6 +185,8 @@ fn lines(text: &str) -> impl Iterator<Item = &str> {
 }
 
 const FILE: &str = include_str!("inventory.py.txt");
+/// Another one, whose edit is shown.
+const SHOWN_FILE: &str = include_str!("folder.py.txt");
 
 /// A question whose answer does not end by itself.
 pub(crate) fn endless(manner: Manner, number: usize) -> Question {
@@ -228,7 +254,7 @@ mod tests {
             let first_turn = |manner, number| conversation(manner, number, None);
             for make in [story, endless, long, edit, first_turn] {
                 let (one, other) = (text(make(manner, 1)), text(make(manner, 2)));
-                assert!(common_bytes(&one, &other) < 40, "{one}\n{other}");
+                assert!(common_bytes(&one, &other) < 50, "{one}\n{other}");
             }
             let group = |group| text(with_common_beginning(manner, group, 0));
             assert!(common_bytes(&group(1), &group(2)) < 40);
@@ -256,10 +282,10 @@ mod tests {
     #[test]
     fn a_copy_is_told_from_another_text() {
         let copy = FILE.replace("count", "total_4");
-        assert_eq!(part_of_file(4, &copy), 1.0);
-        assert_eq!(part_of_file(4, &format!("Certainly:\n```python\n{copy}```\n")), 1.0);
-        assert_eq!(part_of_file(4, "Certainly!\nHere you are."), 0.0);
-        assert_eq!(part_of_file(4, ""), 0.0);
+        assert_eq!(part_of_file(Manner::Text, 4, &copy), 1.0);
+        assert_eq!(part_of_file(Manner::Text, 4, &format!("Certainly:\n```python\n{copy}```\n")), 1.0);
+        assert_eq!(part_of_file(Manner::Text, 4, "Certainly!\nHere you are."), 0.0);
+        assert_eq!(part_of_file(Manner::Text, 4, ""), 0.0);
     }
 
     #[test]
@@ -267,15 +293,15 @@ mod tests {
         let copy = FILE.replace("count", "total_4");
         let lines: Vec<&str> = lines(&copy).collect();
         // A loop: one line, and then a few, again and again.
-        assert!(part_of_file(4, &"import csv\n".repeat(100)) < 0.03);
-        assert!(part_of_file(4, &lines[..4].join("\n").repeat(50)) < 0.1);
+        assert!(part_of_file(Manner::Text, 4, &"import csv\n".repeat(100)) < 0.03);
+        assert!(part_of_file(Manner::Text, 4, &lines[..4].join("\n").repeat(50)) < 0.1);
         // An answer that ends early, and one that is not edited.
-        let half = part_of_file(4, &lines[..lines.len() / 2].join("\n"));
+        let half = part_of_file(Manner::Text, 4, &lines[..lines.len() / 2].join("\n"));
         assert!((0.4..0.6).contains(&half), "{half}");
-        let unedited = part_of_file(4, FILE);
+        let unedited = part_of_file(Manner::Text, 4, FILE);
         assert!((0.5..0.8).contains(&unedited), "{unedited}");
         // One with all lines, the last first.
         let backwards: Vec<&str> = lines.iter().rev().copied().collect();
-        assert!(part_of_file(4, &backwards.join("\n")) < 0.1);
+        assert!(part_of_file(Manner::Text, 4, &backwards.join("\n")) < 0.1);
     }
 }

@@ -25,7 +25,6 @@ const COMMON_ROUNDS: usize = 2;
 const FIRST_TRIES: usize = 3;
 const FIRST_TOKENS: u32 = 4;
 const TURN_TOKENS: u32 = 64;
-const EDIT_TOKENS: u32 = 512;
 /// The stream that runs while its neighbour's prompt is read is no longer, and has begun by then.
 const STALL_TOKENS: u32 = 2048;
 const STALL_AFTER: usize = 32;
@@ -166,11 +165,15 @@ impl Scenario {
                 Ok(vec![second.first_ms()])
             }
             Self::Edit | Self::EditDrafting => {
-                let answer = server.ask(&prompts::edit(manner, number), EDIT_TOKENS).await?.finish().await?;
+                let answer = server
+                    .ask(&prompts::edit(manner, number), prompts::edit_tokens(manner))
+                    .await?
+                    .finish()
+                    .await?;
                 note(name, std::slice::from_ref(&answer));
                 // How well a model copies is no server's merit, but an answer that is no copy is easier, or harder, to
                 // draft: both servers' share is told.
-                let given_back = 100.0 * prompts::part_of_file(number, &answer.text);
+                let given_back = 100.0 * prompts::part_of_file(manner, number, &answer.text);
                 Ok(vec![answer.decode_tokens_per_s(), given_back])
             }
             Self::Stall => stall(contestant, manner, number, name, failures).await,
