@@ -36,6 +36,10 @@ const REST_AFTER: Duration = Duration::from_millis(100);
 const GATHER: Duration = Duration::from_millis(50);
 const GATHER_OF_EACH: Duration = Duration::from_millis(12);
 
+/// How long a first token's way through the daemons takes while nothing else is computed. Beside the next token's
+/// computation, which has all processors, it takes several times as long.
+const FIRST_TOKENS_WAY: Duration = Duration::from_millis(1);
+
 /// So many prompts are prepared at once. Each may take 64 MiB and half a second, should the chat template be
 /// made to; one that does leaves the others a way past it.
 const PREPARATIONS_MAX: usize = 2;
@@ -280,7 +284,12 @@ impl Slots {
             if is_time {
                 self.sent = now;
             }
+            let is_first = |taken: &Taken| !taken.has_sent && !taken.gathered.is_empty();
+            let has_firsts = self.taken.values().any(is_first);
             self.taken.values_mut().filter(|taken| is_time || !taken.has_sent).for_each(Taken::send);
+            if has_firsts {
+                std::thread::sleep(FIRST_TOKENS_WAY);
+            }
         }
     }
 
