@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use rbee_narration::printable;
-use rbee_protocol::{ApiError, ErrorCode};
+use rbee_protocol::{ApiError, ErrorCode, ModelRef};
 use url::Url;
 
 /// No name of a repository, file or tag has more.
@@ -75,13 +75,8 @@ impl Reference {
             };
         }
         if text.starts_with("https://") || text.starts_with("http://") {
+            ModelRef::new(text).check_login()?;
             return match Url::parse(text) {
-                // What is said of a model, and written down, is no place for it.
-                Ok(url) if url.password().is_some() || !url.username().is_empty() => {
-                    let message = "a name or a password does not belong into a model's URL";
-                    let error = ApiError::new(ErrorCode::BadRequest, message);
-                    Err(error.hint("fetch the file with another program, and name it by its path"))
-                }
                 Ok(url) => Ok(Some(page(&url).unwrap_or(Self::Url(url)))),
                 Err(error) => bad(&error.to_string()),
             };

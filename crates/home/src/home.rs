@@ -106,23 +106,36 @@ impl Home {
         self.sockets.parent().filter(|_| !self.sockets.starts_with(&self.state))
     }
 
-    /// Whether this folder is not one of somebody's project that `RBEE_HOME` names by mistake: it is missing, empty, private
-    /// already, called rbee, or has something of rbee's in it.
-    fn is_ours(&self, folder: &Path) -> Result<bool, HomeError> {
+    /// Whether rbee has ever run with this home: folders of these names may be anybody's.
+    pub fn has_run(&self) -> bool {
+        // No link is followed.
+        let is_file = |path: &Path| fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_file());
+        let is_folder = |path: &Path| fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_dir());
+        let key = self.operator_key_file();
+        let has_key =
+            || is_file(&key) && fs::read_to_string(&key).is_ok_and(|text| text.starts_with("rbee_"));
+        let was_locked = || ["queen", "hive"].iter().any(|name| is_file(&self.lock_file(name)));
+        is_folder(&self.state) && was_locked() || is_folder(&self.config) && has_key()
+    }
+
+    /// Whether this folder of this home is not one of somebody's project that `RBEE_HOME` names by mistake: it is private
+    /// already, called rbee, or there is nothing else in it.
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub fn is_ours(&self, folder: &Path) -> Result<bool, HomeError> {
         let is_private = match fs::metadata(folder) {
             Ok(metadata) => metadata.permissions().mode() & 0o077 == 0,
             Err(error) if error.kind() == io::ErrorKind::NotFound => true,
             Err(error) => return Err(HomeError::io("read", folder)(error)),
         };
-        let is_empty = || {
-            fs::read_dir(folder)
-                .map(|mut entries| entries.next().is_none())
-                .map_err(HomeError::io("read", folder))
-        };
+        if is_private || folder.file_name().is_some_and(|name| name == "rbee") || self.has_run() {
+            return Ok(true);
+        }
         let mut ours = self.own_files();
-        ours.push(self.models_dir());
-        let has_ours = || ours.iter().any(|path| path.parent() == Some(folder) && path.exists());
-        Ok(is_private || folder.file_name().is_some_and(|name| name == "rbee") || is_empty()? || has_ours())
+        ours.extend([self.models_dir(), self.conversations_dir(), self.sockets.clone()]);
+        let entries = fs::read_dir(folder).map_err(HomeError::io("read", folder))?;
+        Ok(entries.flatten().all(|entry| ours.contains(&entry.path())))
     }
 
     /// Claims this home for this process as its daemon called `name`, e.g. `queen`.
@@ -278,10 +291,15 @@ mod tests {
             assert!(is_ours(folder), "it is empty");
             fs::write(folder.join("settings.yaml"), "").expect("our own folder");
         }
-        assert!(!is_ours(&home.config) && is_ours(&home.data));
+        assert!(!is_ours(&home.config) && is_ours(&home.data) && !is_ours(&home.state));
         fs::write(home.config_file(), "").expect("our own folder");
-        assert!(is_ours(&home.config) && !is_ours(&home.state));
+        assert!(!is_ours(&home.config), "there is something else as well");
+        fs::remove_file(home.config.join("settings.yaml")).expect("our own file");
+        assert!(is_ours(&home.config), "it was prepared for rbee");
         mode(&home.state, 0o700);
-        assert!(is_ours(&home.state));
+        assert!(is_ours(&home.state), "it is private");
+        mode(&home.state, 0o755);
+        fs::write(home.lock_file("queen"), "").expect("our own folder");
+        assert!(is_ours(&home.state), "a queen has run");
     }
 }

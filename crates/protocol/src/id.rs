@@ -4,6 +4,8 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use crate::{ApiError, ErrorCode};
+
 /// A text that is not an id of the kind it was given for.
 #[derive(Debug, thiserror::Error)]
 #[error("`{0}` is not a job id: one is `job-` and 32 hexadecimal digits")]
@@ -111,11 +113,37 @@ impl ModelRef {
     pub fn is_elsewhere(&self) -> bool {
         ["hf:", "ollama:", "https://", "http://"].iter().any(|scheme| self.0.starts_with(scheme))
     }
+
+    /// Sees that no URL has a name or a password in it: which model is meant is kept, and told to others.
+    ///
+    /// # Errors
+    /// `bad_request` for one that has.
+    pub fn check_login(&self) -> Result<(), ApiError> {
+        let rest = self.0.split_once("://").map_or("", |(_, rest)| rest.trim_start_matches(['/', '\\']));
+        if rest.split(['/', '\\', '?', '#']).next().is_some_and(|authority| authority.contains('@')) {
+            let message = "a name or a password does not belong into a model's URL";
+            let error = ApiError::new(ErrorCode::BadRequest, message);
+            return Err(error.hint("fetch the file with another program, and name it by its path"));
+        }
+        Ok(())
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_login_in_a_url_is_found_however_it_is_written() {
+        for bad in
+            ["https://ada:pw@host/x.gguf", "http://ada@host", "https:///ada:pw@host/x", "https://\\a@b/x"]
+        {
+            assert!(ModelRef::new(bad).check_login().is_err(), "{bad}");
+        }
+        for good in ["hf:ada/x", "https://host/a@b.gguf", "https://host?x=a@b", "/home/a@b/x.gguf", "x"] {
+            assert!(ModelRef::new(good).check_login().is_ok(), "{good}");
+        }
+    }
 
     #[test]
     fn a_job_id_survives_a_round_trip_and_others_are_refused() {

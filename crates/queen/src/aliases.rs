@@ -107,6 +107,7 @@ pub(crate) fn check(alias: &str, model: Option<&ModelRef>) -> Result<(), ApiErro
         return Err(ApiError::new(ErrorCode::BadRequest, "the alias is no name of a model").hint(hint));
     }
     let Some(model) = model else { return Ok(()) };
+    model.check_login()?;
     if !is_text(model.as_str(), MODEL_BYTES_MAX) || is_relative(model) {
         let error = ApiError::new(ErrorCode::BadRequest, "`model` is neither a name nor an absolute path");
         return Err(error.hint("`rbee model list` shows the models that have names"));

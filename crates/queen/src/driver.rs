@@ -546,6 +546,7 @@ impl Service for Queen {
         };
         let Some(model) = named else { return Ok(()) };
         if let Some(model) = model {
+            model.check_login()?;
             let is_elsewhere = model.is_elsewhere();
             let model = model.as_str();
             if model.is_empty() {
@@ -563,12 +564,6 @@ impl Service for Queen {
                 true => model.starts_with('/'),
                 false => model.contains('/') && !is_elsewhere,
             };
-            // What a job is asked is kept for its owner, which is no place for a password.
-            let authority = model.split_once("://").and_then(|(_, rest)| rest.split(['/', '?', '#']).next());
-            if authority.is_some_and(|authority| authority.contains('@')) {
-                let message = "a name or a password does not belong into a model's URL";
-                return bad(message, "fetch the file with another program, and name it by its path");
-            }
             if !by.operator && is_path {
                 let message = "only operators may name a model by the path of its file";
                 let hint = "`rbee model list` shows the models that have names";

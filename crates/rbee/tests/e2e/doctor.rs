@@ -89,6 +89,20 @@ fn settings_that_make_no_sense_are_a_problem_that_is_named() {
 }
 
 #[test]
+fn folders_of_a_project_are_neither_taken_nor_changed() {
+    let home = Home::empty();
+    let config = home.path("config");
+    fs::create_dir_all(&config).expect("the test's home");
+    fs::write(config.join("settings.yaml"), "theirs").expect("the test's home");
+    set_mode(&config, 0o755);
+    check_problem(&home, "home", 77, "set RBEE_HOME to a folder of its own");
+    let ran = home.run(["status"]);
+    assert_eq!(ran.code, Some(77), "{}", ran.stderr);
+    assert_eq!(fs::metadata(&config).expect("it is there").permissions().mode() & 0o777, 0o755);
+    assert!(!home.path("state").exists());
+}
+
+#[test]
 fn keys_that_are_open_to_others_or_damaged_are_problems() {
     let home = Home::scripted();
     assert_eq!(home.run(["queen", "start"]).code, Some(0));

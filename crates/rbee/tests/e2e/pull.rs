@@ -777,8 +777,13 @@ fn only_operators_bring_models_and_take_them_away() {
 #[test]
 fn a_password_in_an_address_is_refused_before_anything_is_kept() {
     let home = Home::empty();
-    for address in ["https://ada:hunter2@example.org/x.gguf", "https://hunter2@example.org/x.gguf"] {
-        let ran = run(&home, &["model", "pull", address], 2);
+    let address = "https://ada:hunter2@example.org/x.gguf";
+    for command in [
+        &["model", "pull", address][..],
+        &["model", "pull", "https:///hunter2@example.org/x.gguf"],
+        &["model", "alias", "x", address],
+    ] {
+        let ran = run(&home, command, 2);
         assert!(ran.stderr.contains("does not belong into a model's URL"), "{}", ran.stderr);
     }
     assert_eq!(home.ask(&["job", "list"])["jobs"].as_array().map(Vec::len), Some(0));

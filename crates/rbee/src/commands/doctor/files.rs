@@ -17,7 +17,7 @@ use crate::human::{bytes, count};
 const MODELS_ROOM_BYTES: u64 = 1 << 30;
 /// With less room the journal soon takes no job.
 const STATE_ROOM_BYTES: u64 = 64 << 20;
-/// With less room it cannot fill its reserve again, and takes none.
+/// With less room it cannot fill its reserve again, and takes none once that is used up.
 const RESERVE_BYTES: u64 = 4 << 20;
 /// How an SQLite file begins.
 const SQLITE_MARK: &[u8] = b"SQLite format 3\0";
@@ -28,7 +28,7 @@ pub(super) fn folders(home: &Home) -> Vec<Check> {
     let mut missing = 0;
     for (what, path) in home.folders() {
         match fs::metadata(path) {
-            Ok(metadata) => checks.extend(folder(what, path, &metadata)),
+            Ok(metadata) => checks.extend(folder(home, what, path, &metadata)),
             Err(error) if error.kind() == ErrorKind::NotFound => {
                 missing += 1;
                 checks.extend(may_be_made(what, path));
@@ -54,7 +54,7 @@ pub(super) fn folders(home: &Home) -> Vec<Check> {
     checks
 }
 
-fn folder(what: &str, path: &Path, metadata: &Metadata) -> Option<Check> {
+fn folder(home: &Home, what: &str, path: &Path, metadata: &Metadata) -> Option<Check> {
     let shown = path.display();
     if !metadata.is_dir() {
         let message = format!("{shown}, for {what}, is no folder");
@@ -69,6 +69,9 @@ fn folder(what: &str, path: &Path, metadata: &Metadata) -> Option<Check> {
         let message = format!("{shown}, for {what}, cannot be written (mode {mode:o})");
         let hint = format!("`chmod 700 {}`; if its disk is read-only, another RBEE_HOME", quoted(path));
         return Some(Check::problem("home", ErrorCode::Io, message, hint));
+    }
+    if home.is_ours(path).is_ok_and(|is_ours| !is_ours) {
+        return Some(Check::failed("home", &HomeError::NotPrivate { path: path.to_owned() }));
     }
     (mode & 0o077 != 0).then(|| {
         let message = format!("{shown}, for {what}, is open to others (mode {mode:o})");
@@ -247,7 +250,7 @@ pub(super) fn disk(home: &Home) -> Vec<Check> {
 /// That there is little room where jobs are kept, or none.
 fn state_room(free: u64, journal: &Path) -> Check {
     let message = format!("{} free where jobs are kept, {}", bytes(free), journal.display());
-    if free < RESERVE_BYTES {
+    if free < RESERVE_BYTES && !journal.with_extension("reserve").exists() {
         let hint = "free some room on that disk: as long as it is full, new jobs are refused";
         return Check::problem("disk", ErrorCode::DiskFull, message, hint);
     }
@@ -261,11 +264,14 @@ mod tests {
 
     #[test]
     fn little_room_for_jobs_is_a_warning_and_none_a_problem() {
-        let journal = Path::new("/state/journal.sqlite");
-        let state = |free| state_room(free, journal).state;
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let journal = folder.path().join("journal.sqlite");
+        let state = |free| state_room(free, &journal).state;
         assert_eq!(state(STATE_ROOM_BYTES - 1), State::Warning);
         assert_eq!(state(RESERVE_BYTES), State::Warning);
         assert_eq!(state(RESERVE_BYTES - 1), State::Problem);
+        fs::write(folder.path().join("journal.reserve"), "").expect("room for a small file");
+        assert_eq!(state(0), State::Warning, "jobs are taken as long as it is there");
     }
 
     #[test]

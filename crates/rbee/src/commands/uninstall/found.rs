@@ -61,7 +61,7 @@ impl Found {
 /// Looks for all that is there.
 pub(super) fn look(home: &Home, with_models: bool) -> Found {
     let mut found = Found::default();
-    if is_a_home(home) {
+    if home.has_run() {
         let [(_, config), (_, data), (_, state), (_, sockets)] = home.folders();
         let own = home.own_files();
         let models = home.models_dir();
@@ -113,16 +113,6 @@ fn root() -> Option<PathBuf> {
 /// Whether this is the folder of the user, which stays whatever it holds.
 fn is_home(path: &Path) -> bool {
     env::var_os("HOME").is_some_and(|home| Path::new(&home) == path)
-}
-
-/// Whether rbee has ever run with this home: folders of these names may be anybody's.
-fn is_a_home(home: &Home) -> bool {
-    let is_file = |path: &Path| fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_file());
-    let key = home.operator_key_file();
-    let has_key = || is_file(&key) && fs::read_to_string(&key).is_ok_and(|text| text.starts_with("rbee_"));
-    let was_locked = || ["queen", "hive"].iter().any(|name| is_file(&home.lock_file(name)));
-    let [(_, config), _, (_, state), _] = home.folders();
-    is_folder(state) && was_locked() || is_folder(config) && has_key()
 }
 
 /// Whether it is a folder, and no link to one.
