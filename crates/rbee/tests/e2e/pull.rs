@@ -510,6 +510,20 @@ fn a_token_goes_to_its_own_host_only() {
 }
 
 #[test]
+fn an_empty_variable_does_not_hide_the_token_of_hugging_faces_programs() {
+    let (hub, mut home, bytes) = hub(1);
+    hub.restrict(REPOSITORY, "secret");
+    let folder = home.path("home/.cache/huggingface");
+    fs::create_dir_all(&folder).expect("a folder in the test's home");
+    fs::write(folder.join("token"), "secret\n").expect("a file in the test's home");
+    for name in ["HF_TOKEN", "HF_TOKEN_PATH", "HF_HOME"] {
+        home.set(name, "");
+    }
+    pull(&home, "hf:ada/tiny-GGUF");
+    assert_pulled(&home, &bytes);
+}
+
+#[test]
 fn a_token_is_asked_for_only_where_it_is_told() {
     let (hub, home, bytes) = hub(1);
     let url = hub.file("m.gguf", bytes, Behaviour::default());
