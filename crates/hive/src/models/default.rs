@@ -116,7 +116,11 @@ impl ModelStore {
             .context(name)
             .human("Model {} is here and verified")
             .emit();
-        let path = self.default_path().expect("it was just put there");
+        let Some(path) = self.default_path() else {
+            let message = format!("the model {name} was taken away as soon as it was here");
+            let error = ApiError::new(ErrorCode::NotFound, message);
+            return Err(error.hint(format!("`rbee model pull {name}` brings it again")));
+        };
         LocalModel::at(name, path)
     }
 

