@@ -1,4 +1,4 @@
-pub(crate) mod default;
+mod default;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs;
