@@ -9,7 +9,7 @@ use std::io;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, Weak};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rbee_home::HomeError;
 use rbee_jobs::{JobWriter, lock, now_ms};
@@ -17,6 +17,7 @@ use rbee_protocol::{ApiError, ErrorCode, Phase, Progress, Unit};
 use serde::{Deserialize, Serialize};
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::watch;
+use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::caches::name_of;
@@ -508,7 +509,9 @@ async fn watch(
         for (count, retry) in come.waits.iter() {
             if *count > told {
                 told = *count;
-                retry.tell(job);
+                if let Some(retry) = retry.heard_from(started) {
+                    retry.tell(job);
+                }
             }
         }
         let total = total.unwrap_or(come.total);

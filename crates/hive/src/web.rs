@@ -17,7 +17,7 @@ use rbee_jobs::JobWriter;
 use rbee_narration::Level;
 use rbee_protocol::{ApiError, ErrorCode, ErrorDraft};
 use serde::de::DeserializeOwned;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use url::{Origin, Url};
 
 use crate::proxy::Connector;
@@ -162,6 +162,7 @@ fn left_alone(retry_after: Option<Duration>) -> String {
 pub(crate) struct Retry {
     why: String,
     delay: Duration,
+    until: Instant,
     /// How many tries in a row it will be that brought nothing, unless it does.
     tries: u32,
 }
@@ -169,7 +170,23 @@ pub(crate) struct Retry {
 /// Who hears of waits.
 pub(crate) type Told<'a> = dyn Fn(Retry) + Sync + 'a;
 
+/// What connections wait for together ends at about the same time.
+const SAME_WAIT: Duration = Duration::from_secs(1);
+
 impl Retry {
+    /// Whether it is what another connection waits for as well.
+    pub(crate) fn is_also(&self, other: &Self) -> bool {
+        let apart = self.until.max(other.until) - self.until.min(other.until);
+        (&self.why, self.delay, self.tries) == (&other.why, other.delay, other.tries) && apart < SAME_WAIT
+    }
+
+    /// What it is for who hears of it from `since` on, unless it was over by then.
+    pub(crate) fn heard_from(&self, since: Instant) -> Option<Self> {
+        let left = self.until.checked_duration_since(since)?;
+        let delay = self.delay.min(Duration::from_secs(left.as_secs() + 1));
+        Some(Self { delay, ..self.clone() })
+    }
+
     /// Says so in a job's narration.
     pub(crate) fn tell(&self, job: &JobWriter) {
         let narrator = job.narrator("hive");
@@ -205,9 +222,10 @@ impl Tries {
         }
         let delay = (RETRY_DELAY * 2_u32.pow(self.0.saturating_sub(1))).min(RETRY_DELAY_MAX);
         let delay = retry_after.unwrap_or(delay);
-        told(Retry { why: error.to_string(), delay, tries: self.0 + 1 });
+        let until = Instant::now() + delay;
+        told(Retry { why: error.to_string(), delay, until, tries: self.0 + 1 });
         // The back-off itself.
-        tokio::time::sleep(delay).await;
+        tokio::time::sleep_until(until).await;
         Ok(())
     }
 }
@@ -356,4 +374,33 @@ fn cause(error: &dyn std::error::Error) -> String {
         error = source;
     }
     error.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn wait(delay_s: u64, until: Instant) -> Retry {
+        let (why, delay) = ("it is busy".to_owned(), Duration::from_secs(delay_s));
+        Retry { why, delay, until, tries: 1 }
+    }
+
+    #[test]
+    fn waits_are_the_same_that_end_together() {
+        let now = Instant::now();
+        let soon = wait(60, now + Duration::from_secs(60));
+        assert!(soon.is_also(&wait(60, now + Duration::from_millis(60_100))));
+        assert!(!soon.is_also(&wait(60, now + Duration::from_secs(121))));
+        assert!(!soon.is_also(&Retry { tries: 2, ..soon.clone() }));
+    }
+
+    #[test]
+    fn who_comes_late_hears_of_what_is_left_of_a_wait() {
+        let now = Instant::now();
+        let at = |seconds| now + Duration::from_secs(seconds);
+        let heard = |since| wait(60, at(60)).heard_from(since).map(|retry| retry.delay.as_secs());
+        assert_eq!(heard(now), Some(60));
+        assert_eq!(heard(at(40) + Duration::from_millis(500)), Some(20));
+        assert_eq!(heard(at(61)), None);
+    }
 }

@@ -634,6 +634,23 @@ fn those_who_want_one_file_share_its_download() {
 }
 
 #[test]
+fn who_joins_a_download_hears_nothing_of_waits_that_are_over() {
+    let (hub, home, _) = hub(8);
+    hub.behave(NAME, Behaviour { allowance_bytes: Some(KEPT), ..Behaviour::default() });
+    hub.refuse("/cdn/", 1, 429, 0);
+    let first = start_pull(&home);
+    wait_until_kept(&home, KEPT);
+    let mut second = start_pull(&home);
+    second.until(is_progress("download"));
+    hub.release(NAME);
+    for (following, waits) in [(first, 1), (second, 0)] {
+        let (status, events, stderr) = following.finish();
+        assert!(status.success(), "{stderr}");
+        assert_eq!(events.iter().filter(|event| event["action"] == "retry").count(), waits, "{events:?}");
+    }
+}
+
+#[test]
 fn a_download_that_nobody_waits_for_any_more_stops() {
     let (hub, home, bytes) = hub(8);
     hub.behave(NAME, Behaviour { allowance_bytes: Some(KEPT), ..Behaviour::default() });
