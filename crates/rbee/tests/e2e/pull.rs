@@ -290,15 +290,58 @@ fn a_model_in_several_files_stays_whole_when_another_pull_of_it_fails() {
     hub.repository(REPOSITORY, &[(PARTS[0], part(0)), (PARTS[1], b"<html>Not here</html>".to_vec())]);
     let ran = run(&home, &["model", "pull", "hf:ada/tiny-GGUF"], 65);
     assert!(ran.stderr.contains("no model"), "{ran:?}");
-    let report = home.ask(&["model", "show", "big-Q4_0"]);
-    let path = Path::new(report["path"].as_str().expect("a path"));
-    for (no, name) in PARTS.into_iter().enumerate() {
-        let file = fs::read(path.with_file_name(name)).expect("a link to the file");
-        assert!(file == part(no as u16), "{name} is another file");
-    }
+    assert_parts(&home, [part(0), part(1)]);
     assert_eq!(files(&home, "data/models/blobs").len(), 2);
     home.ask(&["model", "rm", "big-Q4_0"]);
     assert_empty(&home);
+}
+
+/// Sees that the model of several files is loaded from these.
+fn assert_parts(home: &Home, parts: [Vec<u8>; 2]) {
+    let report = home.ask(&["model", "show", "big-Q4_0"]);
+    let path = Path::new(report["path"].as_str().expect("a path"));
+    for (name, bytes) in PARTS.into_iter().zip(parts) {
+        let file = fs::read(path.with_file_name(name)).expect("a link to the file");
+        assert!(file == bytes, "{name} is another file");
+    }
+}
+
+#[test]
+fn a_model_in_several_files_stays_whole_when_another_cannot_take_its_place() {
+    let hub = Hub::start();
+    let home = home_of(&hub, Home::empty());
+    hub.repository(REPOSITORY, &[(PARTS[0], part(0)), (PARTS[1], part(1))]);
+    pull(&home, "hf:ada/tiny-GGUF");
+    let others = [0, 1].map(|no| [part(no), vec![0; 32]].concat());
+    hub.repository(REPOSITORY, &[(PARTS[0], &others[0]), (PARTS[1], &others[1])]);
+    let manifest = home.path("data/models/manifests/big-Q4_0.json");
+    let aside = home.path("manifest");
+    fs::rename(&manifest, &aside).and_then(|()| fs::create_dir(&manifest)).expect("a folder in its place");
+    run(&home, &["model", "pull", "hf:ada/tiny-GGUF"], 74);
+    fs::remove_dir(&manifest).and_then(|()| fs::rename(&aside, &manifest)).expect("the manifest again");
+    assert_parts(&home, [part(0), part(1)]);
+    pull(&home, "hf:ada/tiny-GGUF");
+    assert_parts(&home, others);
+    assert_eq!(files(&home, "data/models/divided").len(), 2);
+}
+
+#[test]
+fn links_to_a_models_files_are_made_again_when_a_hive_ended_before_they_were_right() {
+    let hub = Hub::start();
+    let home = home_of(&hub, Home::empty());
+    hub.repository(REPOSITORY, &[(PARTS[0], part(0)), (PARTS[1], part(1))]);
+    pull(&home, "hf:ada/tiny-GGUF");
+    let links = home.path("data/models/divided/big-Q4_0");
+    for is_another in [false, true] {
+        run(&home, &["queen", "stop"], 0);
+        if is_another {
+            fs::remove_file(links.join(PARTS[1])).expect("a link");
+            symlink(links.join(PARTS[0]), links.join(PARTS[1])).expect("another link");
+        } else {
+            fs::remove_dir_all(&links).expect("the links");
+        }
+        assert_parts(&home, [part(0), part(1)]);
+    }
 }
 
 #[test]
