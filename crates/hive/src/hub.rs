@@ -86,7 +86,11 @@ impl Hub {
         let about: Repository =
             web.json(&url, &HeaderMap::new(), Some(&credential), told).await.map_err(|error| match &error {
                 // It does not tell strangers which repositories there are.
-                WebError::Status { status: StatusCode::UNAUTHORIZED | StatusCode::NOT_FOUND, .. } => {
+                WebError::Status {
+                    status: StatusCode::UNAUTHORIZED | StatusCode::NOT_FOUND,
+                    proxy: None,
+                    ..
+                } => {
                     let message = format!("there is no repository {repository}, or it is not for everybody");
                     ApiError::new(ErrorCode::NotFound, message).hint(
                         "check the name (`rbee model search WORDS` looks for models); if it needs a token, put that into \

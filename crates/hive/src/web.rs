@@ -1,5 +1,6 @@
 //! What hives fetch over HTTP: models, and what hubs say of them.
 
+use std::error::Error;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -20,7 +21,7 @@ use serde::de::DeserializeOwned;
 use tokio::time::{Instant, timeout};
 use url::{Origin, Url};
 
-use crate::proxy::Connector;
+use crate::proxy::{Connector, ProxyError};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// A server that says nothing for so long is taken for gone.
@@ -63,13 +64,17 @@ pub(crate) enum WebError {
     NoTrust { reason: String },
     #[error("{host} cannot be reached: {reason}")]
     Unreachable { host: String, reason: String },
+    #[error(transparent)]
+    Proxy(#[from] ProxyError),
     #[error("{host} said nothing for {} s", SILENCE_TIMEOUT.as_secs())]
     Silent { host: String },
     #[error("{host} broke off: {reason}")]
     Cut { host: String, reason: String },
-    #[error("{host} answered {status}{}", left_alone(*.retry_after))]
+    #[error("{host}{} answered {status}{}", or_proxy(.proxy.as_deref()), left_alone(*.retry_after))]
     Status {
         host: String,
+        /// What may have answered instead.
+        proxy: Option<String>,
         status: StatusCode,
         retry_after: Option<Duration>,
         /// Whether it is a server to which a token may be told.
@@ -85,7 +90,10 @@ impl WebError {
     /// Whether another try may go better, and the server's word on when.
     fn retry(&self) -> Option<Option<Duration>> {
         match self {
-            Self::Unreachable { .. } | Self::Silent { .. } | Self::Cut { .. } => Some(None),
+            Self::Unreachable { .. }
+            | Self::Proxy(ProxyError::NoWay { .. })
+            | Self::Silent { .. }
+            | Self::Cut { .. } => Some(None),
             Self::Status { status, retry_after, .. }
                 if *status == StatusCode::TOO_MANY_REQUESTS
                     || *status == StatusCode::REQUEST_TIMEOUT
@@ -114,6 +122,22 @@ impl WebError {
 impl From<WebError> for ApiError {
     fn from(error: WebError) -> Self {
         let hint = match &error {
+            WebError::Proxy(ProxyError::Password { .. }) => {
+                "put them into the variable that names it, `http://NAME:PASSWORD@HOST:PORT`, and `rbee queen stop` once, \
+                 so that the hive sees it"
+            }
+            WebError::Proxy(_) => {
+                "correct `HTTPS_PROXY`, `HTTP_PROXY` or `ALL_PROXY`, or name the server in `NO_PROXY`, and `rbee queen \
+                 stop` once, so that the hive sees it"
+            }
+            WebError::Status {
+                status: StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN,
+                proxy: Some(_),
+                ..
+            } => {
+                "a proxy is told no token where nothing is encrypted: name the server with `https://`, or in `NO_PROXY`, \
+                 and `rbee queen stop` once, so that the hive sees it"
+            }
             WebError::Status { status: StatusCode::NOT_FOUND, .. } => {
                 "check the name; `rbee model search WORDS` looks for models"
             }
@@ -147,6 +171,10 @@ impl From<WebError> for ApiError {
         };
         Self { retry_after_s, ..error.draft().hint(hint) }
     }
+}
+
+fn or_proxy(proxy: Option<&str>) -> String {
+    proxy.map(|proxy| format!(", or the proxy {proxy},")).unwrap_or_default()
 }
 
 /// What is said of a server that is not waited for.
@@ -268,18 +296,24 @@ impl Web {
                 request = request.header(name, value);
             }
             request = request.header(USER_AGENT, AGENT);
-            let credential = credential.filter(|credential| credential.origin == url.origin());
-            if let Some(header) = credential.and_then(|credential| credential.header.as_ref()) {
-                request = request.header(AUTHORIZATION, header);
-            }
             let mut request = request.body(Empty::new()).map_err(|error| nonsense(error.to_string()))?;
-            if let Some(authorization) = self.connector.authorization(request.uri()) {
+            let (proxy, authorization) = self.connector.reader(request.uri()).unzip();
+            if let Some(authorization) = authorization.flatten() {
                 request.headers_mut().insert(PROXY_AUTHORIZATION, authorization);
+            }
+            let is_its = |credential: &&Credential| credential.origin == url.origin() && proxy.is_none();
+            let credential = credential.filter(is_its);
+            if let Some(header) = credential.and_then(|credential| credential.header.clone()) {
+                request.headers_mut().insert(AUTHORIZATION, header);
             }
             let response = match timeout(SILENCE_TIMEOUT, client.request(request)).await {
                 Err(_) => return Err(WebError::Silent { host }),
                 Ok(Err(error)) if error.is_connect() => {
-                    return Err(WebError::Unreachable { host, reason: cause(&error) });
+                    let error = innermost(&error);
+                    return Err(match error.downcast_ref::<ProxyError>() {
+                        Some(error) => error.clone().into(),
+                        None => WebError::Unreachable { host, reason: error.to_string() },
+                    });
                 }
                 Ok(Err(error)) => return Err(WebError::Cut { host, reason: cause(&error) }),
                 Ok(Ok(response)) => response,
@@ -288,11 +322,14 @@ impl Web {
             if status.is_success() {
                 return Ok(response);
             }
+            if let (StatusCode::PROXY_AUTHENTICATION_REQUIRED, Some(proxy)) = (status, &proxy) {
+                return Err(ProxyError::Password { proxy: proxy.clone() }.into());
+            }
             let location = response.headers().get(LOCATION).filter(|_| status.is_redirection());
             let Some(location) = location else {
                 let retry_after = seconds(response.headers(), &RETRY_AFTER);
                 let takes_token = credential.is_some();
-                return Err(WebError::Status { host, status, retry_after, takes_token });
+                return Err(WebError::Status { host, proxy, status, retry_after, takes_token });
             };
             let location = location.to_str().ok().and_then(|location| url.join(location).ok());
             let next = location.ok_or_else(|| nonsense("a redirect to nowhere".to_owned()))?;
@@ -368,12 +405,15 @@ fn seconds(headers: &HeaderMap, name: &HeaderName) -> Option<Duration> {
 }
 
 /// The innermost reason, which is the one that says something.
-fn cause(error: &dyn std::error::Error) -> String {
-    let mut error = error;
+pub(crate) fn cause(error: &(dyn Error + 'static)) -> String {
+    innermost(error).to_string()
+}
+
+fn innermost<'a>(mut error: &'a (dyn Error + 'static)) -> &'a (dyn Error + 'static) {
     while let Some(source) = error.source() {
         error = source;
     }
-    error.to_string()
+    error
 }
 
 #[cfg(test)]

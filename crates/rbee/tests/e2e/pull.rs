@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{Seek, SeekFrom, Write};
+use std::net::TcpListener;
 use std::ops::Range;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
@@ -615,7 +616,8 @@ fn servers_elsewhere_are_reached_by_the_proxy_and_those_of_this_machine_are_not(
 
     let (requests, stderr) = asked("https://box.invalid/files/m.gguf", 69);
     assert_eq!(requests, [("box.invalid:443".to_owned(), authorization)]);
-    assert!(stderr.contains(&format!("the proxy http://127.0.0.1:{port}/ does not lead there")), "{stderr}");
+    let said = format!("the proxy http://127.0.0.1:{port}/ does not lead to box.invalid: it refused");
+    assert!(stderr.contains(&said) && stderr.contains("`NO_PROXY`, and `rbee queen stop` once"), "{stderr}");
     assert!(!stderr.contains("hunter2"), "{stderr}");
 
     for url in [&direct, &format!("http://0.0.0.0:{port}/files/m.gguf")] {
@@ -623,6 +625,53 @@ fn servers_elsewhere_are_reached_by_the_proxy_and_those_of_this_machine_are_not(
         assert!(!requests.is_empty());
         assert!(requests.into_iter().all(|request| request == ("/files/m.gguf".to_owned(), None)), "{url}");
     }
+}
+
+#[test]
+fn a_proxy_that_is_of_no_use_is_told_with_its_reason_and_what_helps() {
+    // What asks nobody in between would find none of these servers.
+    let said = |variable: &'static str, proxy: &str, url: &str| {
+        let mut home = Home::empty();
+        home.set(variable, proxy);
+        run(&home, &["model", "pull", url], 69).stderr
+    };
+    let nobody = TcpListener::bind("127.0.0.1:0").and_then(|port| port.local_addr()).expect("a free port");
+    for (variable, proxy, reason) in [
+        ("HTTP_PROXY", format!("http://{nobody}"), "does not lead to box.invalid: Connection refused"),
+        ("ALL_PROXY", format!("socks5://{nobody}"), "cannot be used: rbee goes by `http://` proxies alone"),
+    ] {
+        let stderr = said(variable, &proxy, "http://box.invalid/m.gguf");
+        let hint = "correct `HTTPS_PROXY`, `HTTP_PROXY` or `ALL_PROXY`, or name the server in `NO_PROXY`";
+        assert!(
+            stderr.contains(&format!("the proxy {proxy}/ {reason}")) && stderr.contains(hint),
+            "{stderr}"
+        );
+    }
+    let hub = Hub::start();
+    for (status, reason, hint) in [
+        (407, "wants a name and a password", "http://NAME:PASSWORD@HOST:PORT"),
+        (502, &*format!("box.invalid, or the proxy {}/, answered 502", hub.url()), "check the network"),
+    ] {
+        hub.refuse("/m.gguf", usize::MAX, status, 0);
+        let stderr = said("HTTP_PROXY", &hub.url(), "http://box.invalid/m.gguf");
+        assert!(stderr.contains(reason) && stderr.contains(hint), "{stderr}");
+    }
+    hub.refuse("", usize::MAX, 407, 0);
+    let stderr = said("HTTPS_PROXY", &hub.url(), "https://box.invalid/m.gguf");
+    assert!(stderr.contains("wants a name and a password"), "{stderr}");
+}
+
+#[test]
+fn a_proxy_that_reads_what_is_asked_is_told_no_token() {
+    let (hub, mut home, _) = hub(1);
+    hub.restrict(REPOSITORY, "secret");
+    home.set("HF_ENDPOINT", "http://hub.invalid");
+    home.set("HTTP_PROXY", hub.url());
+    home.set("HF_TOKEN", "secret");
+    let ran = run(&home, &["model", "pull", "hf:ada/tiny-GGUF"], 77);
+    assert!(ran.stderr.contains("a proxy is told no token where nothing is encrypted"), "{ran:?}");
+    let requests = hub.requests();
+    assert!(requests.len() > 1 && requests.iter().all(|request| request.header("authorization").is_none()));
 }
 
 #[test]
