@@ -284,11 +284,10 @@ impl Remote {
 /// Keeps a wait, unless it is what another connection waits for as well.
 fn tell_retry(come: &watch::Sender<Come>, retry: Retry) {
     come.send_if_modified(|come| {
-        let last = come.waits.back();
-        let count = last.map_or(0, |(count, _)| *count);
-        if last.is_some_and(|(_, last)| *last == retry) {
+        if come.waits.iter().any(|(_, other)| other.is_also(&retry)) {
             return false;
         }
+        let count = come.waits.back().map_or(0, |(count, _)| *count);
         let waits = Arc::make_mut(&mut come.waits);
         waits.push_back((count + 1, retry));
         if waits.len() > WAITS_KEPT {

@@ -11,6 +11,7 @@ use rbee_protocol::{ApiError, ErrorCode, FoundModel};
 use serde::Deserialize;
 use url::Url;
 
+use crate::caches::variable;
 use crate::download::{Remote, is_sha256};
 use crate::reference::{Reference, Wanted, has_word, is_path};
 use crate::sources::{Source, SourceFile};
@@ -85,7 +86,11 @@ impl Hub {
         let about: Repository =
             web.json(&url, &HeaderMap::new(), Some(&credential), told).await.map_err(|error| match &error {
                 // It does not tell strangers which repositories there are.
-                WebError::Status { status: StatusCode::UNAUTHORIZED | StatusCode::NOT_FOUND, .. } => {
+                WebError::Status {
+                    status: StatusCode::UNAUTHORIZED | StatusCode::NOT_FOUND,
+                    proxy: None,
+                    ..
+                } => {
                     let message = format!("there is no repository {repository}, or it is not for everybody");
                     ApiError::new(ErrorCode::NotFound, message).hint(
                         "check the name (`rbee model search WORDS` looks for models); if it needs a token, put that into \
@@ -165,22 +170,18 @@ impl Hub {
 
     /// The user's token, from where Hugging Face's own programs look for it.
     fn credential(&self) -> Credential {
-        let variable = env::var("HF_TOKEN").ok();
+        let told = env::var("HF_TOKEN").ok();
         let file = || {
-            let path = match env::var_os("HF_TOKEN_PATH") {
-                Some(path) => PathBuf::from(path),
-                None => home_folder()?.join("token"),
-            };
+            let path = variable("HF_TOKEN_PATH").or_else(|| Some(home_folder()?.join("token")))?;
             fs::read_to_string(path).ok()
         };
-        let token = variable.filter(|token| !token.trim().is_empty()).or_else(file);
+        let token = told.filter(|token| !token.trim().is_empty()).or_else(file);
         Credential::bearer(&self.endpoint, token.as_deref().map(str::trim))
     }
 }
 
 /// Where Hugging Face's programs keep what is theirs.
 pub(crate) fn home_folder() -> Option<PathBuf> {
-    let variable = |name| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     variable("HF_HOME").or_else(|| {
         let cache = variable("XDG_CACHE_HOME").or_else(|| Some(variable("HOME")?.join(".cache")));
         Some(cache?.join("huggingface"))

@@ -1,4 +1,4 @@
-pub(crate) mod default;
+mod default;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs;
@@ -400,7 +400,10 @@ impl ModelStore {
     /// A model that lies in the folder itself: the default one, or one that somebody has put there.
     fn plain(&self, name: &str, path: PathBuf) -> Entry {
         let mut entry = Entry::file(name.to_owned(), Place::Store, path);
-        if let (true, [file]) = (name == self.default.name, entry.files.as_mut_slice()) {
+        if name == self.default.name
+            && let [file] = entry.files.as_mut_slice()
+            && file.size_bytes == self.default.size_bytes
+        {
             file.sha256 = Some(self.default.sha256.to_owned());
         }
         entry

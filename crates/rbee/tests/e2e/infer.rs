@@ -314,7 +314,10 @@ fn an_error_behind_a_part_of_an_answer_begins_a_line_of_the_file_that_has_both()
     let mut command = home.command(["infer", "-q", "tokens 100000 5 so~"]);
     command.stdout(file.try_clone().expect("a second descriptor")).stderr(file);
     let mut child = command.spawn().expect("rbee starts");
-    while fs::metadata(home.path("both")).expect("our own file").len() == 0 {}
+    while fs::metadata(home.path("both")).expect("our own file").len() == 0 {
+        let ended = child.try_wait().expect("our own child");
+        assert_eq!(ended, None, "rbee ended before it wrote anything");
+    }
     kill_process(home.worker_pid(), Signal::KILL).expect("the worker runs");
     assert_eq!(child.wait().expect("rbee ends").code(), Some(70));
     let text = fs::read_to_string(home.path("both")).expect("our own file");

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{Seek, SeekFrom, Write};
+use std::net::TcpListener;
 use std::ops::Range;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
@@ -290,15 +291,58 @@ fn a_model_in_several_files_stays_whole_when_another_pull_of_it_fails() {
     hub.repository(REPOSITORY, &[(PARTS[0], part(0)), (PARTS[1], b"<html>Not here</html>".to_vec())]);
     let ran = run(&home, &["model", "pull", "hf:ada/tiny-GGUF"], 65);
     assert!(ran.stderr.contains("no model"), "{ran:?}");
-    let report = home.ask(&["model", "show", "big-Q4_0"]);
-    let path = Path::new(report["path"].as_str().expect("a path"));
-    for (no, name) in PARTS.into_iter().enumerate() {
-        let file = fs::read(path.with_file_name(name)).expect("a link to the file");
-        assert!(file == part(no as u16), "{name} is another file");
-    }
+    assert_parts(&home, [part(0), part(1)]);
     assert_eq!(files(&home, "data/models/blobs").len(), 2);
     home.ask(&["model", "rm", "big-Q4_0"]);
     assert_empty(&home);
+}
+
+/// Sees that the model of several files is loaded from these.
+fn assert_parts(home: &Home, parts: [Vec<u8>; 2]) {
+    let report = home.ask(&["model", "show", "big-Q4_0"]);
+    let path = Path::new(report["path"].as_str().expect("a path"));
+    for (name, bytes) in PARTS.into_iter().zip(parts) {
+        let file = fs::read(path.with_file_name(name)).expect("a link to the file");
+        assert!(file == bytes, "{name} is another file");
+    }
+}
+
+#[test]
+fn a_model_in_several_files_stays_whole_when_another_cannot_take_its_place() {
+    let hub = Hub::start();
+    let home = home_of(&hub, Home::empty());
+    hub.repository(REPOSITORY, &[(PARTS[0], part(0)), (PARTS[1], part(1))]);
+    pull(&home, "hf:ada/tiny-GGUF");
+    let others = [0, 1].map(|no| [part(no), vec![0; 32]].concat());
+    hub.repository(REPOSITORY, &[(PARTS[0], &others[0]), (PARTS[1], &others[1])]);
+    let manifest = home.path("data/models/manifests/big-Q4_0.json");
+    let aside = home.path("manifest");
+    fs::rename(&manifest, &aside).and_then(|()| fs::create_dir(&manifest)).expect("a folder in its place");
+    run(&home, &["model", "pull", "hf:ada/tiny-GGUF"], 74);
+    fs::remove_dir(&manifest).and_then(|()| fs::rename(&aside, &manifest)).expect("the manifest again");
+    assert_parts(&home, [part(0), part(1)]);
+    pull(&home, "hf:ada/tiny-GGUF");
+    assert_parts(&home, others);
+    assert_eq!(files(&home, "data/models/divided").len(), 2);
+}
+
+#[test]
+fn links_to_a_models_files_are_made_again_when_a_hive_ended_before_they_were_right() {
+    let hub = Hub::start();
+    let home = home_of(&hub, Home::empty());
+    hub.repository(REPOSITORY, &[(PARTS[0], part(0)), (PARTS[1], part(1))]);
+    pull(&home, "hf:ada/tiny-GGUF");
+    let links = home.path("data/models/divided/big-Q4_0");
+    for is_another in [false, true] {
+        run(&home, &["queen", "stop"], 0);
+        if is_another {
+            fs::remove_file(links.join(PARTS[1])).expect("a link");
+            symlink(links.join(PARTS[0]), links.join(PARTS[1])).expect("another link");
+        } else {
+            fs::remove_dir_all(&links).expect("the links");
+        }
+        assert_parts(&home, [part(0), part(1)]);
+    }
 }
 
 #[test]
@@ -510,6 +554,20 @@ fn a_token_goes_to_its_own_host_only() {
 }
 
 #[test]
+fn an_empty_variable_does_not_hide_the_token_of_hugging_faces_programs() {
+    let (hub, mut home, bytes) = hub(1);
+    hub.restrict(REPOSITORY, "secret");
+    let folder = home.path("home/.cache/huggingface");
+    fs::create_dir_all(&folder).expect("a folder in the test's home");
+    fs::write(folder.join("token"), "secret\n").expect("a file in the test's home");
+    for name in ["HF_TOKEN", "HF_TOKEN_PATH", "HF_HOME"] {
+        home.set(name, "");
+    }
+    pull(&home, "hf:ada/tiny-GGUF");
+    assert_pulled(&home, &bytes);
+}
+
+#[test]
 fn a_token_is_asked_for_only_where_it_is_told() {
     let (hub, home, bytes) = hub(1);
     let url = hub.file("m.gguf", bytes, Behaviour::default());
@@ -558,7 +616,8 @@ fn servers_elsewhere_are_reached_by_the_proxy_and_those_of_this_machine_are_not(
 
     let (requests, stderr) = asked("https://box.invalid/files/m.gguf", 69);
     assert_eq!(requests, [("box.invalid:443".to_owned(), authorization)]);
-    assert!(stderr.contains(&format!("the proxy http://127.0.0.1:{port}/ does not lead there")), "{stderr}");
+    let said = format!("the proxy http://127.0.0.1:{port}/ does not lead to box.invalid: it refused");
+    assert!(stderr.contains(&said) && stderr.contains("`NO_PROXY`, and `rbee queen stop` once"), "{stderr}");
     assert!(!stderr.contains("hunter2"), "{stderr}");
 
     for url in [&direct, &format!("http://0.0.0.0:{port}/files/m.gguf")] {
@@ -566,6 +625,53 @@ fn servers_elsewhere_are_reached_by_the_proxy_and_those_of_this_machine_are_not(
         assert!(!requests.is_empty());
         assert!(requests.into_iter().all(|request| request == ("/files/m.gguf".to_owned(), None)), "{url}");
     }
+}
+
+#[test]
+fn a_proxy_that_is_of_no_use_is_told_with_its_reason_and_what_helps() {
+    // What asks nobody in between would find none of these servers.
+    let said = |variable: &'static str, proxy: &str, url: &str| {
+        let mut home = Home::empty();
+        home.set(variable, proxy);
+        run(&home, &["model", "pull", url], 69).stderr
+    };
+    let nobody = TcpListener::bind("127.0.0.1:0").and_then(|port| port.local_addr()).expect("a free port");
+    for (variable, proxy, reason) in [
+        ("HTTP_PROXY", format!("http://{nobody}"), "does not lead to box.invalid: Connection refused"),
+        ("ALL_PROXY", format!("socks5://{nobody}"), "cannot be used: rbee goes by `http://` proxies alone"),
+    ] {
+        let stderr = said(variable, &proxy, "http://box.invalid/m.gguf");
+        let hint = "correct `HTTPS_PROXY`, `HTTP_PROXY` or `ALL_PROXY`, or name the server in `NO_PROXY`";
+        assert!(
+            stderr.contains(&format!("the proxy {proxy}/ {reason}")) && stderr.contains(hint),
+            "{stderr}"
+        );
+    }
+    let hub = Hub::start();
+    for (status, reason, hint) in [
+        (407, "wants a name and a password", "http://NAME:PASSWORD@HOST:PORT"),
+        (502, &*format!("box.invalid, or the proxy {}/, answered 502", hub.url()), "check the network"),
+    ] {
+        hub.refuse("/m.gguf", usize::MAX, status, 0);
+        let stderr = said("HTTP_PROXY", &hub.url(), "http://box.invalid/m.gguf");
+        assert!(stderr.contains(reason) && stderr.contains(hint), "{stderr}");
+    }
+    hub.refuse("", usize::MAX, 407, 0);
+    let stderr = said("HTTPS_PROXY", &hub.url(), "https://box.invalid/m.gguf");
+    assert!(stderr.contains("wants a name and a password"), "{stderr}");
+}
+
+#[test]
+fn a_proxy_that_reads_what_is_asked_is_told_no_token() {
+    let (hub, mut home, _) = hub(1);
+    hub.restrict(REPOSITORY, "secret");
+    home.set("HF_ENDPOINT", "http://hub.invalid");
+    home.set("HTTP_PROXY", hub.url());
+    home.set("HF_TOKEN", "secret");
+    let ran = run(&home, &["model", "pull", "hf:ada/tiny-GGUF"], 77);
+    assert!(ran.stderr.contains("a proxy is told no token where nothing is encrypted"), "{ran:?}");
+    let requests = hub.requests();
+    assert!(requests.len() > 1 && requests.iter().all(|request| request.header("authorization").is_none()));
 }
 
 #[test]
@@ -617,6 +723,23 @@ fn those_who_want_one_file_share_its_download() {
     }
     assert_pulled(&home, &bytes);
     assert_sent_once(&hub, bytes.len());
+}
+
+#[test]
+fn who_joins_a_download_hears_nothing_of_waits_that_are_over() {
+    let (hub, home, _) = hub(8);
+    hub.behave(NAME, Behaviour { allowance_bytes: Some(KEPT), ..Behaviour::default() });
+    hub.refuse("/cdn/", 1, 429, 0);
+    let first = start_pull(&home);
+    wait_until_kept(&home, KEPT);
+    let mut second = start_pull(&home);
+    second.until(is_progress("download"));
+    hub.release(NAME);
+    for (following, waits) in [(first, 1), (second, 0)] {
+        let (status, events, stderr) = following.finish();
+        assert!(status.success(), "{stderr}");
+        assert_eq!(events.iter().filter(|event| event["action"] == "retry").count(), waits, "{events:?}");
+    }
 }
 
 #[test]
@@ -731,6 +854,18 @@ fn the_default_models_digest_is_shown() {
     assert_eq!(home.ask(&["model", "show"])["files"][0]["sha256"], DEFAULT_SHA256);
     let ran = run(&home, &["model", "show", MODEL], 0);
     assert!(ran.stdout.contains(DEFAULT_SHA256), "{ran:?}");
+}
+
+#[test]
+fn a_file_of_another_size_has_not_the_default_models_digest() {
+    let home = Home::empty();
+    let folder = home.path("data/models");
+    fs::create_dir_all(&folder).expect("a folder in the test's home");
+    let bytes = model(1, "another");
+    fs::write(folder.join(format!("{MODEL}.gguf")), &bytes).expect("a file in the test's home");
+    let report = home.ask(&["model", "show"]);
+    assert_eq!(report["size_bytes"], bytes.len());
+    assert_eq!(report["files"][0].get("sha256"), None);
 }
 
 #[test]
