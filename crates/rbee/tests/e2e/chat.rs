@@ -5,7 +5,7 @@ use rustix::process::{Signal, kill_process};
 use rustix::termios::LocalModes;
 use serde_json::{Value, json};
 
-use crate::support::Home;
+use crate::support::{Home, pid};
 use crate::tty::Tty;
 
 /// Starts a chat on a terminal and waits for its first prompt.
@@ -298,6 +298,22 @@ fn a_chat_that_is_told_to_end_twice_during_an_answer_gives_the_terminal_back() {
     tty.signal(Signal::TERM);
     let (code, raw, after) = tty.finish_with_mode();
     assert_eq!((code, after.local_modes), (Some(143), before), "{raw:?}");
+}
+
+#[test]
+fn ctrl_c_stops_asking_a_queen_that_does_not_answer_whether_there_is_a_model() {
+    let home = Home::scripted();
+    let mut tty = chat(&home, &[]);
+    let queen = pid(&home.queen_address()["pid"]);
+    kill_process(queen, Signal::STOP).expect("the queen runs");
+    tty.types(&format!("/model {}\r", crate::support::MODEL));
+    // From then on it is no key for the line editor.
+    while !tty.mode().local_modes.contains(LocalModes::ISIG) {}
+    tty.types("\u{3}");
+    tty.until_it("asks for the next message", |screen| screen.ends_with("Q4_1\n>"));
+    kill_process(queen, Signal::CONT).expect("the queen runs");
+    say(&mut tty, "hello", "hello");
+    leave(tty);
 }
 
 #[test]
