@@ -2,7 +2,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
 use rustix::process::{Signal, kill_process};
-use rustix::termios::LocalModes;
+use rustix::termios::{LocalModes, SpecialCodeIndex};
 use serde_json::{Value, json};
 
 use crate::support::{Home, pid};
@@ -298,6 +298,36 @@ fn a_chat_that_is_told_to_end_twice_during_an_answer_gives_the_terminal_back() {
     tty.signal(Signal::TERM);
     let (code, raw, after) = tty.finish_with_mode();
     assert_eq!((code, after.local_modes), (Some(143), before), "{raw:?}");
+}
+
+/// A shell's script has the job control of a shell, and reads from the terminal that a stopped chat leaves.
+#[test]
+fn a_chat_that_is_stopped_leaves_a_terminal_to_read_from_goes_on_quietly_and_ends_in_the_background() {
+    let home = Home::scripted();
+    let script = r#"set -m; "$0" chat; echo "stopped once"; read line && echo "read $line"; read line; fg %1
+        echo "stopped again"; bg %1; kill %1; wait %1; echo "ended with $?""#;
+    let mut shell = home.command_of("sh", ["-c", script]);
+    shell.arg(env!("CARGO_BIN_EXE_rbee"));
+    let mut tty = Tty::start(shell);
+    let before = tty.mode();
+    tty.until_last(">");
+    tty.types("wait\r");
+    until_busy(&home);
+    let during = tty.mode();
+    assert!(!during.local_modes.intersects(LocalModes::ECHO | LocalModes::ICANON));
+    assert_eq!(during.special_codes[SpecialCodeIndex::VMIN], 1);
+    tty.types("\u{1a}");
+    tty.until("stopped once");
+    tty.types("something\r");
+    tty.until("read something");
+    // Other shells give the terminal back themselves.
+    tty.set_mode(&before);
+    tty.types("\r");
+    while tty.mode().local_modes.contains(LocalModes::ECHO) {}
+    tty.types("\u{1a}");
+    tty.until("stopped again");
+    tty.until("ended with 143");
+    assert_eq!(tty.finish().0, Some(0));
 }
 
 #[test]
