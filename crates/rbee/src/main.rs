@@ -14,6 +14,7 @@ mod progress;
 mod prompt;
 mod signals;
 mod table;
+mod terminal;
 
 use std::env;
 use std::process::ExitCode;

@@ -7,11 +7,12 @@ use std::sync::{Arc, OnceLock};
 use std::thread;
 use std::time::Duration;
 
-use rustix::termios::{OptionalActions, Termios, tcsetattr};
 use tokio::runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{Notify, watch};
 use tokio::time::timeout;
+
+use crate::terminal::Terminal;
 
 /// A command that does not hear a signal for so long is stuck, e.g. writing to a pipe whose reader has stalled.
 const HEARING: Duration = Duration::from_secs(2);
@@ -32,16 +33,15 @@ struct Shared {
     is_handled: AtomicBool,
     heard: Notify,
     settled: Notify,
-    /// How the terminal was before the command changed it.
-    terminal: OnceLock<Termios>,
+    /// The terminal that the command has changed.
+    terminal: OnceLock<Arc<Terminal>>,
 }
 
 impl Shared {
     /// Ends the program, which gets to do nothing more.
     fn exit(&self, exit_code: u8) -> ! {
         if let Some(terminal) = self.terminal.get() {
-            // Where the terminal is gone, there is nothing to give back.
-            let _ = tcsetattr(io::stdin(), OptionalActions::Now, terminal);
+            terminal.give_back();
         }
         process::exit(exit_code.into())
     }
@@ -80,8 +80,8 @@ impl Signals {
         self.shared.is_handled.store(true, Ordering::SeqCst);
     }
 
-    /// A signal that ends the program gives the terminal back as it is here.
-    pub(crate) fn give_back(&self, terminal: Termios) {
+    /// A signal that ends the program gives this terminal back.
+    pub(crate) fn give_back(&self, terminal: Arc<Terminal>) {
         // The first one knows best how it was before.
         let _ = self.shared.terminal.set(terminal);
     }

@@ -16,10 +16,8 @@ use rbee_protocol::{
 use self::command::Wish;
 use self::conversation::{Conversation, Keeper};
 use self::input::{INTERRUPTED, Input, Typed};
-use super::infer;
-use super::question::now_ms;
+use super::{infer, question};
 use crate::cli::{Chat, Output};
-use crate::commands::question;
 use crate::connection::Connection;
 use crate::error::Failure;
 use crate::follow::{Outcome, View, follow};
@@ -192,10 +190,19 @@ impl Session {
             Wish::Model(Some(name)) => {
                 let model = infer::model(&name)?;
                 let question = Operation::ModelShow { model: Some(model.clone()) };
-                match question::answer_to::<ModelReport>(&self.connection.client, question).await {
+                let answer = question::answer_to::<ModelReport>(&self.connection.client, question);
+                let answer = self.input.during(async {
+                    tokio::select! {
+                        biased;
+                        exit_code = signals.first() => Err(exit_code),
+                        answer = answer => Ok(answer),
+                    }
+                });
+                match answer.await {
                     // The next message starts another queen.
-                    Ok(_) | Err(ClientError::Unreachable { .. }) => {}
-                    Err(error) => return Err(error.into()),
+                    Ok(Ok(_) | Err(ClientError::Unreachable { .. })) => {}
+                    Ok(Err(error)) => return Err(error.into()),
+                    Err(exit_code) => return Ok(self.after_signal(exit_code, signals)),
                 }
                 printer.note(&format!("{model} answers from now on"))?;
                 self.conversation.model = Some(model);
@@ -218,7 +225,7 @@ impl Session {
             }
             Wish::Load(None) => {
                 let mut list = String::new();
-                let now_ms = now_ms();
+                let now_ms = question::now_ms();
                 for (name, kept) in self.keeper.list()? {
                     let kept = kept.duration_since(std::time::UNIX_EPOCH).unwrap_or_default().as_millis();
                     let kept = ago(now_ms, u64::try_from(kept).unwrap_or(now_ms));

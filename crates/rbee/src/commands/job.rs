@@ -60,8 +60,10 @@ pub(crate) async fn run(command: Job, signals: &mut Signals, printer: &mut Print
         Job::Explain { id } => {
             let job = find(client, &id).await?;
             let explained = explain(client, &job.job_id, job.events, printer).await;
-            if let Some(error) = explained.map_err(|failure| refused(&job, failure))? {
-                printer.error(&error.message, error.hint.as_deref());
+            match explained {
+                Ok(None) => {}
+                Ok(Some(error)) => printer.error(&error.message, error.hint.as_deref()),
+                Err(failure) => return Err(refused(client, &job, failure).await.into()),
             }
             Ok(0)
         }
@@ -89,12 +91,17 @@ async fn read(
     printer: &mut Printer,
 ) -> Result<Outcome, Failure> {
     let view = View::of_another(job.job_id.clone(), &job.operation);
-    follow(view, connection, signals, printer).await.map_err(|failure| refused(job, failure))
+    match follow(view, connection, signals, printer).await {
+        Ok(outcome) => Ok(outcome),
+        Err(failure) => Err(refused(&connection.client, job, failure).await),
+    }
 }
 
 /// Why a job that we have seen has no stream for us: to an operator, too, somebody else's answers as if there were none.
-fn refused(JobInfo { job_id, principal, .. }: &JobInfo, failure: Failure) -> Failure {
-    if failure.exit_code() != ErrorCode::NotFound.exit_code() {
+async fn refused(client: &Client, job: &JobInfo, failure: Failure) -> Failure {
+    let JobInfo { job_id, principal, .. } = job;
+    // One that is not listed any more has made room for others, whose ever it was.
+    if failure.exit_code() != ErrorCode::NotFound.exit_code() || client.job(job_id).await.is_err() {
         return failure;
     }
     let message = format!("{job_id} is {principal}'s, and its stream is for its owner alone");

@@ -2,10 +2,10 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
 use rustix::process::{Signal, kill_process};
-use rustix::termios::LocalModes;
+use rustix::termios::{LocalModes, SpecialCodeIndex};
 use serde_json::{Value, json};
 
-use crate::support::Home;
+use crate::support::{Home, pid};
 use crate::tty::Tty;
 
 /// Starts a chat on a terminal and waits for its first prompt.
@@ -262,10 +262,11 @@ fn what_is_typed_while_an_answer_comes_waits_in_the_next_line() {
     tty.types("/clear\r/quit\r");
     tty.types(&format!("{}\r", "not shown ".repeat(600)));
     tty.types("typed ahead\r");
-    let shown = |screen: &str, text: &str| screen.contains(text);
-    assert!(!shown(&tty.screen(), "clear"), "{}", tty.screen());
     tty.types("\u{3}");
     tty.until_last("typed ahead");
+    // What comes of it stands behind this.
+    let before_cancel = |raw: String| raw.rsplit_once("Cancelling…").map(|(before, _)| before.to_owned());
+    assert!(before_cancel(tty.raw()).is_some_and(|raw| !raw.contains("clear")), "{:?}", tty.raw());
     // Nothing of it has been done, and it can be edited.
     tty.types("\u{3}");
     tty.until_last(">");
@@ -273,9 +274,9 @@ fn what_is_typed_while_an_answer_comes_waits_in_the_next_line() {
     tty.until_last("> wait");
     until_busy(&home);
     tty.types("/quit\rhellp\u{7f}o");
-    assert!(!shown(&tty.raw(), "hell"), "{:?}", tty.raw());
     tty.types("\u{3}");
     tty.until_it("has what was typed", |screen| screen.ends_with("\n> /quit\nhello"));
+    assert!(before_cancel(tty.raw()).is_some_and(|raw| !raw.contains("hell")), "{:?}", tty.raw());
     tty.types("!\r");
     tty.until_it("answers it as one message", |screen| screen.ends_with("> /quit\nhello!\n/quit\nhello!\n>"));
     leave(tty);
@@ -290,14 +291,78 @@ fn a_chat_that_is_told_to_end_twice_during_an_answer_gives_the_terminal_back() {
     let mut tty = Tty::start(home.command(["chat"]));
     let before = tty.mode().local_modes;
     tty.until_last(">");
-    tty.types("wait\r");
+    // Its worker does not hear of a cancel.
+    tty.types("quiet 1000 100\r");
     until_busy(&home);
     let during = tty.mode().local_modes;
     assert!(!during.contains(LocalModes::ECHO) && during.contains(LocalModes::ISIG));
     tty.signal(Signal::TERM);
+    tty.until("Cancelling…");
     tty.signal(Signal::TERM);
     let (code, raw, after) = tty.finish_with_mode();
     assert_eq!((code, after.local_modes), (Some(143), before), "{raw:?}");
+    let jobs = home.ask(&["job", "list"]);
+    let infer = jobs["jobs"].as_array().and_then(|jobs| jobs.iter().find(|job| job["operation"] == "infer"));
+    assert_eq!(infer.expect("the job is listed")["state"], "running", "it was waited for");
+    kill_process(home.worker_pid(), Signal::KILL).expect("the worker runs");
+}
+
+/// A shell's script has the job control of a shell, and reads from the terminal that a stopped chat leaves.
+#[test]
+fn a_chat_that_is_stopped_leaves_a_terminal_to_read_from_goes_on_quietly_and_ends_in_the_background() {
+    let home = Home::scripted();
+    let script = r#"set -m; "$0" chat; echo "stopped once"; read line && echo "read $line"; read line; fg %1
+        echo "stopped again"; bg %1; kill %1; wait %1; echo "ended with $?""#;
+    let mut shell = home.command_of("sh", ["-c", script]);
+    shell.arg(env!("CARGO_BIN_EXE_rbee"));
+    let mut tty = Tty::start(shell);
+    let before = tty.mode();
+    tty.until_last(">");
+    tty.types("wait\r");
+    until_busy(&home);
+    let during = tty.mode();
+    assert!(!during.local_modes.intersects(LocalModes::ECHO | LocalModes::ICANON));
+    assert_eq!(during.special_codes[SpecialCodeIndex::VMIN], 1);
+    tty.types("\u{1a}");
+    tty.until("stopped once");
+    tty.types("something\r");
+    tty.until("read something");
+    // Other shells give the terminal back themselves.
+    tty.set_mode(&before);
+    tty.types("\r");
+    while tty.mode().local_modes.contains(LocalModes::ECHO) {}
+    tty.types("\u{1a}");
+    tty.until("stopped again");
+    tty.until("ended with 143");
+    assert_eq!(tty.finish().0, Some(0));
+}
+
+#[test]
+fn ctrl_c_stops_asking_a_queen_that_does_not_answer_whether_there_is_a_model() {
+    let home = Home::scripted();
+    let mut tty = chat(&home, &[]);
+    let queen = pid(&home.queen_address()["pid"]);
+    kill_process(queen, Signal::STOP).expect("the queen runs");
+    tty.types(&format!("/model {}\r", crate::support::MODEL));
+    // From then on it is no key for the line editor.
+    while !tty.mode().local_modes.contains(LocalModes::ISIG) {}
+    tty.types("\u{3}");
+    tty.until_it("asks for the next message", |screen| screen.ends_with("Q4_1\n>"));
+    kill_process(queen, Signal::CONT).expect("the queen runs");
+    say(&mut tty, "hello", "hello");
+    leave(tty);
+}
+
+/// More comes at once than the line editor reads for a line.
+#[test]
+fn lines_that_come_at_once_at_the_prompt_are_messages_in_their_order() {
+    let home = Home::scripted();
+    let mut tty = chat(&home, &[]);
+    tty.types("five\rsix\r");
+    tty.until_it("answers both", |screen| screen.ends_with("> six\nsix\n>"));
+    leave(tty);
+    let said = kept(&home)[0]["messages"].to_string();
+    assert!(said.contains(r#""content":"five"},{"#) && said.ends_with(r#""content":"six"}]"#), "{said}");
 }
 
 #[test]

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
-use rustix::termios::{Termios, Winsize, tcgetattr, tcsetwinsize};
+use rustix::termios::{OptionalActions, Termios, Winsize, tcgetattr, tcsetattr, tcsetwinsize};
 
 use crate::support::programs;
 
@@ -121,6 +121,11 @@ impl Tty {
     /// How the terminal treats keys.
     pub(crate) fn mode(&self) -> Termios {
         tcgetattr(&self.master).expect("the terminal is there")
+    }
+
+    /// Has the terminal treat keys so.
+    pub(crate) fn set_mode(&self, mode: &Termios) {
+        tcsetattr(&self.master, OptionalActions::Now, mode).expect("the terminal is there");
     }
 
     pub(crate) fn signal(&self, signal: Signal) {

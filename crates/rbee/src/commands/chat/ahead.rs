@@ -2,96 +2,145 @@
 //! and it waits in the next line that is edited.
 
 use std::convert::Infallible;
-use std::io;
+use std::future::pending;
+use std::io::{self, Stdin};
 use std::mem;
+use std::sync::Arc;
 use std::time::Duration;
 
-use rustix::process::getpgrp;
-use rustix::termios::{
-    LocalModes, OptionalActions, SpecialCodeIndex, Termios, tcgetattr, tcgetpgrp, tcsetattr,
-};
-use tokio::time::sleep;
+use rustix::io::ioctl_fionread;
+use rustix::process::Signal;
+use rustix::termios::{LocalModes, SpecialCodeIndex, Termios};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+use tokio::signal::unix::{self, SignalKind};
+use tokio::time::{Instant, timeout_at};
 
-/// How often it is read: a terminal holds 4 KiB, and hears no Ctrl-C behind them.
-const INTERVAL: Duration = Duration::from_millis(50);
+use super::input::MESSAGE_MAX_BYTES;
+use crate::terminal::Terminal;
+
+/// The pieces of what is pasted come no further apart.
+const PASTE_GAP: Duration = Duration::from_millis(300);
+/// No key is longer, and what comes at once and is, is a piece of what is pasted.
+const KEY_MAX_BYTES: usize = 8;
 
 /// A terminal that keeps to itself what is typed.
 pub(super) struct Ahead {
-    /// How the terminal was before.
-    before: Termios,
+    terminal: Arc<Terminal>,
     quiet: Termios,
+    /// Tells of keys, on a system that can.
+    keys: Option<AsyncFd<Stdin>>,
+    /// Tells that the program was stopped and goes on.
+    continued: unix::Signal,
     /// What was typed since the last line.
     typed: Vec<u8>,
+    /// When something was pasted last.
+    pasted: Option<Instant>,
 }
 
 impl Ahead {
-    /// Has this process's terminal, which is as `before`, show nothing of what is typed. Keys that send signals do so
-    /// still.
-    pub(super) fn of_terminal(before: Termios) -> Self {
-        let mut quiet = before.clone();
+    /// Has the terminal show nothing of what is typed. Keys that send signals do so still.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub(super) fn of_terminal(terminal: Arc<Terminal>) -> io::Result<Self> {
+        let mut quiet = terminal.before().clone();
         quiet.local_modes -= LocalModes::ECHO | LocalModes::ICANON;
         // What stands before Ctrl-C is kept.
         quiet.local_modes |= LocalModes::NOFLSH;
-        // What is there is read, and nothing is waited for.
-        quiet.special_codes[SpecialCodeIndex::VMIN] = 0;
+        // Whoever reads after a program that was stopped or killed waits for a key: nothing at once would be an end to it.
+        quiet.special_codes[SpecialCodeIndex::VMIN] = 1;
         quiet.special_codes[SpecialCodeIndex::VTIME] = 0;
-        let ahead = Self { before, quiet, typed: Vec::new() };
-        ahead.be_quiet();
-        ahead
+        #[expect(
+            deprecated,
+            reason = "stdin stays open, and what takes its place is unsafe for those that do not"
+        )]
+        let keys = AsyncFd::with_interest(io::stdin(), Interest::READABLE).ok();
+        let ahead = Self {
+            quiet,
+            keys,
+            continued: unix::signal(SignalKind::from_raw(Signal::CONT.as_raw()))?,
+            typed: Vec::new(),
+            pasted: None,
+            terminal,
+        };
+        ahead.terminal.set(&ahead.quiet);
+        Ok(ahead)
     }
 
-    fn be_quiet(&self) {
-        if is_in_foreground() {
-            // A terminal that does not take it goes on as it is.
-            let _ = tcsetattr(io::stdin(), OptionalActions::Now, &self.quiet);
-        }
-    }
-
-    /// Reads what is typed, for ever.
+    /// Reads what is typed, for ever: a terminal holds 4 KiB, and hears no Ctrl-C behind them.
     pub(super) async fn collect(&mut self) -> Infallible {
+        self.read();
         loop {
+            self.keys_come().await;
             self.read();
-            sleep(INTERVAL).await;
         }
     }
 
-    /// What was typed until now, with the rest of what is being pasted.
-    pub(super) async fn take(&mut self) -> String {
-        // Again: whoever stopped the program and let it go on may have changed the terminal.
-        self.be_quiet();
-        while self.read() {
-            sleep(INTERVAL).await;
+    /// Reads what was typed until now, with the rest of what is being pasted.
+    pub(super) async fn collect_rest(&mut self) {
+        self.read();
+        while let Some(pasted) = self.pasted
+            && timeout_at(pasted + PASTE_GAP, self.keys_come()).await.is_ok()
+        {
+            self.read();
         }
+    }
+
+    /// What has been read.
+    pub(super) fn take(&mut self) -> String {
+        self.pasted = None;
         text(&mem::take(&mut self.typed))
     }
 
-    /// Reads what is there, and says whether that was anything.
-    fn read(&mut self) -> bool {
-        // Otherwise reading would wait, or stop us.
-        let is_quiet =
-            tcgetattr(io::stdin()).is_ok_and(|mode| !mode.local_modes.contains(LocalModes::ICANON));
-        if !is_quiet || !is_in_foreground() {
-            return false;
+    /// Whether no more than what has been read is kept.
+    pub(super) fn is_full(&self) -> bool {
+        self.typed.len() == MESSAGE_MAX_BYTES
+    }
+
+    /// Waits until there may be keys to read. Cancel-safe.
+    async fn keys_come(&mut self) {
+        let keys = async {
+            let Some(keys) = &self.keys else { return pending().await };
+            match keys.readable().await {
+                // Reading tells which there are; those that come later are told of anew.
+                Ok(mut ready) if !ready.ready().is_read_closed() => ready.clear_ready(),
+                // The terminal is gone.
+                Ok(_) | Err(_) => pending().await,
+            }
+        };
+        tokio::select! {
+            () = keys => {}
+            Some(()) = self.continued.recv() => {}
         }
-        let before = self.typed.len();
+    }
+
+    /// Reads what is there, and does not wait.
+    fn read(&mut self) {
+        if !self.terminal.is_ours() {
+            return;
+        }
+        // Again: whoever stopped the program and let it go on may have changed it.
+        self.terminal.set(&self.quiet);
+        let mut read = 0;
         let mut buffer = [0; 4096];
-        while let Ok(length @ 1..) = rustix::io::read(io::stdin(), &mut buffer) {
-            self.typed.extend_from_slice(&buffer[..length]);
+        while ioctl_fionread(io::stdin()).is_ok_and(|there| there > 0)
+            && let Ok(length @ 1..) = rustix::io::read(io::stdin(), &mut buffer)
+        {
+            let room = MESSAGE_MAX_BYTES - self.typed.len();
+            self.typed.extend_from_slice(&buffer[..length.min(room)]);
+            read += length;
         }
-        self.typed.len() > before
+        if read > KEY_MAX_BYTES {
+            self.pasted = Some(Instant::now());
+        }
     }
 }
 
 impl Drop for Ahead {
     fn drop(&mut self) {
-        // Where the terminal is gone, there is nothing to give back.
-        let _ = tcsetattr(io::stdin(), OptionalActions::Now, &self.before);
+        self.terminal.give_back();
     }
-}
-
-/// Whether the terminal is ours: the system stops who uses it in the background.
-fn is_in_foreground() -> bool {
-    tcgetpgrp(io::stdin()).is_ok_and(|group| group == getpgrp())
 }
 
 /// The text that these keys make up, as far as a line editor need not be there for it.

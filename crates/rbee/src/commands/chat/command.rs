@@ -44,8 +44,9 @@ pub(super) fn understand(typed: &str) -> Result<Wish, Failure> {
         return Ok(Wish::Nothing);
     }
     // A command is a line, or one that is continued: a text of several lines was pasted, and may begin as it likes.
+    // Only instructions may have several lines themselves.
     let is_line = !typed.trim_end().replace("\\\n", "").contains('\n');
-    if !(typed.starts_with('/') && is_line) {
+    if !(typed.starts_with('/') && is_line || typed.starts_with("/system ")) {
         return Ok(Wish::Answer(message(typed).into_owned()));
     }
     let (name, rest) = typed.split_once(char::is_whitespace).unwrap_or((typed, ""));
@@ -131,6 +132,8 @@ mod tests {
         check("/model", Wish::Model(None));
         check("/model  qwen3-4b ", Wish::Model(Some("qwen3-4b".to_owned())));
         check("/system You are\\\na poet.", Wish::System(Some("You are\na poet.".to_owned())));
+        check("/system You are\na poet.\n", Wish::System(Some("You are\na poet.".to_owned())));
+        check("/systematic\nlines", answer("/systematic\nlines"));
         check("/bye", Wish::Quit);
         for typed in ["/etc/fstab", "/", "/Quit", "/quit now", "//"] {
             assert_eq!(understand(typed).expect_err(typed).exit_code(), 2);

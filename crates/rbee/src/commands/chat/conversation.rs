@@ -124,9 +124,14 @@ impl Keeper {
     /// Gives the conversation that is under way, kept or not, another name.
     ///
     /// # Errors
-    /// When it is no name, or another conversation has it; what the file system says.
+    /// When it is no name, or one that tells of none, or another conversation has it; what the file system says.
     pub(super) fn rename(&mut self, name: &str) -> Result<(), Failure> {
         self.check(name)?;
+        if is_given(name) {
+            let message = format!("{name} is such a name as conversations without one have");
+            let hint = "of those only the newest are kept: choose a name with a letter in it";
+            return Err(Failure::new(ErrorCode::Usage, message, hint));
+        }
         if name == self.name {
             return Ok(());
         }
@@ -285,6 +290,7 @@ mod tests {
         keeper.keep(&conversation("second")).expect("room for a small file");
         assert_eq!(keeper.rename("poems").expect_err("it is taken").exit_code(), 2);
         assert_eq!(keeper.load("poems").expect("it was kept"), conversation("first"));
+        assert_eq!(keeper.rename("20260101-120000-5").expect_err("it may be removed").exit_code(), 2);
         for bad in ["", "../poems", "a/b", ".hidden", "a b", &"x".repeat(65)] {
             assert_eq!(keeper.rename(bad).expect_err(bad).exit_code(), 2, "{bad}");
             assert_eq!(keeper.load(bad).expect_err(bad).exit_code(), 2, "{bad}");

@@ -1,11 +1,11 @@
 //! Where the messages of a chat come from: a line editor on a terminal, else the lines of stdin.
 
-use std::io::{self, BufRead, IsTerminal, Read};
+use std::io::{self, BufRead, Read};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use rbee_protocol::{Client, ErrorCode, JobEvent, ModelList, Operation, SubmitRequest};
-use rustix::termios::tcgetattr;
 use rustyline::completion::Completer;
 use rustyline::config::BellStyle;
 use rustyline::error::ReadlineError;
@@ -23,11 +23,12 @@ use super::command;
 use crate::error::Failure;
 use crate::printer::Printer;
 use crate::signals::Signals;
+use crate::terminal::Terminal;
 
 /// The exit code that Ctrl-C asks for.
 pub(super) const INTERRUPTED: u8 = 130;
 /// More than this is no message: the longest contexts hold about a million tokens.
-const MESSAGE_MAX_BYTES: usize = 4 << 20;
+pub(super) const MESSAGE_MAX_BYTES: usize = 4 << 20;
 /// Whoever presses Tab waits no longer for the names of models.
 const MODELS_TIMEOUT: Duration = Duration::from_secs(2);
 const PROMPT: &str = "> ";
@@ -73,14 +74,13 @@ impl Input {
     /// # Errors
     /// What the line editor says.
     pub(super) fn open(conversations: PathBuf, signals: &Signals) -> Result<Self, Failure> {
-        let stdin = io::stdin();
-        let terminal = if stdin.is_terminal() { tcgetattr(&stdin).ok() } else { None };
         let is_plain = std::env::var_os("TERM").is_none_or(|term| term.is_empty() || term == "dumb");
-        let (kind, reader) = match terminal {
+        let (kind, reader) = match Terminal::on_stdin().map(Arc::new) {
             Some(terminal) if !is_plain => {
                 let editor = editor(conversations).map_err(|error| unreadable(&error))?;
                 signals.give_back(terminal.clone());
-                (Kind::Editor(Box::new(Ahead::of_terminal(terminal))), Reader::Editor(Box::new(editor)))
+                let ahead = Ahead::of_terminal(terminal).map_err(|error| unreadable(&error))?;
+                (Kind::Editor(Box::new(ahead)), Reader::Editor(Box::new(editor)))
             }
             Some(_) => (Kind::Plain, Reader::Stdin),
             None => (Kind::Pipe, Reader::Stdin),
@@ -135,7 +135,21 @@ impl Input {
             printer.prompt(PROMPT);
         }
         let ahead = match &mut self.kind {
-            Kind::Editor(ahead) => ahead.take().await,
+            Kind::Editor(ahead) => {
+                tokio::select! {
+                    biased;
+                    () = ahead.collect_rest() => {}
+                    exit_code = signals.first() => match exit_code {
+                        // Whoever pastes without end gets to see what there is of it.
+                        INTERRUPTED => signals.settle(),
+                        _ => return Ok(Typed::Signal(exit_code)),
+                    },
+                }
+                if ahead.is_full() {
+                    printer.note("More than 4 MiB was typed ahead: the rest is left out")?;
+                }
+                ahead.take()
+            }
             Kind::Plain | Kind::Pipe => String::new(),
         };
         let reader = &mut self.reader;
