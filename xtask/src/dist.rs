@@ -30,6 +30,8 @@ const COMPLETIONS: [(&str, &str); 5] = [
     ("powershell", "share/powershell/rbee.ps1"),
 ];
 const MANUAL: &str = "share/man/man1";
+/// Where systemd looks for services of a user whose prefix is `~/.local`.
+const UNIT: &str = "share/systemd/user/rbee-queen.service";
 const DOCUMENTS: &str = "share/doc/rbee";
 const COPIED: [&str; 4] = ["README.md", "CHANGELOG.md", "LICENSE-APACHE", "LICENSE-MIT"];
 
@@ -146,7 +148,8 @@ fn libraries_in(folder: &Path) -> Result<Vec<PathBuf>> {
 fn stage(workspace: &Workspace, built: &Built, folder: &Path, name: &str, target: &str) -> Result<()> {
     let bin = folder.join("bin");
     let mut folders = vec![bin.clone(), folder.join(MANUAL), folder.join(DOCUMENTS)];
-    folders.extend(COMPLETIONS.iter().filter_map(|(_, path)| Some(folder.join(path).parent()?.to_owned())));
+    let files = COMPLETIONS.iter().map(|(_, path)| *path).chain([UNIT]);
+    folders.extend(files.filter_map(|path| Some(folder.join(path).parent()?.to_owned())));
     for folder in &folders {
         fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
     }
@@ -172,6 +175,16 @@ fn stage(workspace: &Workspace, built: &Built, folder: &Path, name: &str, target
         fs::write(folder.join(path), output.stdout).with_context(|| format!("cannot write {path}"))?;
     }
     execute(&mut rbee(&["man".as_ref(), folder.join(MANUAL).as_ref()]))?;
+    if cfg!(target_os = "linux") {
+        let mut install = rbee(&["queen".as_ref(), "install".as_ref(), "--dry-run".as_ref()]);
+        for name in ["RBEE_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_STATE_HOME"] {
+            install.env_remove(name);
+        }
+        let output = install.env("HOME", folder).output().context("rbee does not run")?;
+        let text = String::from_utf8(output.stdout).context("a unit is text")?;
+        let unit = any_users(&text, folder).context("`rbee queen install --dry-run` shows no unit")?;
+        fs::write(folder.join(UNIT), unit).with_context(|| format!("cannot write {UNIT}"))?;
+    }
 
     let documents = folder.join(DOCUMENTS);
     for name in COPIED {
@@ -181,6 +194,14 @@ fn stage(workspace: &Workspace, built: &Built, folder: &Path, name: &str, target
     fs::write(documents.join("LICENSES-OF-OTHERS"), licenses::of(&PROGRAMS, target)?)
         .and_then(|()| fs::write(folder.join("INSTALL"), install(name, &built.processors)))
         .context("cannot write what is said of the tarball")
+}
+
+/// The unit of somebody whose folder is `home` and whose programs lie in its `bin`, for whoever has them in `~/.local`.
+fn any_users(unit: &str, home: &Path) -> Option<String> {
+    let home = home.to_str()?;
+    let unit = unit.replace(&format!("{home}/bin/"), "%h/.local/bin/").replace(home, "%h");
+    (unit.contains("ExecStart=\"%h/.local/bin/rbee-queen\"") && unit.contains("\"%h/.config/rbee\""))
+        .then_some(unit)
 }
 
 /// What whoever unpacks the tarball is told.
@@ -199,7 +220,8 @@ fn install(name: &str, processors: &str) -> String {
          rbee infer \"hello\"\n\n\
          The programs find one another in one folder, with the libraries beside them. Completions and pages of the manual are\n\
          found there by bash, zsh, fish and man, as far as these look into that prefix; `rbee completions --help` tells what to\n\
-         do otherwise.\n\n\
+         do otherwise. Once rbee has run, `systemctl --user enable --now rbee-queen` has systemd start the queen when you log in,\n\
+         if the prefix is ~/.local; for another one `rbee queen install` does.\n\n\
          {DOCUMENTS}/README.md tells the rest, and {DOCUMENTS}/LICENSES-OF-OTHERS whose work is in it.\n"
     )
 }
@@ -250,7 +272,12 @@ fn try_out(workspace: &Workspace, tarball: &Path, name: &str, staging: &Path) ->
         bail!("what was packed does not answer:\n{}", String::from_utf8_lossy(&inferred.stderr));
     }
     stopped?;
-    for file in COMPLETIONS.iter().map(|(_, path)| *path).chain(["share/man/man1/rbee-infer.1", "INSTALL"]) {
+    for file in COMPLETIONS
+        .iter()
+        .map(|(_, path)| *path)
+        .chain(["share/man/man1/rbee-infer.1", "INSTALL"])
+        .chain(cfg!(target_os = "linux").then_some(UNIT))
+    {
         if fs::metadata(prefix.join(file)).map_or(0, |file| file.len()) == 0 {
             bail!("{file} was not packed");
         }
@@ -325,6 +352,14 @@ mod tests {
         fs::remove_dir_all(&above)?;
         assert_eq!(digests[0], digests[1]);
         Ok(())
+    }
+
+    #[test]
+    fn a_unit_for_everybody_has_nobodys_paths() {
+        let unit = "ExecStart=\"/b/x/bin/rbee-queen\"\nReadWritePaths=\"/b/x/.config/rbee\" \"/b/x/.local/share/rbee\"\n";
+        let unit = any_users(unit, Path::new("/b/x")).expect("a unit");
+        assert!(!unit.contains("/b/x") && unit.contains("\"%h/.local/share/rbee\""), "{unit}");
+        assert_eq!(any_users("nothing of the kind", Path::new("/b/x")), None);
     }
 
     #[test]
