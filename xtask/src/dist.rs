@@ -17,9 +17,9 @@ use crate::workspace::{Workspace, execute};
 use crate::{licenses, printer};
 
 const PROGRAMS: [&str; 4] = ["rbee", "rbee-queen", "rbee-hive", "rbee-worker"];
-/// The crate that builds llama.cpp, and the feature that has all processors' code built.
+/// The crate that builds llama.cpp, and the features that have all processors' code built, and told of.
 const LLAMA_CPP: &str = "llama-cpp-sys-2";
-const FEATURE: &str = "rbee-worker/dynamic-backends";
+const FEATURES: &str = "rbee-worker/dynamic-backends,rbee-hive/dynamic-backends";
 
 /// Where each shell looks for completions below a prefix, as far as it does.
 const COMPLETIONS: [(&str, &str); 5] = [
@@ -29,6 +29,8 @@ const COMPLETIONS: [(&str, &str); 5] = [
     ("elvish", "share/elvish/lib/rbee.elv"),
     ("powershell", "share/powershell/rbee.ps1"),
 ];
+/// Nobody's, in whose place the unit gets what systemd puts everybody's in. Short, so that sockets have room in it.
+const ANY_HOME: &str = "/home/whose-it-is";
 const MANUAL: &str = "share/man/man1";
 /// Where systemd looks for services of a user whose prefix is `~/.local`.
 const UNIT: &str = "share/systemd/user/rbee-queen.service";
@@ -87,7 +89,7 @@ fn build(workspace: &Workspace) -> Result<Built> {
         flags.extend(from.map(|from| format!("--remap-path-prefix={}=/{to}", from.display())));
     }
 
-    let mut build = workspace.cargo(["build", "--release", "--workspace", "--features", FEATURE]);
+    let mut build = workspace.cargo(["build", "--release", "--workspace", "--features", FEATURES]);
     for program in PROGRAMS {
         build.args(["--bin", program]);
     }
@@ -109,7 +111,9 @@ fn build(workspace: &Workspace) -> Result<Built> {
                 built.programs.extend(artifact.executable.map(PathBuf::from));
             }
             Message::BuildScriptExecuted(script) if script.package_id.repr.contains(LLAMA_CPP) => {
-                built.libraries.extend(libraries_in(&script.out_dir.join("backends").into_std_path_buf())?);
+                for part in ["backends", "lib"] {
+                    built.libraries.extend(libraries_in(&script.out_dir.join(part).into_std_path_buf())?);
+                }
             }
             _ => {}
         }
@@ -117,8 +121,6 @@ fn build(workspace: &Workspace) -> Result<Built> {
     if !building.wait()?.success() {
         bail!("the build failed");
     }
-    // Those that the worker is linked with; the build leaves them beside it.
-    built.libraries.extend(libraries_in(&folder.join("release"))?);
     Ok(built)
 }
 
@@ -132,16 +134,20 @@ fn built_elsewhere(folder: &Path) -> Result<Built> {
     Ok(Built { programs, libraries: libraries_in(folder)?, processors: processors.to_owned() })
 }
 
-/// The shared libraries in a folder.
+/// The shared libraries in a folder, under the names that programs look for.
 fn libraries_in(folder: &Path) -> Result<Vec<PathBuf>> {
     let entries = fs::read_dir(folder).with_context(|| format!("cannot read {}", folder.display()))?;
-    let mut libraries: Vec<_> = entries.flatten().map(|entry| entry.path()).collect();
-    // `libllama.so`, and `libllama.so.0`.
-    libraries.retain(|path| {
+    let libraries: Vec<_> = entries.flatten().map(|entry| entry.path()).collect();
+    // `libggml-cpu-haswell.so`, which is opened, and `libllama.so.0`, which the worker is linked with; beside that lie
+    // `libllama.so`, for linkers, and `libllama.so.0.6.0`, to which both lead.
+    let is_linked = |name: &str| libraries.iter().any(|path| path.ends_with(format!("{name}.0")));
+    let kept = libraries.iter().filter(|path| {
         let name = path.file_name().and_then(OsStr::to_str).unwrap_or_default();
-        name.ends_with(".so") || name.contains(".so.")
+        // llama.cpp's own tools are not packed, and share one.
+        !name.starts_with("libllama-common")
+            && (name.ends_with(".so.0") || name.ends_with(".so") && !is_linked(name))
     });
-    Ok(libraries)
+    Ok(kept.cloned().collect())
 }
 
 /// Puts everything where it is to be below a prefix such as `/usr/local`.
@@ -180,9 +186,9 @@ fn stage(workspace: &Workspace, built: &Built, folder: &Path, name: &str, target
         for name in ["RBEE_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_STATE_HOME"] {
             install.env_remove(name);
         }
-        let output = install.env("HOME", folder).output().context("rbee does not run")?;
+        let output = install.env("HOME", ANY_HOME).output().context("rbee does not run")?;
         let text = String::from_utf8(output.stdout).context("a unit is text")?;
-        let unit = any_users(&text, folder).context("`rbee queen install --dry-run` shows no unit")?;
+        let unit = any_users(&text, &bin).context("`rbee queen install --dry-run` shows no unit")?;
         fs::write(folder.join(UNIT), unit).with_context(|| format!("cannot write {UNIT}"))?;
     }
 
@@ -196,12 +202,14 @@ fn stage(workspace: &Workspace, built: &Built, folder: &Path, name: &str, target
         .context("cannot write what is said of the tarball")
 }
 
-/// The unit of somebody whose folder is `home` and whose programs lie in its `bin`, for whoever has them in `~/.local`.
-fn any_users(unit: &str, home: &Path) -> Option<String> {
-    let home = home.to_str()?;
-    let unit = unit.replace(&format!("{home}/bin/"), "%h/.local/bin/").replace(home, "%h");
-    (unit.contains("ExecStart=\"%h/.local/bin/rbee-queen\"") && unit.contains("\"%h/.config/rbee\""))
-        .then_some(unit)
+/// The unit of whose home is [`ANY_HOME`] and whose programs lie in `bin`, for everybody who has them in `~/.local`.
+fn any_users(unit: &str, bin: &Path) -> Option<String> {
+    let unit = unit.replace(bin.to_str()?, "%h/.local/bin").replace(ANY_HOME, "%h");
+    let paths = [
+        "ExecStart=\"%h/.local/bin/rbee-queen\"",
+        "\"%h/.config/rbee\" \"%h/.local/share/rbee\" \"%h/.local/state/rbee\"\n",
+    ];
+    paths.iter().all(|path| unit.contains(path)).then_some(unit)
 }
 
 /// What whoever unpacks the tarball is told.
@@ -214,7 +222,7 @@ fn install(name: &str, processors: &str) -> String {
     );
     format!(
         "{name}\n\n\
-         For {processors}; with {libc}, and libstdc++ of GCC.\n\n\
+         For {processors}; with {libc}, and libstdc++ and libgomp of GCC.\n\n\
          Everything lies where it is to be below a prefix whose bin folder is on the PATH:\n\n    \
          cp -r bin share ~/.local/\n    \
          rbee infer \"hello\"\n\n\
@@ -356,10 +364,12 @@ mod tests {
 
     #[test]
     fn a_unit_for_everybody_has_nobodys_paths() {
-        let unit = "ExecStart=\"/b/x/bin/rbee-queen\"\nReadWritePaths=\"/b/x/.config/rbee\" \"/b/x/.local/share/rbee\"\n";
-        let unit = any_users(unit, Path::new("/b/x")).expect("a unit");
-        assert!(!unit.contains("/b/x") && unit.contains("\"%h/.local/share/rbee\""), "{unit}");
-        assert_eq!(any_users("nothing of the kind", Path::new("/b/x")), None);
+        let folders = [".config/rbee", ".local/share/rbee", ".local/state/rbee"];
+        let folders = folders.map(|folder| format!("\"{ANY_HOME}/{folder}\"")).join(" ");
+        let unit = format!("ExecStart=\"/b/x/bin/rbee-queen\"\nReadWritePaths={folders}\n");
+        let unit = any_users(&unit, Path::new("/b/x/bin")).expect("a unit");
+        assert!(!unit.contains("/b/x") && !unit.contains("/home"), "{unit}");
+        assert_eq!(any_users("nothing of the kind", Path::new("/b/x/bin")), None);
     }
 
     #[test]

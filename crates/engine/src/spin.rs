@@ -5,7 +5,6 @@
 //! processor that the thread they wait for needs, and take several times as long as they do asleep. Which it is
 //! shows in the processor time that they get while they spin.
 
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 /// Some hundred microseconds, in OpenMP's rounds.
@@ -93,6 +92,8 @@ fn processor_time() -> Duration {
 
 #[cfg(all(target_os = "linux", not(feature = "dynamic-backends")))]
 fn set(rounds: u64) {
+    use std::sync::atomic::{AtomicU64, Ordering};
+
     unsafe extern "C" {
         /// OpenMP's own, of the library that is linked into this program.
         static mut gomp_spin_count_var: u64;

@@ -93,12 +93,17 @@ fn cores_of(list: &str, siblings: impl Fn(usize) -> Option<String>) -> Option<us
 
 macro_rules! instructions {
     ($detected:ident: $($name:tt)*) => {
-        [$(($name, cfg!(target_feature = $name), std::arch::$detected!($name))),*]
+        [$({
+            let is_there = std::arch::$detected!($name);
+            // With those backends, a worker takes the one that uses what there is.
+            let is_used = if cfg!(feature = "dynamic-backends") { is_there } else { cfg!(target_feature = $name) };
+            ($name, is_used, is_there)
+        }),*]
     };
 }
 
-/// The instruction sets that llama.cpp has code for, and whether this build and this processor have them. Hive and worker
-/// are built with the same settings.
+/// The instruction sets that llama.cpp has code for, and whether workers use them and this processor has them. Hive and
+/// worker are built with the same settings.
 pub(crate) fn instructions() -> Instructions {
     #[cfg(target_arch = "x86_64")]
     let sets = instructions!(is_x86_feature_detected:
@@ -108,12 +113,12 @@ pub(crate) fn instructions() -> Instructions {
     #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
     let sets: [(&str, bool, bool); 0] = [];
     let named = |wanted: fn(bool, bool) -> bool| {
-        let sets = sets.iter().filter(|(_, is_built_in, is_there)| wanted(*is_built_in, *is_there));
+        let sets = sets.iter().filter(|(_, is_used, is_there)| wanted(*is_used, *is_there));
         sets.map(|(name, ..)| (*name).to_owned()).collect()
     };
     Instructions {
-        used: named(|is_built_in, _| is_built_in),
-        unused: named(|is_built_in, is_there| is_there && !is_built_in),
+        used: named(|is_used, _| is_used),
+        unused: named(|is_used, is_there| is_there && !is_used),
     }
 }
 
