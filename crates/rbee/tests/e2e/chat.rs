@@ -338,6 +338,18 @@ fn a_chat_that_is_stopped_leaves_a_terminal_to_read_from_goes_on_quietly_and_end
 }
 
 #[test]
+fn ctrl_z_at_the_prompt_takes_nothing_away() {
+    let home = Home::scripted();
+    let mut tty = chat(&home, &[]);
+    tty.types("one");
+    tty.until_last("> one");
+    tty.types("\u{1a}two\r");
+    tty.until("> onetwo\nonetwo\n");
+    tty.types("\u{4}");
+    assert_eq!(tty.finish().0, Some(0));
+}
+
+#[test]
 fn ctrl_c_stops_asking_a_queen_that_does_not_answer_whether_there_is_a_model() {
     let home = Home::scripted();
     let mut tty = chat(&home, &[]);

@@ -117,6 +117,8 @@ fn keys_that_are_open_to_others_or_damaged_are_problems() {
     let text = fs::read_to_string(&keys).expect("the keys");
     fs::write(&keys, &text[..text.len() / 2]).expect("room");
     check_problem(&home, "keys", 65, "restore it from a backup");
+    fs::write(&keys, "{\"mine\":1}").expect("room");
+    check_problem(&home, "keys", 65, "restore it from a backup");
     fs::write(&keys, text).expect("room");
     fs::write(&key, "\n").expect("room");
     check_problem(&home, "keys", 65, "rm ");

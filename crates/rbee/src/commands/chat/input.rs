@@ -13,7 +13,7 @@ use rustyline::highlight::Highlighter;
 use rustyline::hint::Hinter;
 use rustyline::history::DefaultHistory;
 use rustyline::validate::{ValidationContext, ValidationResult, Validator};
-use rustyline::{Behavior, CompletionType, Config, Context, Editor, Helper};
+use rustyline::{Behavior, Cmd, CompletionType, Config, Context, Editor, Helper, KeyEvent};
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
@@ -247,6 +247,8 @@ fn editor(conversations: PathBuf) -> Result<Editor<Words, DefaultHistory>, Readl
         .bell_style(BellStyle::None)
         .build();
     let mut editor = Editor::with_config(config)?;
+    // The editor stops the process for it, and often takes the terminal back before the other threads have stopped.
+    editor.bind_sequence(KeyEvent::ctrl('Z'), Cmd::Noop);
     editor.set_helper(Some(Words { conversations, queen: None }));
     Ok(editor)
 }

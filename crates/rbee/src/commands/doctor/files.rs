@@ -200,10 +200,11 @@ pub(super) fn keys(home: &Home) -> Vec<Check> {
     let mut others = 0;
     match read_private(&keys) {
         Ok(text) => match serde_json::from_str::<Value>(&text) {
-            Ok(file) => others = file["keys"].as_array().map_or(0, Vec::len),
-            Err(error) => {
-                let error = HomeError::DamagedKeys { path: keys, reason: error.to_string() };
-                checks.push(Check::failed("keys", &error));
+            Ok(file) if file["keys"].is_array() => others = file["keys"].as_array().map_or(0, Vec::len),
+            outcome => {
+                let reason =
+                    outcome.err().map_or_else(|| "it has no `keys`".to_owned(), |error| error.to_string());
+                checks.push(Check::failed("keys", &HomeError::DamagedKeys { path: keys, reason }));
             }
         },
         Err(HomeError::OpenToOthers { .. }) => {}
