@@ -120,6 +120,11 @@ fn keys_that_are_open_to_others_or_damaged_are_problems() {
     fs::write(&keys, "{\"mine\":1}").expect("room");
     check_problem(&home, "keys", 65, "restore it from a backup");
     fs::write(&keys, text).expect("room");
+    let aliases = home.path("config/aliases.json");
+    fs::write(&aliases, "[[").expect("room");
+    set_mode(&aliases, 0o600);
+    check_problem(&home, "config", 65, "make the aliases again");
+    fs::remove_file(&aliases).expect("our own file");
     fs::write(&key, "\n").expect("room");
     check_problem(&home, "keys", 65, "rm ");
 }

@@ -211,6 +211,15 @@ pub(super) fn keys(home: &Home) -> Vec<Check> {
         Err(HomeError::Io { source, .. }) if source.kind() == ErrorKind::NotFound => {}
         Err(error) => checks.push(Check::failed("keys", &error)),
     }
+    let aliases = home.aliases_file();
+    // What else is wrong with the file is said of the files.
+    if let Ok(text) = read_private(&aliases)
+        && !serde_json::from_str::<Value>(&text).is_ok_and(|file| file["aliases"].is_object())
+    {
+        let message = format!("{} is damaged: it has no `aliases`", aliases.display());
+        let hint = "correct it, or remove it and make the aliases again";
+        checks.push(Check::problem("config", ErrorCode::BadData, message, hint));
+    }
     if checks.is_empty() {
         let operator =
             if operator.exists() { "the operator's" } else { "none yet; the first start makes one" };
