@@ -148,6 +148,7 @@ impl Home {
             if lock.is_some() {
                 break;
             }
+            // No lock tells when it is free and gives up in time.
             std::thread::sleep(CLAIM_INTERVAL);
             lock = Lock::try_acquire(&self.lock_file(name))?;
         }

@@ -284,10 +284,7 @@ fn a_model_in_several_files_is_one_model() {
 
 #[test]
 fn a_model_in_several_files_stays_whole_when_another_pull_of_it_fails() {
-    let hub = Hub::start();
-    let home = home_of(&hub, Home::empty());
-    hub.repository(REPOSITORY, &[(PARTS[0], part(0)), (PARTS[1], part(1))]);
-    pull(&home, "hf:ada/tiny-GGUF");
+    let (hub, home) = with_parts();
     hub.repository(REPOSITORY, &[(PARTS[0], part(0)), (PARTS[1], b"<html>Not here</html>".to_vec())]);
     let ran = run(&home, &["model", "pull", "hf:ada/tiny-GGUF"], 65);
     assert!(ran.stderr.contains("no model"), "{ran:?}");
@@ -295,6 +292,15 @@ fn a_model_in_several_files_stays_whole_when_another_pull_of_it_fails() {
     assert_eq!(files(&home, "data/models/blobs").len(), 2);
     home.ask(&["model", "rm", "big-Q4_0"]);
     assert_empty(&home);
+}
+
+/// A hub, and a home that has its model of several files.
+fn with_parts() -> (Hub, Home) {
+    let hub = Hub::start();
+    let home = home_of(&hub, Home::empty());
+    hub.repository(REPOSITORY, &[(PARTS[0], part(0)), (PARTS[1], part(1))]);
+    pull(&home, "hf:ada/tiny-GGUF");
+    (hub, home)
 }
 
 /// Sees that the model of several files is loaded from these.
@@ -309,10 +315,7 @@ fn assert_parts(home: &Home, parts: [Vec<u8>; 2]) {
 
 #[test]
 fn a_model_in_several_files_stays_whole_when_another_cannot_take_its_place() {
-    let hub = Hub::start();
-    let home = home_of(&hub, Home::empty());
-    hub.repository(REPOSITORY, &[(PARTS[0], part(0)), (PARTS[1], part(1))]);
-    pull(&home, "hf:ada/tiny-GGUF");
+    let (hub, home) = with_parts();
     let others = [0, 1].map(|no| [part(no), vec![0; 32]].concat());
     hub.repository(REPOSITORY, &[(PARTS[0], &others[0]), (PARTS[1], &others[1])]);
     let manifest = home.path("data/models/manifests/big-Q4_0.json");
@@ -328,10 +331,7 @@ fn a_model_in_several_files_stays_whole_when_another_cannot_take_its_place() {
 
 #[test]
 fn links_to_a_models_files_are_made_again_when_a_hive_ended_before_they_were_right() {
-    let hub = Hub::start();
-    let home = home_of(&hub, Home::empty());
-    hub.repository(REPOSITORY, &[(PARTS[0], part(0)), (PARTS[1], part(1))]);
-    pull(&home, "hf:ada/tiny-GGUF");
+    let (_hub, home) = with_parts();
     let links = home.path("data/models/divided/big-Q4_0");
     for is_another in [false, true] {
         run(&home, &["queen", "stop"], 0);

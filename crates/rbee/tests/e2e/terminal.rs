@@ -5,7 +5,7 @@ use std::process::{Child, Command};
 use rustix::process::Signal;
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 
-use crate::support::{Home, is_progress};
+use crate::support::{Following, Home, is_progress};
 use crate::tty::Tty;
 
 /// Starts a command on a terminal of its own, whose other end this returns.
@@ -108,14 +108,20 @@ fn ctrl_c_on_a_terminal_cancels_an_answer_and_ends_the_command() {
     home.wait_for_idle_workers();
 }
 
-#[test]
-fn a_bar_is_drawn_in_the_width_of_the_window_and_leaves_nothing_behind() {
-    let home = Home::scripted();
+/// A job that has the one worker, and a command with a bar in a window of 60 columns that waits for it.
+fn waiting_behind(home: &Home) -> (Following, Tty) {
     let mut first = home.follow(&["wait"]);
     first.until(|event| event["action"] == "schedule");
     let command = home.command(["infer", "answered", "--color", "never", "--narration", "off"]);
     let mut tty = Tty::of_size(command, 60, 12);
     tty.until("Waiting for a turn: 1 job ahead");
+    (first, tty)
+}
+
+#[test]
+fn a_bar_is_drawn_in_the_width_of_the_window_and_leaves_nothing_behind() {
+    let home = Home::scripted();
+    let (first, mut tty) = waiting_behind(&home);
     tty.resize(100, 12);
     tty.until_it("has the bar and nothing else", |screen| {
         screen.lines().count() == 1 && screen.contains("Waiting for a turn: 1 job ahead")
@@ -131,11 +137,7 @@ fn a_bar_is_drawn_in_the_width_of_the_window_and_leaves_nothing_behind() {
 #[test]
 fn a_bar_keeps_to_one_line_of_a_window_that_has_become_narrow() {
     let home = Home::scripted();
-    let mut first = home.follow(&["wait"]);
-    first.until(|event| event["action"] == "schedule");
-    let command = home.command(["infer", "answered", "--color", "never", "--narration", "off"]);
-    let mut tty = Tty::of_size(command, 60, 12);
-    tty.until("Waiting for a turn: 1 job ahead");
+    let (first, mut tty) = waiting_behind(&home);
     tty.resize(24, 12);
     tty.until_it("has a bar that fits", |screen| screen.ends_with("Waiting for a turn: 1"));
     first.signal(Signal::INT);
