@@ -256,6 +256,7 @@ impl Store {
         let (mut files, mut fetched, mut downloads) = (Vec::new(), Vec::new(), Vec::new());
         let mut before = 0_u64;
         for file in &source.files {
+            let started = Instant::now();
             let (sha256, path, size_bytes, version) = match self.way(&file.remote, cached) {
                 Way::Here { sha256, path, size_bytes } => {
                     let at = path.clone().unwrap_or_else(|| self.blob(&sha256));
@@ -271,7 +272,7 @@ impl Store {
                     }
                 }
                 Way::Comes(download) => {
-                    let file = watch(&download, before, total, job).await?;
+                    let file = watch(&download, started, before, total, job).await?;
                     let (sha256, size_bytes) = (file.sha256.clone(), file.size_bytes);
                     let version = file.version.clone();
                     fetched.push(file);
@@ -532,15 +533,15 @@ fn remove_damaged(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Waits for a download; reports `before` bytes more of `total`.
+/// Waits for a download that is wanted since `started`; reports `before` bytes more of `total`.
 async fn watch(
     download: &Download,
+    started: Instant,
     before: u64,
     total: Option<u64>,
     job: &JobWriter,
 ) -> Result<Fetched, ApiError> {
     let mut state = download.state.clone();
-    let started = Instant::now();
     let mut first = None;
     let mut is_whole = false;
     let mut told = 0;
