@@ -7,7 +7,7 @@ mod input;
 
 use anyhow::Result;
 use rbee_home::Home;
-use rbee_narration::{printable, printable_text};
+use rbee_narration::printable_text;
 use rbee_protocol::{
     ApiError, ClientError, EndState, ErrorCode, InferRequest, JobId, Message, ModelRef, ModelReport,
     Operation, Role, SubmitRequest,
@@ -24,6 +24,7 @@ use crate::follow::{Outcome, View, follow};
 use crate::human::{ago, count};
 use crate::printer::Printer;
 use crate::signals::Signals;
+use crate::table::Table;
 
 /// Answers message after message, until there are no more.
 pub(crate) async fn chat(arguments: Chat, signals: &mut Signals, printer: &mut Printer) -> Result<u8> {
@@ -31,7 +32,7 @@ pub(crate) async fn chat(arguments: Chat, signals: &mut Signals, printer: &mut P
     let home = Home::from_env()?;
     let mut keeper = Keeper::open(&home)?;
     let mut conversation = if arguments.goes_on { keeper.load_last()? } else { Conversation::new(None) };
-    conversation.model = model.or(conversation.model);
+    conversation.model = model.clone().or(conversation.model);
     if let Some(system) = arguments.system {
         conversation.set_system(Some(system));
     }
@@ -60,6 +61,11 @@ pub(crate) async fn chat(arguments: Chat, signals: &mut Signals, printer: &mut P
         repetitions: 0,
         failed: 0,
     };
+    if let Some(model) = model
+        && let Some(exit_code) = session.see_model(model, signals).await?
+    {
+        return Ok(exit_code);
+    }
     Ok(session.run(signals, printer).await?)
 }
 
@@ -189,20 +195,8 @@ impl Session {
             Wish::Model(None) => return self.list_models(signals, printer).await,
             Wish::Model(Some(name)) => {
                 let model = infer::model(&name)?;
-                let question = Operation::ModelShow { model: Some(model.clone()) };
-                let answer = question::answer_to::<ModelReport>(&self.connection.client, question);
-                let answer = self.input.during(async {
-                    tokio::select! {
-                        biased;
-                        exit_code = signals.first() => Err(exit_code),
-                        answer = answer => Ok(answer),
-                    }
-                });
-                match answer.await {
-                    // The next message starts another queen.
-                    Ok(Ok(_) | Err(ClientError::Unreachable { .. })) => {}
-                    Ok(Err(error)) => return Err(error.into()),
-                    Err(exit_code) => return Ok(self.after_signal(exit_code, signals)),
+                if let Some(exit_code) = self.see_model(model.clone(), signals).await? {
+                    return Ok(self.after_signal(exit_code, signals));
                 }
                 printer.note(&format!("{model} answers from now on"))?;
                 self.conversation.model = Some(model);
@@ -224,17 +218,18 @@ impl Session {
                 printer.note(&format!("Kept in {}", self.keeper.file().display()))?;
             }
             Wish::Load(None) => {
-                let mut list = String::new();
+                let list = self.keeper.list()?;
+                if list.is_empty() {
+                    printer.note("There are no conversations yet")?;
+                    return Ok(Then::Next);
+                }
+                let mut table = Table::new(["NAME", "KEPT"]);
                 let now_ms = question::now_ms();
-                for (name, kept) in self.keeper.list()? {
+                for (name, kept) in list {
                     let kept = kept.duration_since(std::time::UNIX_EPOCH).unwrap_or_default().as_millis();
-                    let kept = ago(now_ms, u64::try_from(kept).unwrap_or(now_ms));
-                    list += &format!("{}  {kept}\n", printable(&name));
+                    table.row([name, ago(now_ms, u64::try_from(kept).unwrap_or(now_ms))]);
                 }
-                match list.as_str() {
-                    "" => printer.note("There are no conversations yet")?,
-                    list => printer.page(list)?,
-                }
+                printer.page(&table.render(printer.look()))?;
             }
             Wish::Load(Some(name)) => {
                 self.conversation = self.keeper.load(&name)?;
@@ -252,6 +247,25 @@ impl Session {
             }
         }
         Ok(Then::Next)
+    }
+
+    /// Sees that there is this model; returns the exit code of a signal that came meanwhile.
+    async fn see_model(&mut self, model: ModelRef, signals: &mut Signals) -> Result<Option<u8>, Failure> {
+        let question = Operation::ModelShow { model: Some(model) };
+        let answer = question::answer_to::<ModelReport>(&self.connection.client, question);
+        let answer = self.input.during(async {
+            tokio::select! {
+                biased;
+                exit_code = signals.first() => Err(exit_code),
+                answer = answer => Ok(answer),
+            }
+        });
+        match answer.await {
+            // The next message starts another queen.
+            Ok(Ok(_) | Err(ClientError::Unreachable { .. })) => Ok(None),
+            Ok(Err(error)) => Err(error.into()),
+            Err(exit_code) => Ok(Some(exit_code)),
+        }
     }
 
     /// Answers a question, and keeps both.

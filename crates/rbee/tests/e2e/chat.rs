@@ -103,6 +103,9 @@ fn what_fails_in_a_pipe_is_told_and_the_other_lines_are_answered() {
     assert!(errors[0].contains("/nope") && errors[1].contains("missing"), "{}", ran.stderr);
     assert_eq!(ran.stderr.matches("\nhint: ").count(), 3, "{}", ran.stderr);
     assert_eq!(home.run_with_stdin(b"gr\xfcn\n", ["chat"]).code, Some(65));
+    let ran = home.run_with_stdin(b"first\n", ["chat", "-m", "missing"]);
+    assert_eq!((ran.code, ran.stdout.as_str()), (Some(66), ""), "{}", ran.stderr);
+    assert!(ran.stderr.contains("there is no model `missing`"), "{}", ran.stderr);
 }
 
 #[test]
@@ -289,7 +292,7 @@ fn what_is_typed_while_an_answer_comes_waits_in_the_next_line() {
 fn a_chat_that_is_told_to_end_twice_during_an_answer_gives_the_terminal_back() {
     let home = Home::scripted();
     let mut tty = Tty::start(home.command(["chat"]));
-    let before = tty.mode().local_modes;
+    let before = tty.begin.local_modes;
     tty.until_last(">");
     // Its worker does not hear of a cancel.
     tty.types("quiet 1000 100\r");
@@ -316,7 +319,7 @@ fn a_chat_that_is_stopped_leaves_a_terminal_to_read_from_goes_on_quietly_and_end
     let mut shell = home.command_of("sh", ["-c", script]);
     shell.arg(env!("CARGO_BIN_EXE_rbee"));
     let mut tty = Tty::start(shell);
-    let before = tty.mode();
+    let before = tty.begin.clone();
     tty.until_last(">");
     tty.types("wait\r");
     until_busy(&home);
@@ -400,7 +403,7 @@ fn a_chat_outlives_a_worker_and_a_queen() {
 fn a_chat_that_is_told_to_end_gives_the_terminal_back() {
     let home = Home::scripted();
     let mut tty = Tty::start(home.command(["chat"]));
-    let before = tty.mode().local_modes;
+    let before = tty.begin.local_modes;
     assert!(before.contains(LocalModes::ECHO | LocalModes::ICANON));
     tty.until_last(">");
     while tty.mode().local_modes.contains(LocalModes::ICANON) {}

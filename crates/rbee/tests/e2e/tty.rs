@@ -20,6 +20,8 @@ const PATIENCE: Duration = Duration::from_secs(30);
 pub(crate) struct Tty {
     child: Child,
     master: File,
+    /// How it treated keys before the program began.
+    pub(crate) begin: Termios,
     written: Receiver<Vec<u8>>,
     screen: avt::Terminal,
     raw: Vec<u8>,
@@ -39,6 +41,7 @@ impl Tty {
         grantpt(&master).and_then(|()| unlockpt(&master)).expect("the terminal is ours");
         let master = File::from(master);
         set_size(&master, columns, rows);
+        let begin = tcgetattr(&master).expect("the terminal is there");
         let name = ptsname(&master, Vec::new()).expect("the terminal has a name");
         let name = name.into_string().expect("a plain name");
         let open =
@@ -60,7 +63,7 @@ impl Tty {
             }
         });
         let screen = avt::Terminal::new(columns.into(), rows.into()).expect("a size");
-        Self { child, master, written, screen, raw: Vec::new(), shown: 0 }
+        Self { child, master, begin, written, screen, raw: Vec::new(), shown: 0 }
     }
 
     /// Presses these keys.
