@@ -64,8 +64,9 @@ pub enum EngineError {
 
     /// The machine has too little memory for the model.
     #[error(
-        "`{}` needs {} MB of memory with a context of {context_length} tokens, but {} MB are free",
-        path.display(), needed_bytes / 1_000_000, free_bytes / 1_000_000
+        "`{}` needs {needed_bytes} bytes of memory with a context of {context_length} tokens, \
+         but {free_bytes} are free",
+        path.display()
     )]
     DoesNotFit {
         /// The path as it was given.

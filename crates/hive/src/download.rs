@@ -20,6 +20,7 @@ use hyper::header::{
     CONTENT_LENGTH, CONTENT_RANGE, ETAG, HeaderMap, HeaderName, HeaderValue, IF_RANGE, LAST_MODIFIED, RANGE,
 };
 use rbee_jobs::lock;
+use rbee_narration::bytes;
 use rbee_protocol::{ApiError, ErrorCode};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -128,7 +129,15 @@ impl Remote {
     pub(crate) async fn look(&self, web: &Web, told: &Told<'_>) -> Result<Seen, ApiError> {
         let mut headers = HeaderMap::new();
         headers.insert(RANGE, HeaderValue::from_static("bytes=0-0"));
-        let response = web.get_in_time(&self.url, &headers, self.credential.as_ref(), told).await?;
+        let host = host(&self.url);
+        let empty = || {
+            let message = format!("the file at {host} is empty");
+            ApiError::new(ErrorCode::BadData, message).hint("check the address")
+        };
+        let response = match web.get_in_time(&self.url, &headers, self.credential.as_ref(), told).await {
+            Err(WebError::Status { status: StatusCode::RANGE_NOT_SATISFIABLE, .. }) => return Err(empty()),
+            response => response?,
+        };
         let size_bytes = match response.status() {
             StatusCode::PARTIAL_CONTENT => content_range(response.headers()).map(|(_, total)| total),
             _ => number(response.headers(), &CONTENT_LENGTH),
@@ -139,8 +148,9 @@ impl Remote {
         });
         match size_bytes {
             Some(size_bytes @ 1..) => Ok(Seen { size_bytes, version }),
-            _ => {
-                let message = format!("{} does not say how large the file is", host(&self.url));
+            Some(0) => Err(empty()),
+            None => {
+                let message = format!("{host} does not say how large the file is");
                 Err(ApiError::new(ErrorCode::BadData, message).hint("check the address"))
             }
         }
@@ -460,10 +470,10 @@ pub(crate) fn check_room(folder: &Path, missing_bytes: u64) -> Result<(), ApiErr
         return Ok(());
     }
     let message = format!(
-        "{} MB are still to be downloaded, and the disk has {} MB free, of which {} MB are to stay so",
-        missing_bytes / 1_000_000,
-        free / 1_000_000,
-        DISK_RESERVE_BYTES / 1_000_000
+        "{} are still to be downloaded, and the disk has {} free, of which {} are to stay so",
+        bytes(missing_bytes),
+        bytes(free),
+        bytes(DISK_RESERVE_BYTES)
     );
     Err(ApiError::new(ErrorCode::DiskFull, message)
         .hint("free some room on that disk, e.g. with `rbee model rm`, then try again"))

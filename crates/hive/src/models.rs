@@ -234,6 +234,11 @@ impl ModelStore {
         .await
     }
 
+    /// Whether this is the model of the jobs that name none.
+    pub(crate) fn is_default(&self, name: &str) -> bool {
+        name == self.default.name
+    }
+
     /// The same as [`Self::find`], without anything being fetched: `None` for a default model that is not here.
     pub(crate) async fn look(
         self: &Arc<Self>,
@@ -269,10 +274,13 @@ impl ModelStore {
     }
 
     /// What a model takes by its file's header: its weights and the context that most prompts and answers fit into.
-    pub(crate) async fn memory(self: &Arc<Self>, model: &LocalModel) -> Option<MemoryAt> {
-        let (models, path) = (self.clone(), model.path.clone());
-        let facts = blocking(move || models.facts(&path)).await?;
-        told(&facts).memory.into_iter().next()
+    ///
+    /// # Errors
+    /// `bad_model` for a damaged one.
+    pub(crate) async fn memory(self: &Arc<Self>, model: &LocalModel) -> Result<Option<MemoryAt>, ApiError> {
+        let path = model.path.clone();
+        let facts = blocking(move || rbee_gguf::read(&path)).await.map_err(|error| bad_model(&error))?;
+        Ok(told(&facts).memory.into_iter().next())
     }
 
     /// The model of this name or at this path, which is not the default one.
@@ -599,7 +607,7 @@ impl ModelStore {
         let draft =
             narrator.action("model_pull").target(source.reference.text()).context(source.reference.text());
         match source.size_bytes() {
-            Some(bytes) => draft.context(bytes.div_ceil(1_000_000)).human("Pulling {} ({} MB)").emit(),
+            Some(bytes) => draft.context(rbee_narration::bytes(bytes)).human("Pulling {} ({})").emit(),
             None => draft.human("Pulling {}").emit(),
         }
         // Whatever its source says of it.

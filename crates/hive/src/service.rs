@@ -3,7 +3,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rbee_jobs::{JobWriter, Principal, Service, daemon_info, now_ms};
-use rbee_narration::Level;
+use rbee_narration::{Level, bytes};
 use rbee_protocol::{
     ApiError, DaemonInfo, DeviceKind, End, EndState, ErrorCode, HiveId, HivePause, HiveReport, InferRequest,
     ModelList, ModelRef, Operation, StopRequest, SubmitRequest, WorkerList, WorkerWatch,
@@ -130,30 +130,26 @@ impl HiveService {
         if self.supervisor.consider(&model, Level::Info, job) {
             return Ok(End::succeeded());
         }
-        let (needed, at) = match self.supervisor.needed_before(&model) {
+        let (needed, of) = match self.supervisor.needed_before(&model) {
             Some(bytes) => (Some(bytes), "as it did the last time".to_owned()),
             None => {
-                let memory = self.models.memory(&model).await;
+                let memory = self.models.memory(&model).await?;
+                let context = memory.map_or(0, |memory| memory.context_length);
                 (
                     memory.map(|memory| memory.bytes),
-                    memory.map_or_else(String::new, |memory| {
-                        format!("with a context of {} tokens by its file", memory.context_length)
-                    }),
+                    format!("its weights and {context} tokens of context, or more where there is room"),
                 )
             }
         };
         let free = Machine::look().await.ok().map(|machine| machine.memory_available_bytes);
         let narrator = job.narrator("hive");
         if let Some((needed, free)) = needed.zip(free) {
-            let draft = narrator
-                .action("memory")
-                .target(&model.name)
-                .context(&model.name)
-                .context(needed / 1_000_000);
+            let draft =
+                narrator.action("memory").target(&model.name).context(&model.name).context(bytes(needed));
             draft
-                .context(at)
-                .context(free / 1_000_000)
-                .human("{} would need {} MB of memory, {}, and {} MB are free")
+                .context(of)
+                .context(bytes(free))
+                .human("{} would need {} of memory ({}); {} are free")
                 .emit();
             if needed > free {
                 self.supervisor.consider_eviction(job);
@@ -268,6 +264,12 @@ impl Service for HiveService {
                 let removed = tokio::task::spawn_blocking(move || models.remove(&model)).await;
                 let removed = removed.expect("removing files does not panic")?;
                 self.supervisor.unload(&removed.model);
+                if self.models.is_default(&removed.model) {
+                    let narrator = job.narrator("hive");
+                    let draft =
+                        narrator.action("model_remove").target(&removed.model).context(&removed.model);
+                    draft.human("{} is the default model: a job that names none fetches it again").emit();
+                }
                 job.answer(&removed);
                 Ok(End::succeeded())
             }

@@ -16,12 +16,14 @@
 //! ```
 #![forbid(unsafe_code)]
 
+mod figures;
 mod line;
 mod log;
 mod narrator;
 mod redact;
 mod terminal;
 
+pub use figures::{bytes, bytes_of, count};
 pub use line::{Level, Line};
 pub use log::{Capture, Log, rotate};
 pub use narrator::{Draft, JobNarrator, JobSink, SystemNarrator};

@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use rbee_engine::{Embedding as Vector, EmbeddingInfo, Engine as Model, Pooling as EnginePooling, Texts};
+use rbee_narration::count;
 use rbee_protocol::{
     ApiError, EmbedReport, Embedding, End, JobEvent, Phase, Pooling, Progress, Timings, Unit, Usage,
 };
@@ -76,20 +77,19 @@ impl Texted {
         *began = Some(Instant::now());
         work.begun.store(true, Ordering::Release);
         let narrator = work.job.narrator("worker");
-        let draft = narrator.action("embed").context(texts.len()).context(texts.token_count());
+        let draft = narrator
+            .action("embed")
+            .context(count(texts.len() as u64, "text"))
+            .context(count(texts.token_count(), "token"));
         let draft = draft.context(match info.pooling {
             EnginePooling::Mean => "the mean",
             EnginePooling::First => "the first",
             EnginePooling::Last => "the last",
         });
         if info.is_declared {
-            draft
-                .human("Embedding {} texts of {} tokens by {} of each text's vectors, as the model says")
-                .emit();
+            draft.human("Embedding {} of {} by {} of each text's vectors, as the model says").emit();
         } else {
-            draft
-                .human("Embedding {} texts of {} tokens by {} of each text's vectors: the model says nothing")
-                .emit();
+            draft.human("Embedding {} of {} by {} of each text's vectors: the model says nothing").emit();
         }
     }
 

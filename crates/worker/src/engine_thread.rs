@@ -13,6 +13,7 @@ use rbee_engine::{
     Prompter, Renderer, SlotId,
 };
 use rbee_jobs::JobWriter;
+use rbee_narration::{bytes, count};
 use rbee_protocol::{
     ApiError, EmbedRequest, End, EndState, ErrorCode, FinishReason, JobEvent, Logprob, Phase, Progress,
     Timings, Token, TokenLogprobs, ToolCallPart, Unit, Usage,
@@ -491,7 +492,7 @@ pub(crate) fn api_error(error: &EngineError) -> ApiError {
         EngineError::BadRequest { .. } => (ErrorCode::BadRequest, "change the request, then try again"),
         EngineError::ContextFull { .. } => (
             ErrorCode::ContextFull,
-            "shorten the prompt (a chat can lose its oldest messages with `truncate`, but not its last), or set `context_length` under `[worker]` in config.toml if the model takes more",
+            "shorten the prompt (with `truncate`, `rbee infer --truncate`, a chat loses its oldest messages, though not its last), or set `context_length` under `[worker]` in config.toml if the model takes more",
         ),
         EngineError::TextTooLong { .. } => (
             ErrorCode::ContextFull,
@@ -511,9 +512,16 @@ pub(crate) fn api_error(error: &EngineError) -> ApiError {
             (ErrorCode::Internal, "`worker.log` in rbee's state folder may tell more")
         }
     };
-    let message = match std::error::Error::source(error) {
-        Some(source) => format!("{error}: {source}"),
-        None => error.to_string(),
+    let message = match (error, std::error::Error::source(error)) {
+        (EngineError::DoesNotFit { path, needed_bytes, free_bytes, context_length }, _) => format!(
+            "{} needs {} of memory with a context of {}, but {} are free",
+            path.display(),
+            bytes(*needed_bytes),
+            count((*context_length).into(), "token"),
+            bytes(*free_bytes)
+        ),
+        (_, Some(source)) => format!("{error}: {source}"),
+        (_, None) => error.to_string(),
     };
     ApiError::new(code, message).hint(hint)
 }

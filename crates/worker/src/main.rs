@@ -19,7 +19,7 @@ use clap::Parser;
 use rbee_engine::{Adapter, LoadOptions, Renderer, model_files};
 use rbee_home::{Announcer, Home, end_with_starter, keep_memory_private};
 use rbee_jobs::{Access, Jobs, Limits, Listener, bind_unix, router, run};
-use rbee_narration::{Level, Log, SystemNarrator};
+use rbee_narration::{Level, Log, SystemNarrator, bytes};
 use rbee_protocol::{Loaded, WorkerMemory};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -163,8 +163,8 @@ async fn serve(
                     .context(&args.name)
                     .context(model.slots)
                     .context(model.context_length)
-                    .context(model.memory.total_bytes() / 1_000_000)
-                    .human("Loaded {} with {} slots of {} tokens, in {} MB of memory")
+                    .context(bytes(model.memory.total_bytes()))
+                    .human("Loaded {} with {} slots of {} tokens, in {} of memory")
                     .emit();
                 let loaded = Loaded {
                     slots: model.slots,

@@ -6,6 +6,7 @@ use rbee_engine::{
     Tool as EngineTool, ToolCall as EngineToolCall, ToolChoice as EngineToolChoice,
 };
 use rbee_jobs::{JobWriter, Principal, Service, daemon_info, now_ms};
+use rbee_narration::bytes;
 use rbee_protocol::{
     ApiError, DaemonInfo, End, ErrorCode, InferRequest, Message, Operation, Phase, Progress, Role,
     StopRequest, SubmitRequest, TokenCount, Tool, ToolCall, ToolChoice, Unit,
@@ -82,15 +83,14 @@ impl WorkerService {
     }
 
     fn tell_needs(&self, memory: Memory, free_bytes: Option<u64>, job: &JobWriter) {
-        let megabytes = |bytes: u64| bytes / 1_000_000;
         let narrator = job.narrator("worker");
         let draft = narrator.action("memory").target(&self.model).context(&self.model);
-        let draft = draft.context(megabytes(memory.total_bytes()));
+        let draft = draft.context(bytes(memory.total_bytes()));
         match free_bytes {
             Some(free) => {
-                draft.context(megabytes(free)).human("{} needs {} MB of memory, and {} MB are free").emit();
+                draft.context(bytes(free)).human("{} needs {} of memory, and {} are free").emit();
             }
-            None => draft.human("{} needs {} MB of memory").emit(),
+            None => draft.human("{} needs {} of memory").emit(),
         }
     }
 }

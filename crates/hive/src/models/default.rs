@@ -74,9 +74,9 @@ impl ModelStore {
             .action("model_fetch")
             .target(name)
             .context(name)
-            .context(size_bytes / 1_000_000)
+            .context(rbee_narration::bytes(size_bytes))
             .context(self.default.source.describe())
-            .human("Fetching the default model {} ({} MB) from {}")
+            .human("Fetching the default model {} ({}) from {}")
             .emit();
         let path = self.plain_path(name);
         if let Err(error) = self.fetch_default(&path, job).await {

@@ -11,9 +11,9 @@ fn a_dry_run_says_where_the_job_would_run_and_starts_nothing() {
     assert_eq!(ran.code, Some(0), "{ran:?}");
     for said in [
         "queen   Hive local has no worker with the model yet\n",
-        "queen   Hive local would get it\n",
+        "queen   Asking hive local how it would run there\n",
         &format!("hive    No worker has {MODEL}: one has to start\n"),
-        " tokens by its file, and ",
+        "iB of memory (its weights and ",
     ] {
         assert!(ran.stdout.contains(said), "{said}: {}", ran.stdout);
     }
@@ -45,8 +45,12 @@ fn a_dry_run_brings_no_model_and_fails_as_the_job_would() {
         let ran = home.run(["infer", "--dry-run", "-m", model, "hello"]);
         assert_eq!(ran.code, Some(66), "{ran:?}");
         assert!(said.into_iter().all(|said| ran.stderr.contains(said)), "{}", ran.stderr);
-        assert!(!ran.stdout.contains("would run"), "{}", ran.stdout);
+        assert!(!ran.stdout.contains("would run there\nhive"), "{}", ran.stdout);
     }
+    let text = home.path("text.gguf");
+    fs::write(&text, "no model at all").expect("room in the test's home");
+    let ran = home.run(["infer", "--dry-run", "-m", text.to_str().expect("UTF-8"), "hello"]);
+    assert!(ran.code == Some(65) && ran.stderr.contains("is not a usable model"), "{ran:?}");
 }
 
 #[test]

@@ -339,7 +339,7 @@ fn a_model_that_does_not_fit_beside_the_others_is_refused_with_the_numbers() {
     match worker.loaded() {
         Err(Failure::Refused { code, message }) => {
             assert_eq!(code, "does_not_fit");
-            assert!(message.contains(" MB of memory") && message.contains("but 0 MB are free"), "{message}");
+            assert!(message.contains("iB of memory") && message.contains("but 0 B are free"), "{message}");
         }
         other => panic!("{other:?}"),
     }
