@@ -9,9 +9,9 @@ use rbee_jobs::{
 };
 use rbee_narration::Level;
 use rbee_protocol::{
-    ApiError, Client, ClientError, DaemonInfo, End, ErrorCode, HiveId, HiveList, HiveState, JobEvent, JobId,
-    ModelAlias, ModelInfo, ModelList, ModelRef, ModelReport, Operation, Phase, PrincipalId, Progress,
-    QueenReport, Role, StopRequest, SubmitRequest, SystemEventKind, Unit, WorkerInfo, WorkerList,
+    ApiError, Client, ClientError, DaemonInfo, End, EndState, ErrorCode, HiveId, HiveList, HiveState,
+    JobEvent, JobId, ModelAlias, ModelInfo, ModelList, ModelRef, ModelReport, Operation, Phase, PrincipalId,
+    Progress, QueenReport, Role, StopRequest, SubmitRequest, SystemEventKind, Unit, WorkerInfo, WorkerList,
     WorkerState,
 };
 use serde::de::DeserializeOwned;
@@ -201,9 +201,7 @@ impl Queen {
 
     /// Has a worker do `operation`.
     async fn work(&self, mut operation: Operation, job: &JobWriter, is_new: bool) -> Result<End, ApiError> {
-        if let Some(alias) = operation.model().flatten()
-            && let Some(model) = self.aliases.get(alias.as_str())
-        {
+        if let Some((alias, model)) = self.alias_in(&operation) {
             let narrator = job.narrator("queen");
             let draft = narrator.action("alias").target(&model);
             draft.context(alias).context(&model).human("{} stands for {}").emit();
@@ -273,8 +271,7 @@ impl Queen {
         self.consider(need, job, Level::Info);
         let narrator = job.narrator("queen");
         let draft = narrator.action("schedule").target(&hive).context(&hive);
-        // Whether it can run there the hive says.
-        draft.human("Hive {} would get it").emit();
+        draft.human("Asking hive {} how it would run there").emit();
         let child = SubmitRequest::child(operation, job.id().clone());
         self.relay(job, &placed, Child::New(Box::new(child), None)).await
     }
@@ -318,18 +315,35 @@ impl Queen {
         self.relay(job, &placed, Child::New(Box::new(child), None)).await
     }
 
-    /// Puts the model's own name where somebody asks about an alias.
-    fn by_its_name(&self, operation: Operation) -> Operation {
-        match operation {
-            Operation::ModelShow { model: Some(alias) } => {
-                let model = self.aliases.get(alias.as_str()).unwrap_or(alias);
-                Operation::ModelShow { model: Some(model) }
-            }
-            Operation::WorkerStart { model: Some(alias), keep_alive_s, pinned } => {
-                let model = self.aliases.get(alias.as_str()).unwrap_or(alias);
-                Operation::WorkerStart { model: Some(model), keep_alive_s, pinned }
-            }
-            operation => operation,
+    /// The alias that `operation` names, and the model that it stands for.
+    fn alias_in(&self, operation: &Operation) -> Option<(ModelRef, ModelRef)> {
+        let named = named_model(operation).flatten()?;
+        Some((named.clone(), self.aliases.get(named.as_str())?))
+    }
+
+    /// Puts the model's own name where somebody asks for an alias.
+    fn by_its_name(&self, mut operation: Operation) -> Operation {
+        let Some((_, stands_for)) = self.alias_in(&operation) else { return operation };
+        match &mut operation {
+            Operation::ModelPull { model } => *model = stands_for,
+            Operation::ModelShow { model }
+            | Operation::ModelVerify { model }
+            | Operation::WorkerStart { model, .. } => *model = Some(stands_for),
+            _ => {}
+        }
+        operation
+    }
+
+    /// Says which aliases stand for a model that has gone.
+    fn tell_left_over(&self, model: &ModelRef, job: &JobWriter) {
+        for (alias, _) in self.aliases.all().into_iter().filter(|(_, stands_for)| stands_for == model) {
+            let narrator = job.narrator("queen");
+            let draft = narrator.action("alias").target(model).level(Level::Warn).context(&alias);
+            draft
+                .context(model)
+                .context(&alias)
+                .human("{} still stands for {}: `rbee model alias {} --remove` ends that")
+                .emit();
         }
     }
 
@@ -430,6 +444,17 @@ fn queued(done: u64, total: u64, estimate: Option<Duration>) -> Progress {
 fn need(operation: &Operation, model: Option<&ModelRef>) -> Need {
     let (falls_back, embeds) = (operation.falls_back(), matches!(operation, Operation::Embed(_)));
     Need::Worker { model: name_of_model(model), falls_back, embeds }
+}
+
+/// The model that an operation names or leaves open, where it is about one.
+fn named_model(operation: &Operation) -> Option<Option<&ModelRef>> {
+    match operation {
+        Operation::ModelPull { model } | Operation::ModelRemove { model } => Some(Some(model)),
+        Operation::ModelShow { model }
+        | Operation::ModelVerify { model }
+        | Operation::WorkerStart { model, .. } => Some(model.as_ref()),
+        operation => operation.model(),
+    }
 }
 
 /// What a request calls its model; nothing stands for the default model.
@@ -537,14 +562,7 @@ impl Service for Queen {
             }
             _ => {}
         }
-        let named = match &request.operation {
-            Operation::ModelPull { model } | Operation::ModelRemove { model } => Some(Some(model)),
-            Operation::ModelShow { model }
-            | Operation::ModelVerify { model }
-            | Operation::WorkerStart { model, .. } => Some(model.as_ref()),
-            operation => operation.model(),
-        };
-        let Some(model) = named else { return Ok(()) };
+        let Some(model) = named_model(&request.operation) else { return Ok(()) };
         if let Some(model) = model {
             model.check_login()?;
             let is_elsewhere = model.is_elsewhere();
@@ -579,35 +597,83 @@ impl Service for Queen {
     }
 
     async fn run(self: Arc<Self>, operation: Operation, job: JobWriter) -> Result<End, ApiError> {
+        let alias = self.alias_in(&operation);
+        let is_removal = matches!(operation, Operation::ModelRemove { .. });
+        let done = self.perform(operation, &job).await;
+        let Some((alias, model)) = alias else { return done };
+        let explained = |error: ApiError| match error.code {
+            ErrorCode::NotFound if is_removal => {
+                let message = format!("{alias} is no model, but an alias of {model}");
+                let hint = format!(
+                    "`rbee model alias {alias} --remove` takes it away, `rbee model rm {model}` the model"
+                );
+                ApiError::new(error.code, message).hint(hint)
+            }
+            ErrorCode::NotFound => {
+                ApiError { message: format!("{alias} stands for {model}: {}", error.message), ..error }
+            }
+            _ => error,
+        };
+        match done {
+            Ok(end) => Ok(End { error: end.error.map(explained), ..end }),
+            Err(error) => Err(explained(error)),
+        }
+    }
+
+    /// An answer that was begun goes on where it is; one that nobody had begun yet begins. Questions are
+    /// quickly asked anew.
+    async fn resume(self: Arc<Self>, operation: Option<Operation>, job: JobWriter) -> Result<End, ApiError> {
+        match (job.placement(), operation) {
+            (Some(at), _) => self.work_again(at, &job).await,
+            (None, Some(operation)) if operation.model().is_some() => self.work(operation, &job, false).await,
+            (None, _) => Err(interrupted_by_restart()),
+        }
+    }
+
+    fn stop(&self, request: StopRequest) {
+        self.keep_hive.store(request.keep_hive, Ordering::Relaxed);
+        self.begin_to_stop();
+    }
+}
+
+impl Queen {
+    async fn perform(self: &Arc<Self>, operation: Operation, job: &JobWriter) -> Result<End, ApiError> {
         match operation {
             Operation::Infer(_) | Operation::Embed(_) | Operation::CountTokens(_) => {
-                self.work(operation, &job, true).await
+                self.work(operation, job, true).await
             }
             Operation::HiveStatus { hive } => {
                 let hive = hive.unwrap_or_else(hives::local);
-                self.have_hive_do(hive.clone(), Operation::HiveStatus { hive: Some(hive) }, &job).await
+                self.have_hive_do(hive.clone(), Operation::HiveStatus { hive: Some(hive) }, job).await
             }
             Operation::HivePause { ref hive } | Operation::HiveResume { ref hive } => {
                 let hive = hive.clone().unwrap_or_else(hives::local);
-                self.have_hive_do(hive, operation, &job).await
+                self.have_hive_do(hive, operation, job).await
+            }
+            Operation::ModelRemove { ref model } => {
+                let model = model.clone();
+                let end = self.have_hive_do(hives::local(), operation, job).await?;
+                if end.state == EndState::Succeeded {
+                    self.tell_left_over(&model, job);
+                }
+                Ok(end)
             }
             Operation::ModelPull { .. }
             | Operation::ModelShow { .. }
-            | Operation::ModelRemove { .. }
             | Operation::ModelSearch { .. }
             | Operation::ModelVerify { .. }
             | Operation::WorkerStart { .. }
             | Operation::WorkerStop { .. } => {
-                self.have_hive_do(hives::local(), self.by_its_name(operation), &job).await
+                self.have_hive_do(hives::local(), self.by_its_name(operation), job).await
             }
             Operation::WorkerList {} => {
-                let lists: Vec<WorkerList> = self.ask_all(&Operation::WorkerList {}, &job).await?;
+                let lists: Vec<WorkerList> = self.ask_all(&Operation::WorkerList {}, job).await?;
                 let workers: Vec<WorkerInfo> = lists.into_iter().flat_map(|list| list.workers).collect();
                 job.answer(&WorkerList { workers });
                 Ok(End::succeeded())
             }
             Operation::ModelList {} => {
-                let lists: Vec<ModelList> = self.ask_all(&Operation::ModelList {}, &job).await?;
+                let lists: Vec<ModelList> = self.ask_all(&Operation::ModelList {}, job).await?;
                 let models: Vec<ModelInfo> = lists.into_iter().flat_map(|list| list.models).collect();
                 job.answer(&ModelList { models, aliases: self.aliases.all() });
                 Ok(End::succeeded())
@@ -619,7 +685,7 @@ impl Service for Queen {
                 let set = tokio::task::spawn_blocking(move || queen.aliases.set(&alias, model)).await;
                 set.expect("keeping an alias does not panic")?;
                 if let Some(model) = &answer.model {
-                    self.tell_missing(model, &job).await;
+                    self.tell_missing(model, job).await;
                 }
                 job.answer(&answer);
                 Ok(End::succeeded())
@@ -637,20 +703,5 @@ impl Service for Queen {
             }
             Operation::HiveWatch {} => unreachable!("refused by `check`"),
         }
-    }
-
-    /// An answer that was begun goes on where it is; one that nobody had begun yet begins. Questions are
-    /// quickly asked anew.
-    async fn resume(self: Arc<Self>, operation: Option<Operation>, job: JobWriter) -> Result<End, ApiError> {
-        match (job.placement(), operation) {
-            (Some(at), _) => self.work_again(at, &job).await,
-            (None, Some(operation)) if operation.model().is_some() => self.work(operation, &job, false).await,
-            (None, _) => Err(interrupted_by_restart()),
-        }
-    }
-
-    fn stop(&self, request: StopRequest) {
-        self.keep_hive.store(request.keep_hive, Ordering::Relaxed);
-        self.begin_to_stop();
     }
 }
