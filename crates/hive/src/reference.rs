@@ -81,6 +81,9 @@ impl Reference {
                 Err(error) => bad(&error.to_string()),
             };
         }
+        if ModelRef::new(text).is_elsewhere() {
+            return bad("only `https://` and `http://` are fetched");
+        }
         let path = Path::new(text);
         if path.is_absolute() {
             return Ok(Some(Self::Path(path.to_owned())));

@@ -11,8 +11,10 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
+use rbee_gguf::GgufError;
 use rbee_home::HomeError;
 use rbee_jobs::{JobWriter, lock, now_ms};
+use rbee_narration::printable;
 use rbee_protocol::{ApiError, ErrorCode, Phase, Progress, Unit};
 use serde::{Deserialize, Serialize};
 use tokio::runtime::{Builder, Runtime};
@@ -340,10 +342,17 @@ impl Store {
         // Apart from those of a model that is here under this name, which stays until this one is known to be one.
         self.link(manifest).map_err(io)?;
         if let Err(error) = rbee_gguf::read(&self.path(NEW_LINKS, manifest)) {
-            let reason = format!("what came is no model: {error}");
             let _ = fs::remove_dir_all(self.divided(NEW_LINKS));
             self.sweep();
-            return Err(ApiError::new(ErrorCode::BadModel, reason).hint("take the model from elsewhere"));
+            let reason = match error {
+                GgufError::Bad { reason, .. } => reason,
+                error => error.to_string(),
+            };
+            let message = format!("{} is no usable model: {reason}", printable(&reference.text()));
+            return Err(ApiError::new(ErrorCode::BadModel, message).hint(match reference {
+                Reference::Path(_) => "name another file, or fetch this one again",
+                _ => "take the model from elsewhere",
+            }));
         }
         let path = self.manifest_path(&name);
         let text = serde_json::to_string_pretty(manifest).expect("a manifest is plain data");
@@ -421,8 +430,10 @@ impl Store {
         }) else {
             return 0;
         };
-        let used: HashSet<&str> =
-            models.iter().flat_map(|model| &model.files).map(|file| file.sha256.as_str()).collect();
+        let files = models.iter().flat_map(|model| &model.files);
+        // One that is somebody else's lies elsewhere, whatever has the same bytes here.
+        let ours = files.filter(|file| file.path.is_none());
+        let used: HashSet<&str> = ours.map(|file| file.sha256.as_str()).collect();
         let mut freed = 0;
         for blob in fs::read_dir(self.folder.join("blobs")).into_iter().flatten().flatten() {
             let name = blob.file_name();

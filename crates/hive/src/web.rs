@@ -1,6 +1,7 @@
 //! What hives fetch over HTTP: models, and what hubs say of them.
 
 use std::error::Error;
+use std::io;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -64,6 +65,8 @@ pub(crate) enum WebError {
     NoTrust { reason: String },
     #[error("{host} cannot be reached: {reason}")]
     Unreachable { host: String, reason: String },
+    #[error("{host} may be another server: {reason}")]
+    Untrusted { host: String, reason: String },
     #[error(transparent)]
     Proxy(#[from] ProxyError),
     #[error("{host} said nothing for {} s", SILENCE_TIMEOUT.as_secs())]
@@ -139,7 +142,7 @@ impl From<WebError> for ApiError {
                  and `rbee queen stop` once, so that the hive sees it"
             }
             WebError::Status { status: StatusCode::NOT_FOUND, .. } => {
-                "check the name; `rbee model search WORDS` looks for models"
+                "check the name or the address; `rbee model search WORDS` looks for models"
             }
             WebError::Status {
                 status: StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN,
@@ -162,6 +165,10 @@ impl From<WebError> for ApiError {
             WebError::Nonsense { .. } | WebError::Redirect { .. } => "check the address",
             WebError::NoTrust { .. } => {
                 "install them (the package `ca-certificates`), and `rbee queen stop` once"
+            }
+            WebError::Untrusted { .. } => {
+                "check the address and this machine's clock; where the server's certificate is of your own making, name its \
+                 file in `SSL_CERT_FILE`, and `rbee queen stop` once, so that the hive sees it"
             }
             _ => "check the network, then say it again: what is here already is kept",
         };
@@ -312,6 +319,9 @@ impl Web {
                     let error = innermost(&error);
                     return Err(match error.downcast_ref::<ProxyError>() {
                         Some(error) => error.clone().into(),
+                        None if is_of_certificates(error) => {
+                            WebError::Untrusted { host, reason: error.to_string() }
+                        }
                         None => WebError::Unreachable { host, reason: error.to_string() },
                     });
                 }
@@ -407,6 +417,11 @@ fn seconds(headers: &HeaderMap, name: &HeaderName) -> Option<Duration> {
 /// The innermost reason, which is the one that says something.
 pub(crate) fn cause(error: &(dyn Error + 'static)) -> String {
     innermost(error).to_string()
+}
+
+fn is_of_certificates(error: &(dyn Error + 'static)) -> bool {
+    let of_tls = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+    matches!(of_tls.and_then(|error| error.downcast_ref()), Some(rustls::Error::InvalidCertificate(_)))
 }
 
 fn innermost<'a>(mut error: &'a (dyn Error + 'static)) -> &'a (dyn Error + 'static) {

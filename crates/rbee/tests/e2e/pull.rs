@@ -287,7 +287,7 @@ fn a_model_in_several_files_stays_whole_when_another_pull_of_it_fails() {
     let (hub, home) = with_parts();
     hub.repository(REPOSITORY, &[(PARTS[0], part(0)), (PARTS[1], b"<html>Not here</html>".to_vec())]);
     let ran = run(&home, &["model", "pull", "hf:ada/tiny-GGUF"], 65);
-    assert!(ran.stderr.contains("no model"), "{ran:?}");
+    assert!(ran.stderr.contains("no usable model"), "{ran:?}");
     assert_parts(&home, [part(0), part(1)]);
     assert_eq!(files(&home, "data/models/blobs").len(), 2);
     home.ask(&["model", "rm", "big-Q4_0"]);
@@ -458,9 +458,9 @@ fn another_file_than_was_said_never_becomes_a_model() {
         |text: &str| Behaviour { announced_sha256: Some(text.into()), ..Behaviour::default() };
     check_refused(model(2, "m"), announced_sha256(&"0".repeat(64)), "SHA-256");
     check_refused(model(1, "m"), announced_sha256("../../../../escaped"), "no SHA-256");
-    check_refused(b"<html>Not here</html>".to_vec(), Behaviour::default(), "no model");
+    check_refused(b"<html>Not here</html>".to_vec(), Behaviour::default(), "no usable model");
     let cut = model(1, "m")[..MIB / 2].to_vec();
-    check_refused(cut, Behaviour::default(), "no model");
+    check_refused(cut, Behaviour::default(), "no usable model");
 }
 
 #[test]
@@ -773,7 +773,13 @@ fn no_name_leads_out_of_the_store() {
         let ran = run(&home, &["model", "pull", "hf:ada/tiny-GGUF"], 66);
         assert!(ran.stderr.contains("no GGUF files"), "{name}: {ran:?}");
     }
-    for reference in ["hf:ada/../escaped", "hf:ada/tiny-GGUF:../../escaped.gguf", "ollama:../escaped:1b"] {
+    for reference in [
+        "hf:ada/../escaped",
+        "hf:ada/tiny-GGUF:../../escaped.gguf",
+        "ollama:../escaped:1b",
+        "ftp://box/escaped.gguf",
+        "file:///escaped.gguf",
+    ] {
         run(&home, &["model", "pull", reference], 2);
     }
     hub.file("..%2f..%2fescaped.gguf", bytes.as_slice(), Behaviour::default());
@@ -843,6 +849,28 @@ fn what_other_programs_have_is_used_where_it_is() {
     assert!(hub.requests().iter().all(|request| request.file.is_none()), "something was downloaded");
     assert!(theirs.iter().all(|path| path.is_file()));
     assert_eq!(places(&home), listed);
+}
+
+#[test]
+fn a_model_of_the_store_and_a_file_with_its_bytes_go_each_for_itself() {
+    let (hub, home, bytes) = hub(1);
+    let own = home.path("own.gguf");
+    fs::write(&own, &bytes).expect("room in the test's home");
+    for first in ["hf:ada/tiny-GGUF", "own"] {
+        pull(&home, "hf:ada/tiny-GGUF");
+        pull(&home, own.to_str().expect("UTF-8"));
+        let second = if first == "own" { "hf:ada/tiny-GGUF" } else { "own" };
+        for name in [first, second] {
+            let expected = if name == "own" { 0 } else { bytes.len() };
+            assert_eq!(home.ask(&["model", "rm", name])["freed_bytes"], expected, "{name}, after {first}");
+        }
+        assert_eq!(files(&home, "data/models/blobs"), Vec::<PathBuf>::new());
+    }
+    assert!(own.is_file());
+    let url = format!("{}/files/empty.gguf", hub.url());
+    hub.file("empty.gguf", &b""[..], Behaviour::default());
+    let ran = run(&home, &["model", "pull", &url], 65);
+    assert!(ran.stderr.contains("is empty"), "{ran:?}");
 }
 
 /// Of the default model's file.
