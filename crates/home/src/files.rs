@@ -34,6 +34,9 @@ pub fn write_private(path: &Path, text: &str) -> Result<(), HomeError> {
 pub fn read_private(path: &Path) -> Result<String, HomeError> {
     let mut file = File::open(path).map_err(HomeError::io("read", path))?;
     let metadata = file.metadata().map_err(HomeError::io("read", path))?;
+    if metadata.is_dir() {
+        return Err(HomeError::io("read", path)(io::ErrorKind::IsADirectory.into()));
+    }
     if metadata.permissions().mode() & 0o077 != 0 {
         return Err(HomeError::OpenToOthers { path: path.to_owned() });
     }
@@ -94,6 +97,11 @@ pub fn quoted(path: &Path) -> String {
     if text.chars().all(is_plain) { text } else { format!("'{}'", text.replace('\'', r"'\''")) }
 }
 
+/// What to do with a file or folder that has the place of another kind.
+pub fn move_away_hint(path: &Path) -> String {
+    format!("move it away: `mv {0} {0}.old`", quoted(path))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -127,6 +135,8 @@ mod tests {
         }
         assert_eq!(fs::metadata(&path).expect("it exists").permissions().mode() & 0o777, 0o600);
         assert_eq!(fs::read_dir(folder.path()).expect("our own folder").count(), 1);
+        let error = read_private(folder.path()).expect_err("a folder");
+        assert!(error.hint().expect("a hint").contains("`mv "), "{error}");
         assert!(write_private(&folder.path().join("missing/keys.json"), "x").is_err());
     }
 

@@ -13,7 +13,7 @@ pub use daemon::{
     Announcement, Announcer, Lifelines, Lines, Start, Started, allow_open_files, asked_to_end,
     end_with_starter, keep_memory_private, program,
 };
-pub use files::{new_key, quoted, read_key, read_or_create_key, read_private, write_private};
+pub use files::{move_away_hint, new_key, quoted, read_key, read_or_create_key, read_private, write_private};
 pub use home::{DEFAULT_MODEL, HINT_SHOWN, Home};
 pub use lock::Lock;
 pub use queen::{Glance, QueenAddress, glance_at_queen, queen_or_start, running_queen, running_queen_under};
@@ -107,6 +107,9 @@ impl HomeError {
             Self::Io { path, source, .. } if source.kind() == io::ErrorKind::InvalidData => {
                 Some(format!("it is no text: correct or remove {}", path.display()))
             }
+            Self::Io { path, source, .. } if has_anothers_place(source) => {
+                Some(move_away_hint(path.ancestors().find(|path| path.exists()).unwrap_or(path)))
+            }
             Self::Io { path, .. } => Some(format!("check the permissions of {}", path.display())),
             Self::NotPrivate { path } => Some(format!(
                 "set RBEE_HOME to a folder of its own; if this one is rbee's, `chmod 700 {}`",
@@ -147,4 +150,10 @@ impl HomeError {
     pub fn exit_code(&self) -> u8 {
         self.code().exit_code()
     }
+}
+
+/// Whether there is a file where a folder has to be, or the other way round.
+fn has_anothers_place(error: &io::Error) -> bool {
+    use io::ErrorKind::{AlreadyExists, IsADirectory, NotADirectory};
+    matches!(error.kind(), AlreadyExists | IsADirectory | NotADirectory)
 }

@@ -51,6 +51,14 @@ pub enum StoreError {
         /// The store's file.
         path: String,
     },
+    /// What the file holds is no journal.
+    #[error("the journal of jobs, {path}, is damaged, or not one of rbee's: {reason}")]
+    Damaged {
+        /// The store's file.
+        path: String,
+        /// What the file's reader said.
+        reason: String,
+    },
     /// Anything else.
     #[error("the journal of jobs, {path}, cannot be used: {reason}")]
     Failed {
@@ -67,6 +75,7 @@ impl From<StoreError> for ApiError {
             StoreError::DiskFull { .. } => {
                 (ErrorCode::DiskFull, "free some room on that disk, then try again")
             }
+            StoreError::Damaged { .. } => (ErrorCode::BadData, "`rbee queen logs` may tell more"),
             StoreError::Failed { .. } => (ErrorCode::Io, "`rbee queen logs` may tell more"),
         };
         Self::new(code, error.to_string()).hint(hint)

@@ -404,6 +404,11 @@ fn from_sqlite(path: &Path, error: &rusqlite::Error) -> StoreError {
         {
             StoreError::DiskFull { path }
         }
+        rusqlite::Error::SqliteFailure(code, _)
+            if matches!(code.code, ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt) =>
+        {
+            StoreError::Damaged { path, reason: error.to_string() }
+        }
         rusqlite::Error::FromSqlConversionFailure(_, _, reason) => {
             StoreError::Failed { path, reason: reason.to_string() }
         }

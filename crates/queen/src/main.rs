@@ -20,7 +20,7 @@ use anyhow::Context;
 use clap::Parser;
 use rbee_home::{
     Announcer, Config, Home, HomeError, JournalKind, Lock, QueenAddress, allow_open_files, asked_to_end,
-    keep_memory_private,
+    keep_memory_private, quoted,
 };
 use rbee_jobs::{Access, Jobs, Limits, Listener, StoreError, SystemLog, Unfinished, run};
 use rbee_journal::Journal;
@@ -173,6 +173,13 @@ fn open_jobs(
                 let (code, hint) = match &error {
                     StoreError::DiskFull { .. } => {
                         (ErrorCode::DiskFull, "free some room on that disk, then try again".to_owned())
+                    }
+                    StoreError::Damaged { .. } => {
+                        let hint = format!(
+                            "`mv {0} {0}.old`: the queen begins another, without the jobs in it",
+                            quoted(&path)
+                        );
+                        (ErrorCode::BadData, hint)
                     }
                     StoreError::Failed { .. } => {
                         let hint = format!(

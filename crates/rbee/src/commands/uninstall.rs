@@ -24,7 +24,7 @@ use crate::table::{Look, Table};
 pub(crate) async fn run(arguments: Uninstall, printer: &mut Printer) -> Result<u8> {
     let Uninstall { dry_run, models, yes } = arguments;
     let home = Home::locate()?;
-    let found = found::look(&home, models);
+    let mut found = found::look(&home, models);
     if found.entries.is_empty() {
         match printer.output() {
             Output::Text => printer.page(&format!("there is nothing of rbee's here\n{}", left(&found)))?,
@@ -34,13 +34,13 @@ pub(crate) async fn run(arguments: Uninstall, printer: &mut Printer) -> Result<u
     }
     if dry_run {
         match printer.output() {
-            Output::Text => printer.page(&(table(&found, printer.look()) + &left(&found)))?,
+            Output::Text => printer.page(&list(&home, &found, printer.look()))?,
             _ => printer.json(&answer(&found.entries, &found, true))?,
         }
         return Ok(0);
     }
     if !yes {
-        confirm(&found, printer)?;
+        confirm(&home, &found, printer)?;
     }
     if !service::installed(&home).is_empty() {
         service::disable().await;
@@ -54,11 +54,14 @@ pub(crate) async fn run(arguments: Uninstall, printer: &mut Printer) -> Result<u
         }
         false => None,
     };
-    // Daemons that ended have left less, or more.
-    let found = found::look(&home, models);
+    // Daemons that ended have left more, or have removed themselves what they had.
+    let before = std::mem::replace(&mut found, found::look(&home, models));
     for entry in &found.entries {
         remove(entry)?;
     }
+    let is_new = |entry: &Entry| found.entries.iter().all(|other| other.path != entry.path);
+    let removed_by_daemons: Vec<Entry> = before.entries.into_iter().filter(is_new).collect();
+    found.entries.extend(removed_by_daemons);
     found.folders.iter().for_each(|folder| remove_empty(folder));
     match printer.output() {
         Output::Text => {
@@ -74,7 +77,7 @@ pub(crate) async fn run(arguments: Uninstall, printer: &mut Printer) -> Result<u
 }
 
 /// Asks whoever sits at the terminal.
-fn confirm(found: &Found, printer: &mut Printer) -> Result<(), Failure> {
+fn confirm(home: &Home, found: &Found, printer: &mut Printer) -> Result<(), Failure> {
     if !io::stdin().is_terminal() || !io::stderr().is_terminal() {
         let message =
             format!("this removes {}", count(found.entries.len().try_into().unwrap_or(u64::MAX), "file"));
@@ -82,7 +85,7 @@ fn confirm(found: &Found, printer: &mut Printer) -> Result<(), Failure> {
         return Err(Failure::new(ErrorCode::Usage, message, hint));
     }
     let look = Look { bold: false, ..printer.look() };
-    for line in (table(found, look) + &left(found)).lines() {
+    for line in list(home, found, look).lines() {
         printer.prompt(&format!("{line}\n"));
     }
     printer.prompt(&format!("Remove these {}? [y/N] ", bytes(found.bytes())));
@@ -118,6 +121,16 @@ fn remove_empty(folder: &Path) {
         // Where something is left, it stays.
         let _ = fs::remove_dir(folder);
     }
+}
+
+/// What goes, what stays, and what ends.
+fn list(home: &Home, found: &Found, look: Look) -> String {
+    let runs = |name| Lock::is_held(&home.lock_file(name)).unwrap_or_default();
+    let daemons = match ["queen", "hive"].into_iter().any(runs) {
+        true => "the queen and the hive are stopped first, with what they are doing\n",
+        false => "",
+    };
+    table(found, look) + &left(found) + daemons
 }
 
 fn table(found: &Found, look: Look) -> String {

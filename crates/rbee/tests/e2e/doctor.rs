@@ -143,8 +143,13 @@ fn a_damaged_home_is_told_of_whatever_is_wrong_with_it() {
     );
     set_mode(&home.path("state"), 0o700);
 
+    fs::create_dir_all(home.path("config/aliases.json")).expect("room");
+    check_problem(&home, "files", 74, "aliases.json.old");
+    fs::remove_dir(home.path("config/aliases.json")).expect("our own folder");
     fs::write(home.path("state/journal.sqlite"), "no journal at all").expect("room");
     check_problem(&home, "files", 65, "mv ");
+    let ran = home.run(["status"]);
+    assert!(ran.code == Some(65) && ran.stderr.contains("journal.sqlite.old"), "{ran:?}");
     fs::remove_dir_all(home.path("state")).expect("our own folder");
     fs::write(home.path("state"), "a file").expect("room");
     let (code, told) = report(&home);

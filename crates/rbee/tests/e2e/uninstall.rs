@@ -51,7 +51,9 @@ fn all_that_rbee_writes_is_removed_after_its_daemons_have_ended() {
     let before = files(&home.path(""));
     let dry = home.run(["uninstall", "--dry-run", "--models"]);
     assert_eq!(dry.code, Some(0), "{}", dry.stderr);
-    for word in ["operator.key", "journal.sqlite", "hive.sock", "rbee-queen.service", ".gguf"] {
+    for word in
+        ["operator.key", "journal.sqlite", "hive.sock", "rbee-queen.service", ".gguf", "stopped first"]
+    {
         assert!(dry.stdout.contains(word), "{word} in {}", dry.stdout);
     }
     let refused = home.run(["uninstall"]);
@@ -59,8 +61,15 @@ fn all_that_rbee_writes_is_removed_after_its_daemons_have_ended() {
     assert!(is_alive(queen) && is_alive(worker));
     assert!(before.keys().all(|path| path.exists()), "a command that only asks removed something");
 
-    is_gone(home.run(["uninstall", "--yes", "--models"]));
+    let removed = is_gone(home.run(["uninstall", "--yes", "--models"]));
     assert!(!is_alive(queen) && !is_alive(worker));
+    let listed =
+        dry.stdout.lines().filter(|line| line.contains(&home.path("").display().to_string())).count();
+    assert!(
+        removed.starts_with(&format!("removed {listed} files, ")),
+        "{removed}, and before {}",
+        dry.stdout
+    );
     let left: Vec<_> =
         files(&home.path("")).into_keys().filter(|path| !path.starts_with(home.path("home"))).collect();
     assert_eq!(left, Vec::<PathBuf>::new());

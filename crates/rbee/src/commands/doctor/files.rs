@@ -5,7 +5,7 @@ use std::io::{ErrorKind, Read};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use rbee_home::{Home, HomeError, quoted, read_key, read_private};
+use rbee_home::{Home, HomeError, move_away_hint, quoted, read_key, read_private};
 use rbee_protocol::ErrorCode;
 use rustix::fs::{Access, access, statvfs};
 use serde_json::{Value, json};
@@ -58,8 +58,7 @@ fn folder(home: &Home, what: &str, path: &Path, metadata: &Metadata) -> Option<C
     let shown = path.display();
     if !metadata.is_dir() {
         let message = format!("{shown}, for {what}, is no folder");
-        let hint = format!("move it away: `mv {0} {0}.old`", quoted(path));
-        return Some(Check::problem("home", ErrorCode::Io, message, hint));
+        return Some(Check::problem("home", ErrorCode::Io, message, move_away_hint(path)));
     }
     if let Some(check) = of_another_user("home", path, metadata) {
         return Some(check);
@@ -126,6 +125,9 @@ pub(super) fn files(home: &Home) -> Vec<Check> {
         let open = if is_secret { mode & 0o077 != 0 } else { mode & 0o022 != 0 };
         if let Some(check) = of_another_user("files", path, &metadata) {
             checks.push(check);
+        } else if metadata.is_dir() {
+            let message = format!("{} is a folder, and has to be a file", path.display());
+            checks.push(Check::problem("files", ErrorCode::Io, message, move_away_hint(path)));
         } else if open && is_secret {
             let message = format!("{} is open to others (mode {mode:o}), so nothing uses it", path.display());
             let hint =
