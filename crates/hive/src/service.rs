@@ -137,7 +137,7 @@ impl HiveService {
                 let context = memory.map_or(0, |memory| memory.context_length);
                 (
                     memory.map(|memory| memory.bytes),
-                    format!("its weights and {context} tokens of context, or more where there is room"),
+                    format!("at the least: its weights and {context} tokens of context"),
                 )
             }
         };

@@ -419,9 +419,11 @@ pub(crate) fn cause(error: &(dyn Error + 'static)) -> String {
     innermost(error).to_string()
 }
 
-fn is_of_certificates(error: &(dyn Error + 'static)) -> bool {
-    let of_tls = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
-    matches!(of_tls.and_then(|error| error.downcast_ref()), Some(rustls::Error::InvalidCertificate(_)))
+fn is_of_certificates(mut error: &(dyn Error + 'static)) -> bool {
+    while let Some(inner) = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
+        error = inner;
+    }
+    matches!(error.downcast_ref(), Some(rustls::Error::InvalidCertificate(_)))
 }
 
 fn innermost<'a>(mut error: &'a (dyn Error + 'static)) -> &'a (dyn Error + 'static) {

@@ -13,7 +13,7 @@ fn a_dry_run_says_where_the_job_would_run_and_starts_nothing() {
         "queen   Hive local has no worker with the model yet\n",
         "queen   Asking hive local how it would run there\n",
         &format!("hive    No worker has {MODEL}: one has to start\n"),
-        "iB of memory (its weights and ",
+        "iB of memory (at the least: its weights and ",
     ] {
         assert!(ran.stdout.contains(said), "{said}: {}", ran.stdout);
     }
