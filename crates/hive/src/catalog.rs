@@ -1,5 +1,6 @@
 //! Models that have a short name here, so that nobody needs to know who publishes them.
 
+use rbee_narration::bytes;
 use rbee_protocol::{FoundModel, nearest};
 
 /// A model with a short name.
@@ -15,7 +16,7 @@ impl Known {
     /// What it is good for, and its size.
     fn about(&self) -> String {
         let Self { about, size_mb, .. } = self;
-        format!("{about}, {} GB", *size_mb as f64 / 1000.0)
+        format!("{about}, {}", bytes(size_mb * 1_000_000))
     }
 }
 
@@ -92,7 +93,7 @@ const KNOWN: [Known; 11] = [
     Known {
         name: "qwen3-30b-a3b",
         reference: "hf:Qwen/Qwen3-30B-A3B-GGUF:Q4_K_M",
-        about: "as quick as one of 3 GB",
+        about: "as quick as one of 3 GiB",
         size_mb: 19_000,
         license: "apache-2.0",
     },
@@ -129,14 +130,14 @@ pub(crate) fn search(words: &str) -> Vec<FoundModel> {
 /// graphics card has `card_bytes` of memory.
 pub(crate) fn best(free_bytes: u64, card_bytes: u64) -> Option<(&'static str, String)> {
     let is_fit = |known: &&Known| {
-        let bytes = known.size_mb * 1_000_000;
+        let size_bytes = known.size_mb * 1_000_000;
         // The context and what lies in between come on top.
-        let needed = bytes + bytes / 4 + 500_000_000;
+        let needed = size_bytes + size_bytes / 4 + 500_000_000;
         known.name != EMBEDDING
             && (needed <= card_bytes || (needed <= free_bytes && known.size_mb <= ON_PROCESSORS_MAX_MB))
     };
     let best = KNOWN.iter().rfind(is_fit)?;
-    Some((best.name, format!("{} GB, {}", best.size_mb as f64 / 1000.0, best.license)))
+    Some((best.name, format!("{}, {}", bytes(best.size_mb * 1_000_000), best.license)))
 }
 
 /// The short name that somebody who wrote `name` may have meant.

@@ -278,8 +278,9 @@ impl ModelStore {
     /// # Errors
     /// `bad_model` for a damaged one.
     pub(crate) async fn memory(self: &Arc<Self>, model: &LocalModel) -> Result<Option<MemoryAt>, ApiError> {
-        let path = model.path.clone();
-        let facts = blocking(move || rbee_gguf::read(&path)).await.map_err(|error| bad_model(&error))?;
+        let (models, path) = (self.clone(), model.path.clone());
+        let facts = blocking(move || models.facts(&path).map_or_else(|| rbee_gguf::read(&path), Ok)).await;
+        let facts = facts.map_err(|error| bad_model(&error))?;
         Ok(told(&facts).memory.into_iter().next())
     }
 

@@ -81,12 +81,12 @@ impl Reference {
                 Err(error) => bad(&error.to_string()),
             };
         }
-        if ModelRef::new(text).is_elsewhere() {
-            return bad("only `https://` and `http://` are fetched");
-        }
         let path = Path::new(text);
         if path.is_absolute() {
             return Ok(Some(Self::Path(path.to_owned())));
+        }
+        if text.contains("://") {
+            return bad("a URL begins with `https://` or `http://`");
         }
         Ok(text.contains('/').then(|| hub(text)).flatten())
     }

@@ -3,7 +3,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rbee_jobs::{JobWriter, Principal, Service, daemon_info, now_ms};
-use rbee_narration::{Level, bytes};
+use rbee_narration::{Level, bytes, count};
 use rbee_protocol::{
     ApiError, DaemonInfo, DeviceKind, End, EndState, ErrorCode, HiveId, HivePause, HiveReport, InferRequest,
     ModelList, ModelRef, Operation, StopRequest, SubmitRequest, WorkerList, WorkerWatch,
@@ -130,20 +130,16 @@ impl HiveService {
         if self.supervisor.consider(&model, Level::Info, job) {
             return Ok(End::succeeded());
         }
-        let (needed, of) = match self.supervisor.needed_before(&model) {
-            Some(bytes) => (Some(bytes), "as it did the last time".to_owned()),
-            None => {
-                let memory = self.models.memory(&model).await?;
-                let context = memory.map_or(0, |memory| memory.context_length);
-                (
-                    memory.map(|memory| memory.bytes),
-                    format!("at the least: its weights and {context} tokens of context"),
-                )
-            }
+        let needed = match self.supervisor.needed_before(&model) {
+            Some(bytes) => Some((bytes, "as it did the last time".to_owned())),
+            None => self.models.memory(&model).await?.map(|memory| {
+                let context = count(memory.context_length.into(), "token");
+                (memory.bytes, format!("at the least: its weights and {context} of context"))
+            }),
         };
         let free = Machine::look().await.ok().map(|machine| machine.memory_available_bytes);
         let narrator = job.narrator("hive");
-        if let Some((needed, free)) = needed.zip(free) {
+        if let Some(((needed, of), free)) = needed.zip(free) {
             let draft =
                 narrator.action("memory").target(&model.name).context(&model.name).context(bytes(needed));
             draft

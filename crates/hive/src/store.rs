@@ -348,7 +348,7 @@ impl Store {
                 GgufError::Bad { reason, .. } => reason,
                 error => error.to_string(),
             };
-            let message = format!("{} is no usable model: {reason}", printable(&reference.text()));
+            let message = format!("{} is not a usable model: {reason}", printable(&reference.text()));
             return Err(ApiError::new(ErrorCode::BadModel, message).hint(match reference {
                 Reference::Path(_) => "name another file, or fetch this one again",
                 _ => "take the model from elsewhere",

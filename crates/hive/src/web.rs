@@ -167,8 +167,8 @@ impl From<WebError> for ApiError {
                 "install them (the package `ca-certificates`), and `rbee queen stop` once"
             }
             WebError::Untrusted { .. } => {
-                "check the address and this machine's clock; where the server's certificate is of your own making, name its \
-                 file in `SSL_CERT_FILE`, and `rbee queen stop` once, so that the hive sees it"
+                "check the address and this machine's clock; if the server is your own, add the certificate of who signed \
+                 its to this machine's, and `rbee queen stop` once, so that the hive sees it"
             }
             _ => "check the network, then say it again: what is here already is kept",
         };
@@ -440,6 +440,18 @@ mod tests {
     fn wait(delay_s: u64, until: Instant) -> Retry {
         let (why, delay) = ("it is busy".to_owned(), Duration::from_secs(delay_s));
         Retry { why, delay, until, tries: 1 }
+    }
+
+    #[test]
+    fn errors_of_certificates_are_known_however_they_are_wrapped() {
+        let tls = rustls::Error::InvalidCertificate(rustls::CertificateError::UnknownIssuer);
+        let once = io::Error::new(io::ErrorKind::InvalidData, tls);
+        assert!(is_of_certificates(&once));
+        assert!(is_of_certificates(&io::Error::other(once)));
+        let handshake = io::Error::other(rustls::Error::HandshakeNotComplete);
+        for other in [io::ErrorKind::UnexpectedEof.into(), io::Error::other("another"), handshake] {
+            assert!(!is_of_certificates(&other), "{other}");
+        }
     }
 
     #[test]

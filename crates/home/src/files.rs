@@ -102,6 +102,22 @@ pub fn move_away_hint(path: &Path) -> String {
     format!("move it away: `mv {0} {0}.old`", quoted(path))
 }
 
+/// The link on the way to `path`, or there, that leads to nothing.
+pub fn broken_link(path: &Path) -> Option<&Path> {
+    let there = path.ancestors().find(|path| fs::symlink_metadata(path).is_ok())?;
+    (!there.exists()).then_some(there)
+}
+
+/// What to do with such a link.
+pub fn broken_link_hint(link: &Path) -> String {
+    format!("{} is a link to what is not there: mount that, or remove the link", link.display())
+}
+
+/// What to do with a journal that is none.
+pub fn journal_hint(path: &Path) -> String {
+    format!("`mv {0} {0}.old`: the queen begins another, without the jobs in it", quoted(path))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -137,6 +153,13 @@ mod tests {
         assert_eq!(fs::read_dir(folder.path()).expect("our own folder").count(), 1);
         let error = read_private(folder.path()).expect_err("a folder");
         assert!(error.hint().expect("a hint").contains("`mv "), "{error}");
+
+        let link = folder.path().join("link");
+        std::os::unix::fs::symlink(folder.path().join("unmounted"), &link).expect("our own folder");
+        let error = HomeError::io("create", link.join("models"))(io::ErrorKind::NotFound.into());
+        let expected = format!("{} is a link to what is not there", link.display());
+        assert!(error.hint().expect("a hint").starts_with(&expected), "{error}");
+        assert_eq!(broken_link(&folder.path().join("missing")), None);
         assert!(write_private(&folder.path().join("missing/keys.json"), "x").is_err());
     }
 

@@ -13,13 +13,17 @@ pub use daemon::{
     Announcement, Announcer, Lifelines, Lines, Start, Started, allow_open_files, asked_to_end,
     end_with_starter, keep_memory_private, program,
 };
-pub use files::{move_away_hint, new_key, quoted, read_key, read_or_create_key, read_private, write_private};
+pub use files::{
+    broken_link, broken_link_hint, journal_hint, move_away_hint, new_key, quoted, read_key,
+    read_or_create_key, read_private, write_private,
+};
 pub use home::{DEFAULT_MODEL, HINT_SHOWN, Home};
 pub use lock::Lock;
 pub use queen::{Glance, QueenAddress, glance_at_queen, queen_or_start, running_queen, running_queen_under};
 
+use std::fs;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use rbee_protocol::ErrorCode;
 
@@ -107,10 +111,10 @@ impl HomeError {
             Self::Io { path, source, .. } if source.kind() == io::ErrorKind::InvalidData => {
                 Some(format!("it is no text: correct or remove {}", path.display()))
             }
-            Self::Io { path, source, .. } if has_anothers_place(source) => {
-                Some(move_away_hint(path.ancestors().find(|path| path.exists()).unwrap_or(path)))
+            Self::Io { path, source, .. } => {
+                let permissions = || format!("check the permissions of {}", path.display());
+                Some(in_the_way(path, source).unwrap_or_else(permissions))
             }
-            Self::Io { path, .. } => Some(format!("check the permissions of {}", path.display())),
             Self::NotPrivate { path } => Some(format!(
                 "set RBEE_HOME to a folder of its own; if this one is rbee's, `chmod 700 {}`",
                 quoted(path)
@@ -152,8 +156,16 @@ impl HomeError {
     }
 }
 
-/// Whether there is a file where a folder has to be, or the other way round.
-fn has_anothers_place(error: &io::Error) -> bool {
-    use io::ErrorKind::{AlreadyExists, IsADirectory, NotADirectory};
-    matches!(error.kind(), AlreadyExists | IsADirectory | NotADirectory)
+/// What to do about a file where a folder has to be, or the other way round.
+fn in_the_way(path: &Path, error: &io::Error) -> Option<String> {
+    let there = path.ancestors().find(|path| fs::symlink_metadata(path).is_ok())?;
+    if let Some(link) = broken_link(path) {
+        return Some(broken_link_hint(link));
+    }
+    let is_wrong = match error.kind() {
+        io::ErrorKind::IsADirectory => there.is_dir(),
+        io::ErrorKind::AlreadyExists | io::ErrorKind::NotADirectory => !there.is_dir(),
+        _ => false,
+    };
+    is_wrong.then(|| move_away_hint(there))
 }

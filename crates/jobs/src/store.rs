@@ -75,7 +75,11 @@ impl From<StoreError> for ApiError {
             StoreError::DiskFull { .. } => {
                 (ErrorCode::DiskFull, "free some room on that disk, then try again")
             }
-            StoreError::Damaged { .. } => (ErrorCode::BadData, "`rbee queen logs` may tell more"),
+            // No fault of whoever asks.
+            StoreError::Damaged { .. } => (
+                ErrorCode::Io,
+                "the operator has to act: after `rbee queen stop` the next start says what helps",
+            ),
             StoreError::Failed { .. } => (ErrorCode::Io, "`rbee queen logs` may tell more"),
         };
         Self::new(code, error.to_string()).hint(hint)

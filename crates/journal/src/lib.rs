@@ -410,7 +410,7 @@ fn from_sqlite(path: &Path, error: &rusqlite::Error) -> StoreError {
             StoreError::Damaged { path, reason: error.to_string() }
         }
         rusqlite::Error::FromSqlConversionFailure(_, _, reason) => {
-            StoreError::Failed { path, reason: reason.to_string() }
+            StoreError::Damaged { path, reason: reason.to_string() }
         }
         error => StoreError::Failed { path, reason: error.to_string() },
     }

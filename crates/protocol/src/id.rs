@@ -111,11 +111,7 @@ name! {
 impl ModelRef {
     /// Whether this says where outside of its machine a model is, and so is no path of a file, though it may have a `/`.
     pub fn is_elsewhere(&self) -> bool {
-        let is_scheme =
-            |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric());
-        self.0.starts_with("hf:")
-            || self.0.starts_with("ollama:")
-            || self.0.split_once("://").is_some_and(|(scheme, _)| is_scheme(scheme))
+        ["hf:", "ollama:", "https://", "http://"].iter().any(|scheme| self.0.starts_with(scheme))
     }
 
     /// Sees that no URL has a name or a password in it: which model is meant is kept, and told to others.

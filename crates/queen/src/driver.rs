@@ -1,8 +1,10 @@
 use std::collections::HashMap;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
+use rbee_home::quoted;
 use rbee_jobs::{
     Child, Exposition, JobWriter, Jobs, Placement, Principal, Relayed, Service, SystemLog, daemon_info,
     interrupted_by_restart, lock, now_ms, relay,
@@ -200,13 +202,7 @@ impl Queen {
     }
 
     /// Has a worker do `operation`.
-    async fn work(&self, mut operation: Operation, job: &JobWriter, is_new: bool) -> Result<End, ApiError> {
-        if let Some((alias, model)) = self.alias_in(&operation) {
-            let narrator = job.narrator("queen");
-            let draft = narrator.action("alias").target(&model);
-            draft.context(alias).context(&model).human("{} stands for {}").emit();
-            operation.set_model(model);
-        }
+    async fn work(&self, operation: Operation, job: &JobWriter, is_new: bool) -> Result<End, ApiError> {
         let need = need(&operation, operation.model().flatten());
         if operation.is_dry_run() {
             return self.rehearse(&need, operation, job).await;
@@ -315,36 +311,63 @@ impl Queen {
         self.relay(job, &placed, Child::New(Box::new(child), None)).await
     }
 
-    /// The alias that `operation` names, and the model that it stands for.
-    fn alias_in(&self, operation: &Operation) -> Option<(ModelRef, ModelRef)> {
-        let named = named_model(operation).flatten()?;
-        Some((named.clone(), self.aliases.get(named.as_str())?))
+    /// Puts the model's own name where `operation` has an alias, and says so; returns both.
+    fn resolve(&self, operation: &mut Operation, job: &JobWriter) -> Option<(ModelRef, ModelRef)> {
+        let alias = named_model(operation).flatten()?.clone();
+        let model = self.aliases.get(alias.as_str())?;
+        match operation {
+            // Nobody means the model that is to go by a name that stays.
+            Operation::ModelRemove { .. } => return None,
+            Operation::ModelPull { model: named } => *named = model.clone(),
+            Operation::ModelShow { model: named }
+            | Operation::ModelVerify { model: named }
+            | Operation::WorkerStart { model: named, .. } => *named = Some(model.clone()),
+            operation => operation.set_model(model.clone()),
+        }
+        let narrator = job.narrator("queen");
+        let draft = narrator.action("alias").target(&model);
+        draft.context(&alias).context(&model).human("{} stands for {}").emit();
+        Some((alias, model))
     }
 
-    /// Puts the model's own name where somebody asks for an alias.
-    fn by_its_name(&self, mut operation: Operation) -> Operation {
-        let Some((_, stands_for)) = self.alias_in(&operation) else { return operation };
-        match &mut operation {
-            Operation::ModelPull { model } => *model = stands_for,
-            Operation::ModelShow { model }
-            | Operation::ModelVerify { model }
-            | Operation::WorkerStart { model, .. } => *model = Some(stands_for),
-            _ => {}
+    /// Has a hive take a model away, and says which aliases stand for nothing then.
+    async fn remove_model(&self, model: ModelRef, job: &JobWriter) -> Result<End, ApiError> {
+        let aliases = self.aliases.all();
+        let question = Operation::ModelShow { model: Some(model.clone()) };
+        let shown = match aliases.is_empty() {
+            true => Vec::new(),
+            // What is wrong with it, the removal says.
+            false => self.ask_all::<ModelReport>(&question, job).await.unwrap_or_default(),
+        };
+        let removal = Operation::ModelRemove { model: model.clone() };
+        let end = self.have_hive_do(hives::local(), removal, job).await?;
+        if let (Some(ErrorCode::NotFound), Some(stands_for)) =
+            (end.error.as_ref().map(|error| error.code), aliases.get(model.as_str()))
+        {
+            let message = format!("{model} is no model, but an alias of {stands_for}");
+            let error = ApiError::new(ErrorCode::NotFound, message);
+            return Err(error.hint(format!("{} takes it away", removal_of(model.as_str()))));
         }
-        operation
-    }
-
-    /// Says which aliases stand for a model that has gone.
-    fn tell_left_over(&self, model: &ModelRef, job: &JobWriter) {
-        for (alias, _) in self.aliases.all().into_iter().filter(|(_, stands_for)| stands_for == model) {
-            let narrator = job.narrator("queen");
-            let draft = narrator.action("alias").target(model).level(Level::Warn).context(&alias);
-            draft
-                .context(model)
-                .context(&alias)
-                .human("{} still stands for {}: `rbee model alias {} --remove` ends that")
-                .emit();
+        if end.state != EndState::Succeeded {
+            return Ok(end);
         }
+        // A path leads to its file with a name for that, and without.
+        let names = |shown: &ModelReport, name: &str| {
+            let is_named = [Some(model.as_str()), Some(&*shown.model.model), shown.reference.as_deref()];
+            is_named.contains(&Some(name)) && !name.starts_with('/')
+        };
+        // The default model comes again when it is wanted.
+        for shown in shown.iter().filter(|shown| !shown.model.default) {
+            for (alias, _) in aliases.iter().filter(|(_, stands_for)| names(shown, stands_for.as_str())) {
+                let narrator = job.narrator("queen");
+                let draft = narrator.action("alias").target(alias).level(Level::Warn).context(alias);
+                draft
+                    .context(removal_of(alias))
+                    .human("{} stands for a model that is gone: {} ends that")
+                    .emit();
+            }
+        }
+        Ok(end)
     }
 
     /// Puts a question to every hive that is there, and gathers the answers.
@@ -455,6 +478,26 @@ fn named_model(operation: &Operation) -> Option<Option<&ModelRef>> {
         | Operation::WorkerStart { model, .. } => Some(model.as_ref()),
         operation => operation.model(),
     }
+}
+
+/// What failed for want of a model that an alias stands for names the alias, too.
+fn explained(alias: Option<(ModelRef, ModelRef)>, done: Result<End, ApiError>) -> Result<End, ApiError> {
+    let Some((alias, model)) = alias else { return done };
+    let explain = |error: ApiError| match error.code {
+        ErrorCode::NotFound => {
+            ApiError { message: format!("{alias} stands for {model}: {}", error.message), ..error }
+        }
+        _ => error,
+    };
+    match done {
+        Ok(end) => Ok(End { error: end.error.map(explain), ..end }),
+        Err(error) => Err(explain(error)),
+    }
+}
+
+/// The command that takes an alias away.
+fn removal_of(alias: &str) -> String {
+    format!("`rbee model alias {} --remove`", quoted(Path::new(alias)))
 }
 
 /// What a request calls its model; nothing stands for the default model.
@@ -596,28 +639,9 @@ impl Service for Queen {
         self.lock().state.check_room(&by.id, &need)
     }
 
-    async fn run(self: Arc<Self>, operation: Operation, job: JobWriter) -> Result<End, ApiError> {
-        let alias = self.alias_in(&operation);
-        let is_removal = matches!(operation, Operation::ModelRemove { .. });
-        let done = self.perform(operation, &job).await;
-        let Some((alias, model)) = alias else { return done };
-        let explained = |error: ApiError| match error.code {
-            ErrorCode::NotFound if is_removal => {
-                let message = format!("{alias} is no model, but an alias of {model}");
-                let hint = format!(
-                    "`rbee model alias {alias} --remove` takes it away, `rbee model rm {model}` the model"
-                );
-                ApiError::new(error.code, message).hint(hint)
-            }
-            ErrorCode::NotFound => {
-                ApiError { message: format!("{alias} stands for {model}: {}", error.message), ..error }
-            }
-            _ => error,
-        };
-        match done {
-            Ok(end) => Ok(End { error: end.error.map(explained), ..end }),
-            Err(error) => Err(explained(error)),
-        }
+    async fn run(self: Arc<Self>, mut operation: Operation, job: JobWriter) -> Result<End, ApiError> {
+        let alias = self.resolve(&mut operation, &job);
+        explained(alias, self.perform(operation, &job).await)
     }
 
     /// An answer that was begun goes on where it is; one that nobody had begun yet begins. Questions are
@@ -625,7 +649,10 @@ impl Service for Queen {
     async fn resume(self: Arc<Self>, operation: Option<Operation>, job: JobWriter) -> Result<End, ApiError> {
         match (job.placement(), operation) {
             (Some(at), _) => self.work_again(at, &job).await,
-            (None, Some(operation)) if operation.model().is_some() => self.work(operation, &job, false).await,
+            (None, Some(mut operation)) if operation.model().is_some() => {
+                let alias = self.resolve(&mut operation, &job);
+                explained(alias, self.work(operation, &job, false).await)
+            }
             (None, _) => Err(interrupted_by_restart()),
         }
     }
@@ -637,6 +664,7 @@ impl Service for Queen {
 }
 
 impl Queen {
+    /// Does what is asked for, of a model by its own name.
     async fn perform(self: &Arc<Self>, operation: Operation, job: &JobWriter) -> Result<End, ApiError> {
         match operation {
             Operation::Infer(_) | Operation::Embed(_) | Operation::CountTokens(_) => {
@@ -650,22 +678,13 @@ impl Queen {
                 let hive = hive.clone().unwrap_or_else(hives::local);
                 self.have_hive_do(hive, operation, job).await
             }
-            Operation::ModelRemove { ref model } => {
-                let model = model.clone();
-                let end = self.have_hive_do(hives::local(), operation, job).await?;
-                if end.state == EndState::Succeeded {
-                    self.tell_left_over(&model, job);
-                }
-                Ok(end)
-            }
+            Operation::ModelRemove { model } => self.remove_model(model, job).await,
             Operation::ModelPull { .. }
             | Operation::ModelShow { .. }
             | Operation::ModelSearch { .. }
             | Operation::ModelVerify { .. }
             | Operation::WorkerStart { .. }
-            | Operation::WorkerStop { .. } => {
-                self.have_hive_do(hives::local(), self.by_its_name(operation), job).await
-            }
+            | Operation::WorkerStop { .. } => self.have_hive_do(hives::local(), operation, job).await,
             Operation::WorkerList {} => {
                 let lists: Vec<WorkerList> = self.ask_all(&Operation::WorkerList {}, job).await?;
                 let workers: Vec<WorkerInfo> = lists.into_iter().flat_map(|list| list.workers).collect();

@@ -20,7 +20,7 @@ use anyhow::Context;
 use clap::Parser;
 use rbee_home::{
     Announcer, Config, Home, HomeError, JournalKind, Lock, QueenAddress, allow_open_files, asked_to_end,
-    keep_memory_private, quoted,
+    journal_hint, keep_memory_private,
 };
 use rbee_jobs::{Access, Jobs, Limits, Listener, StoreError, SystemLog, Unfinished, run};
 use rbee_journal::Journal;
@@ -174,13 +174,7 @@ fn open_jobs(
                     StoreError::DiskFull { .. } => {
                         (ErrorCode::DiskFull, "free some room on that disk, then try again".to_owned())
                     }
-                    StoreError::Damaged { .. } => {
-                        let hint = format!(
-                            "`mv {0} {0}.old`: the queen begins another, without the jobs in it",
-                            quoted(&path)
-                        );
-                        (ErrorCode::BadData, hint)
-                    }
+                    StoreError::Damaged { .. } => (ErrorCode::BadData, journal_hint(&path)),
                     StoreError::Failed { .. } => {
                         let hint = format!(
                             "check its permissions, or use the rbee that wrote it; with {} moved away the queen \

@@ -353,7 +353,8 @@ impl Slots {
                     }
                     None => {}
                 }
-                narrator.action("prefill").context(total).human("Reading a prompt of {} tokens").emit();
+                let draft = narrator.action("prefill").context(count(total, "token"));
+                draft.human("Reading a prompt of {}").emit();
                 // Reading it may take a while, before which the others get what they have.
                 self.taken.values_mut().for_each(Taken::send);
                 let taken = Taken { job, outcome, index: 0, gathered: Vec::new(), has_sent: false };
@@ -419,14 +420,14 @@ impl Taken {
 
     fn narrate(&self, generated: &Generated, end: &End) {
         let narrator = self.job.narrator("worker");
-        let draft = narrator.action("done").context(generated.completion_tokens);
+        let draft = narrator.action("done").context(count(generated.completion_tokens.into(), "token"));
         let draft = draft.context(format!("{:.0}", generated.decode_ms));
         match generated.finish_reason {
-            EngineFinish::Cancelled => draft.human("Cancelled after {} tokens and {} ms of decoding").emit(),
+            EngineFinish::Cancelled => draft.human("Cancelled after {} and {} ms of decoding").emit(),
             _ => draft
                 .context(format!("{:.0}", end.timings.map_or(0.0, |timings| timings.decode_tokens_per_s)))
                 .context(format!("{:.0}", generated.prefill_ms))
-                .human("Generated {} tokens in {} ms ({} tokens/s), after {} ms of prefill")
+                .human("Generated {} in {} ms ({} tokens/s), after {} ms of prefill")
                 .emit(),
         }
     }
@@ -484,6 +485,20 @@ pub(crate) fn thread_ended() -> ApiError {
         .hint("try again: the next job gets a new worker; `worker.log` in rbee's state folder may tell more")
 }
 
+/// The error, with sizes as they are told everywhere, of which the engine knows nothing.
+fn in_words(error: &EngineError) -> String {
+    match error {
+        EngineError::DoesNotFit { path, needed_bytes, free_bytes, context_length } => format!(
+            "`{}` needs {} of memory with a context of {}, but {} are free",
+            path.display(),
+            bytes(*needed_bytes),
+            count((*context_length).into(), "token"),
+            bytes(*free_bytes)
+        ),
+        error => error.to_string(),
+    }
+}
+
 pub(crate) fn api_error(error: &EngineError) -> ApiError {
     let (code, hint) = match error {
         EngineError::NotFound { .. } => (ErrorCode::NotFound, "check the path"),
@@ -512,16 +527,9 @@ pub(crate) fn api_error(error: &EngineError) -> ApiError {
             (ErrorCode::Internal, "`worker.log` in rbee's state folder may tell more")
         }
     };
-    let message = match (error, std::error::Error::source(error)) {
-        (EngineError::DoesNotFit { path, needed_bytes, free_bytes, context_length }, _) => format!(
-            "{} needs {} of memory with a context of {}, but {} are free",
-            path.display(),
-            bytes(*needed_bytes),
-            count((*context_length).into(), "token"),
-            bytes(*free_bytes)
-        ),
-        (_, Some(source)) => format!("{error}: {source}"),
-        (_, None) => error.to_string(),
+    let message = match std::error::Error::source(error) {
+        Some(source) => format!("{error}: {source}"),
+        None => in_words(error),
     };
     ApiError::new(code, message).hint(hint)
 }

@@ -32,7 +32,8 @@ pub(crate) async fn chat(arguments: Chat, signals: &mut Signals, printer: &mut P
     let home = Home::from_env()?;
     let mut keeper = Keeper::open(&home)?;
     let mut conversation = if arguments.goes_on { keeper.load_last()? } else { Conversation::new(None) };
-    conversation.model = model.clone().or(conversation.model);
+    let is_asked_for = model.is_some();
+    conversation.model = model.or(conversation.model);
     if let Some(system) = arguments.system {
         conversation.set_system(Some(system));
     }
@@ -61,10 +62,12 @@ pub(crate) async fn chat(arguments: Chat, signals: &mut Signals, printer: &mut P
         repetitions: 0,
         failed: 0,
     };
-    if let Some(model) = model
-        && let Some(exit_code) = session.see_model(model, signals).await?
-    {
-        return Ok(exit_code);
+    match session.see_model(signals).await {
+        Ok(None) => {}
+        Ok(Some(exit_code)) => return Ok(exit_code),
+        // A conversation that is taken up can go on with another.
+        Err(failure) if !is_asked_for => session.tell(failure, printer)?,
+        Err(failure) => return Err(failure.into()),
     }
     Ok(session.run(signals, printer).await?)
 }
@@ -195,11 +198,14 @@ impl Session {
             Wish::Model(None) => return self.list_models(signals, printer).await,
             Wish::Model(Some(name)) => {
                 let model = infer::model(&name)?;
-                if let Some(exit_code) = self.see_model(model.clone(), signals).await? {
-                    return Ok(self.after_signal(exit_code, signals));
+                let before = self.conversation.model.replace(model.clone());
+                match self.see_model(signals).await {
+                    Ok(None) => printer.note(&format!("{model} answers from now on"))?,
+                    seen => {
+                        self.conversation.model = before;
+                        return seen.map(|signal| self.after(signal, signals));
+                    }
                 }
-                printer.note(&format!("{model} answers from now on"))?;
-                self.conversation.model = Some(model);
             }
             Wish::System(None) => match self.conversation.system() {
                 Some(text) => printer.page(&format!("{}\n", printable_text(text)))?,
@@ -236,6 +242,8 @@ impl Session {
                 self.unanswered = None;
                 self.recall();
                 self.greet(printer)?;
+                let signal = self.see_model(signals).await?;
+                return Ok(self.after(signal, signals));
             }
             Wish::Clear => {
                 let system = self.conversation.system().map(str::to_owned);
@@ -249,8 +257,9 @@ impl Session {
         Ok(Then::Next)
     }
 
-    /// Sees that there is this model; returns the exit code of a signal that came meanwhile.
-    async fn see_model(&mut self, model: ModelRef, signals: &mut Signals) -> Result<Option<u8>, Failure> {
+    /// Sees that there is the conversation's model; returns the exit code of a signal that came meanwhile.
+    async fn see_model(&mut self, signals: &mut Signals) -> Result<Option<u8>, Failure> {
+        let Some(model) = self.conversation.model.clone() else { return Ok(None) };
         let question = Operation::ModelShow { model: Some(model) };
         let answer = question::answer_to::<ModelReport>(&self.connection.client, question);
         let answer = self.input.during(async {
@@ -320,6 +329,10 @@ impl Session {
         }
         signals.settle();
         Then::Next
+    }
+
+    fn after(&self, signal: Option<u8>, signals: &mut Signals) -> Then {
+        signal.map_or(Then::Next, |exit_code| self.after_signal(exit_code, signals))
     }
 
     async fn list_models(&mut self, signals: &mut Signals, printer: &mut Printer) -> Result<Then, Failure> {

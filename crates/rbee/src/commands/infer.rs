@@ -132,7 +132,9 @@ fn tools(path: &Path) -> Result<Vec<Tool>, Failure> {
 /// model in a hive's store.
 pub(super) fn model(text: &str) -> Result<ModelRef, Failure> {
     let model = ModelRef::new(text);
-    if model.is_elsewhere() || (!text.contains('/') && !text.ends_with(".gguf")) {
+    // The hive says which of them it fetches.
+    let is_url = text.contains("://");
+    if model.is_elsewhere() || is_url || (!text.contains('/') && !text.ends_with(".gguf")) {
         return Ok(model);
     }
     if is_repository(text) && !Path::new(text).exists() {

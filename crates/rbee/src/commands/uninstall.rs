@@ -59,8 +59,8 @@ pub(crate) async fn run(arguments: Uninstall, printer: &mut Printer) -> Result<u
     for entry in &found.entries {
         remove(entry)?;
     }
-    let is_new = |entry: &Entry| found.entries.iter().all(|other| other.path != entry.path);
-    let removed_by_daemons: Vec<Entry> = before.entries.into_iter().filter(is_new).collect();
+    let has_gone = |entry: &Entry| found.entries.iter().all(|other| other.path != entry.path);
+    let removed_by_daemons: Vec<Entry> = before.entries.into_iter().filter(has_gone).collect();
     found.entries.extend(removed_by_daemons);
     found.folders.iter().for_each(|folder| remove_empty(folder));
     match printer.output() {
@@ -127,7 +127,7 @@ fn remove_empty(folder: &Path) {
 fn list(home: &Home, found: &Found, look: Look) -> String {
     let runs = |name| Lock::is_held(&home.lock_file(name)).unwrap_or_default();
     let daemons = match ["queen", "hive"].into_iter().any(runs) {
-        true => "the queen and the hive are stopped first, with what they are doing\n",
+        true => "the daemons are stopped first, with what they are doing\n",
         false => "",
     };
     table(found, look) + &left(found) + daemons

@@ -103,9 +103,22 @@ fn what_fails_in_a_pipe_is_told_and_the_other_lines_are_answered() {
     assert!(errors[0].contains("/nope") && errors[1].contains("missing"), "{}", ran.stderr);
     assert_eq!(ran.stderr.matches("\nhint: ").count(), 3, "{}", ran.stderr);
     assert_eq!(home.run_with_stdin(b"gr\xfcn\n", ["chat"]).code, Some(65));
+}
+
+#[test]
+fn a_model_that_is_not_there_ends_a_chat_that_asks_for_it_and_no_other() {
+    let home = Home::scripted();
     let ran = home.run_with_stdin(b"first\n", ["chat", "-m", "missing"]);
     assert_eq!((ran.code, ran.stdout.as_str()), (Some(66), ""), "{}", ran.stderr);
     assert!(ran.stderr.contains("there is no model `missing`"), "{}", ran.stderr);
+
+    assert_eq!(home.run(["model", "alias", "mine", crate::support::MODEL]).code, Some(0));
+    assert_eq!(home.run_with_stdin(b"first\n/save it\n", ["chat", "-m", "mine"]).code, Some(0));
+    assert_eq!(home.run(["model", "alias", "mine", "--remove"]).code, Some(0));
+    let said = format!("/model {}\nsecond\n", crate::support::MODEL);
+    let ran = home.run_with_stdin(said.as_bytes(), ["chat", "--continue"]);
+    assert_eq!((ran.code, ran.stdout.as_str()), (Some(66), "second\n"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("there is no model `mine`"), "{}", ran.stderr);
 }
 
 #[test]

@@ -181,16 +181,24 @@ fn an_alias_stands_for_a_model_for_everybody_until_it_is_removed() {
         (&["model", "show", "later"][..], "later stands for no-such: there is no model `no-such`"),
         (&["infer", "-m", "later", "hello"], "later stands for no-such: there is no model `no-such`"),
         (&["model", "rm", "later"], "later is no model, but an alias of no-such"),
-        (&["model", "rm", "later"], "`rbee model alias later --remove`"),
+        (&["model", "rm", "later"], "`rbee model alias later --remove` takes it away"),
     ] {
         let ran = home.run(args);
         assert!(ran.code == Some(66) && ran.stderr.contains(said), "{args:?}: {}", ran.stderr);
     }
     let ran = home.run(["model", "rm", MODEL]);
     assert_eq!(ran.code, Some(0), "{}", ran.stderr);
-    for said in ["gpt-4o still stands for", "is the default model: a job that names none fetches it again"] {
-        assert!(ran.stderr.contains(said), "{said}: {}", ran.stderr);
-    }
+    assert!(
+        ran.stderr.contains("is the default model: a job that names none fetches it again"),
+        "{}",
+        ran.stderr
+    );
+    assert!(!ran.stderr.contains("gpt-4o"), "it is fetched again for that name, too: {}", ran.stderr);
+    assert_eq!(home.run(["model", "pull", path]).code, Some(0));
+    assert_eq!(home.run(["model", "alias", "mine", "own"]).code, Some(0));
+    let ran = home.run(["model", "rm", "own"]);
+    let said = "mine stands for a model that is gone: `rbee model alias mine --remove` ends that";
+    assert!(ran.code == Some(0) && ran.stderr.contains(said), "{}", ran.stderr);
     assert_eq!(home.run(["model", "alias", "later", "--remove"]).code, Some(0));
     assert_eq!(home.run(["model", "alias", "big", "--remove"]).stdout, "big stands for nothing any more\n");
     assert_eq!(error(&job(&home, &ada, &infer("big", false))).0, "not_found");

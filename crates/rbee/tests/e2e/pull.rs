@@ -287,7 +287,7 @@ fn a_model_in_several_files_stays_whole_when_another_pull_of_it_fails() {
     let (hub, home) = with_parts();
     hub.repository(REPOSITORY, &[(PARTS[0], part(0)), (PARTS[1], b"<html>Not here</html>".to_vec())]);
     let ran = run(&home, &["model", "pull", "hf:ada/tiny-GGUF"], 65);
-    assert!(ran.stderr.contains("no usable model"), "{ran:?}");
+    assert!(ran.stderr.contains("not a usable model"), "{ran:?}");
     assert_parts(&home, [part(0), part(1)]);
     assert_eq!(files(&home, "data/models/blobs").len(), 2);
     home.ask(&["model", "rm", "big-Q4_0"]);
@@ -458,9 +458,9 @@ fn another_file_than_was_said_never_becomes_a_model() {
         |text: &str| Behaviour { announced_sha256: Some(text.into()), ..Behaviour::default() };
     check_refused(model(2, "m"), announced_sha256(&"0".repeat(64)), "SHA-256");
     check_refused(model(1, "m"), announced_sha256("../../../../escaped"), "no SHA-256");
-    check_refused(b"<html>Not here</html>".to_vec(), Behaviour::default(), "no usable model");
+    check_refused(b"<html>Not here</html>".to_vec(), Behaviour::default(), "not a usable model");
     let cut = model(1, "m")[..MIB / 2].to_vec();
-    check_refused(cut, Behaviour::default(), "no usable model");
+    check_refused(cut, Behaviour::default(), "not a usable model");
 }
 
 #[test]
@@ -853,7 +853,7 @@ fn what_other_programs_have_is_used_where_it_is() {
 
 #[test]
 fn a_model_of_the_store_and_a_file_with_its_bytes_go_each_for_itself() {
-    let (hub, home, bytes) = hub(1);
+    let (_hub, home, bytes) = hub(1);
     let own = home.path("own.gguf");
     fs::write(&own, &bytes).expect("room in the test's home");
     for first in ["hf:ada/tiny-GGUF", "own"] {
@@ -867,6 +867,11 @@ fn a_model_of_the_store_and_a_file_with_its_bytes_go_each_for_itself() {
         assert_eq!(files(&home, "data/models/blobs"), Vec::<PathBuf>::new());
     }
     assert!(own.is_file());
+}
+
+#[test]
+fn an_empty_file_is_told_as_one() {
+    let (hub, home, _) = hub(1);
     let url = format!("{}/files/empty.gguf", hub.url());
     hub.file("empty.gguf", &b""[..], Behaviour::default());
     let ran = run(&home, &["model", "pull", &url], 65);

@@ -5,7 +5,10 @@ use std::io::{ErrorKind, Read};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use rbee_home::{Home, HomeError, move_away_hint, quoted, read_key, read_private};
+use rbee_home::{
+    Home, HomeError, broken_link, broken_link_hint, journal_hint, move_away_hint, quoted, read_key,
+    read_private,
+};
 use rbee_protocol::ErrorCode;
 use rustix::fs::{Access, access, statvfs};
 use serde_json::{Value, json};
@@ -79,6 +82,10 @@ fn folder(home: &Home, what: &str, path: &Path, metadata: &Metadata) -> Option<C
 }
 
 fn may_be_made(what: &str, path: &Path) -> Option<Check> {
+    if let Some(link) = broken_link(path) {
+        let message = format!("{}, for {what}, cannot be made", path.display());
+        return Some(Check::problem("home", ErrorCode::Io, message, broken_link_hint(link)));
+    }
     let above = existing(path);
     if above.is_dir() && access(&above, Access::WRITE_OK | Access::EXEC_OK).is_ok() {
         return None;
@@ -166,8 +173,7 @@ fn damaged_journal(path: &Path) -> Option<Check> {
         return None;
     }
     let message = format!("{} is no journal of ours, or damaged", path.display());
-    let hint = format!("`mv {0} {0}.old`: the queen begins another, without the jobs in it", quoted(path));
-    Some(Check::problem("files", ErrorCode::BadData, message, hint))
+    Some(Check::problem("files", ErrorCode::BadData, message, journal_hint(path)))
 }
 
 /// The settings that were understood.
