@@ -160,6 +160,7 @@ async fn watch(
                     }
                     Some(cancelled) = cancelling.join_next() => {
                         let cancelled = cancelled.expect("asking for a cancel does not panic");
+                        signals.said();
                         if let Err(error) = cancelled {
                             printer.warning(&format!("the job could not be cancelled: {error}")).map_err(Lost::Stdout)?;
                             return Err(Lost::Stream(error.into()));

@@ -16,6 +16,9 @@ use crate::terminal::Terminal;
 
 /// A command that does not hear a signal for so long is stuck, e.g. writing to a pipe whose reader has stalled.
 const HEARING: Duration = Duration::from_secs(2);
+/// Who signals a program and then its group, as `timeout` does, leaves no time between the first and the second: for so
+/// long the command may still say what has to be said, e.g. that its job is to end.
+const LAST_WORD: Duration = Duration::from_millis(300);
 
 /// The signals that ask the program to leave: SIGINT, SIGTERM and SIGHUP.
 ///
@@ -33,11 +36,19 @@ struct Shared {
     is_handled: AtomicBool,
     heard: Notify,
     settled: Notify,
+    /// Whether all has been said after the last signal.
+    said: watch::Sender<bool>,
     /// The terminal that the command has changed.
     terminal: OnceLock<Arc<Terminal>>,
 }
 
 impl Shared {
+    /// Ends the program when the command has said what it must, or fails to.
+    async fn leave(&self, exit_code: u8) -> ! {
+        let _ = timeout(LAST_WORD, self.said.subscribe().wait_for(|said| *said)).await;
+        self.exit(exit_code)
+    }
+
     /// Ends the program, which gets to do nothing more.
     fn exit(&self, exit_code: u8) -> ! {
         if let Some(terminal) = self.terminal.get() {
@@ -103,6 +114,11 @@ impl Signals {
         }
     }
 
+    /// The command has said what it must after the signal: a second one ends the program at once.
+    pub(crate) fn said(&self) {
+        self.shared.said.send_replace(true);
+    }
+
     /// The command goes on after the signal that it has handled: the next one is a first one again.
     pub(crate) fn settle(&mut self) {
         let number = self.last.borrow().number;
@@ -119,11 +135,12 @@ async fn relay(mut signals: Listeners, shared: &Shared, tell: &watch::Sender<Rec
         if !shared.is_handled.load(Ordering::SeqCst) {
             shared.exit(exit_code);
         }
+        shared.said.send_replace(false);
         // Without a command to hear it, the time runs out.
         tell.send_replace(Received { number, exit_code });
         let heard_or_again = async {
             tokio::select! {
-                again = signals.next() => shared.exit(again),
+                again = signals.next() => shared.leave(again).await,
                 () = shared.heard.notified() => {}
             }
         };
@@ -131,7 +148,7 @@ async fn relay(mut signals: Listeners, shared: &Shared, tell: &watch::Sender<Rec
             shared.exit(exit_code);
         }
         tokio::select! {
-            again = signals.next() => shared.exit(again),
+            again = signals.next() => shared.leave(again).await,
             () = shared.settled.notified() => {}
         }
     }

@@ -178,7 +178,7 @@ impl Session {
         match wish {
             Wish::Nothing => {}
             Wish::Quit => return Ok(Then::Leave(self.failed)),
-            Wish::Help => printer.page(&command::help())?,
+            Wish::Help => self.show(&command::help(), printer)?,
             Wish::Answer(text) => {
                 self.repetitions = 0;
                 return self.answer(Question { text, is_repeated: false }, signals, printer).await;
@@ -208,7 +208,7 @@ impl Session {
                 }
             }
             Wish::System(None) => match self.conversation.system() {
-                Some(text) => printer.page(&format!("{}\n", printable_text(text)))?,
+                Some(text) => self.show(&format!("{}\n", printable_text(text)), printer)?,
                 None => printer.note("There are no instructions; /system TEXT gives some")?,
             },
             Wish::System(Some(text)) => {
@@ -220,7 +220,7 @@ impl Session {
                 if let Some(name) = name {
                     self.keeper.rename(&name)?;
                 }
-                self.keeper.keep(&self.conversation)?;
+                self.keep(printer)?;
                 printer.note(&format!("Kept in {}", self.keeper.file().display()))?;
             }
             Wish::Load(None) => {
@@ -235,7 +235,7 @@ impl Session {
                     let kept = kept.duration_since(std::time::UNIX_EPOCH).unwrap_or_default().as_millis();
                     table.row([name, ago(now_ms, u64::try_from(kept).unwrap_or(now_ms))]);
                 }
-                printer.page(&table.render(printer.look()))?;
+                self.show(&table.render(printer.look()), printer)?;
             }
             Wish::Load(Some(name)) => {
                 self.conversation = self.keeper.load(&name)?;
@@ -255,6 +255,24 @@ impl Session {
             }
         }
         Ok(Then::Next)
+    }
+
+    /// Keeps the conversation, and says so where that is under another name than before.
+    fn keep(&mut self, printer: &mut Printer) -> Result<(), Failure> {
+        let before = self.keeper.name().to_owned();
+        if let Some(name) = self.keeper.keep(&self.conversation)? {
+            printer
+                .warning(&format!("another chat has gone on with {before}: this one is kept as {name}"))?;
+        }
+        Ok(())
+    }
+
+    /// Shows what is no answer: where answers are JSON, among what is told on stderr.
+    fn show(&self, text: &str, printer: &mut Printer) -> Result<(), Failure> {
+        match printer.output() {
+            Output::Text => printer.page(text),
+            _ => text.lines().try_for_each(|line| printer.note(line)),
+        }
     }
 
     /// Sees that there is the conversation's model; returns the exit code of a signal that came meanwhile.
@@ -312,7 +330,7 @@ impl Session {
             messages.push(Message::new(Role::Assistant, &outcome.text));
             self.conversation.messages = messages;
             self.unanswered = None;
-            if let Err(failure) = self.keeper.keep(&self.conversation) {
+            if let Err(failure) = self.keep(printer) {
                 self.tell(failure, printer)?;
             }
         }

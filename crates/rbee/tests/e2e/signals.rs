@@ -51,6 +51,24 @@ fn an_interrupt_during_decode_is_confirmed_and_leaves_the_worker_idle() {
 }
 
 #[test]
+fn who_is_told_to_end_twice_at_once_has_the_job_cancelled_before() {
+    let home = Home::scripted();
+    for _ in 0..5 {
+        let mut following = home.follow(&["tokens 1000000 20 x"]);
+        following.until(is_token);
+        for _ in 0..2 {
+            following.signal(Signal::TERM);
+        }
+        assert_eq!(following.finish().0.code(), Some(143));
+    }
+    home.wait_for_idle_workers();
+    let jobs = home.ask(&["job", "list"]);
+    let infers = jobs["jobs"].as_array().expect("a list").iter().filter(|job| job["operation"] == "infer");
+    let states: Vec<_> = infers.map(|job| &job["state"]).collect();
+    assert_eq!(states, ["cancelled"; 5]);
+}
+
+#[test]
 fn an_interrupt_in_the_queue_is_confirmed() {
     let home = Home::scripted();
     let mut first = home.follow(&["wait"]);

@@ -1,6 +1,6 @@
 //! Conversations, and the files that they are kept in.
 
-use std::fs::{self, DirEntry};
+use std::fs::{self, DirEntry, File};
 use std::io;
 use std::path::PathBuf;
 use std::time::SystemTime;
@@ -34,6 +34,8 @@ pub(super) struct Conversation {
 pub(super) struct Keeper {
     folder: PathBuf,
     name: String,
+    /// What is in its file, as far as this chat knows.
+    kept: Option<String>,
 }
 
 impl Conversation {
@@ -77,7 +79,7 @@ impl Keeper {
     /// # Errors
     /// What the file system says.
     pub(super) fn open(home: &Home) -> Result<Self, Failure> {
-        let mut keeper = Self { folder: home.make_conversations_dir()?, name: String::new() };
+        let mut keeper = Self { folder: home.make_conversations_dir()?, name: String::new(), kept: None };
         keeper.forget_old()?;
         keeper.begin();
         Ok(keeper)
@@ -95,6 +97,7 @@ impl Keeper {
 
     /// What is kept from now on is another conversation.
     pub(super) fn begin(&mut self) {
+        self.kept = None;
         // No other process has this number in this second, and what we have kept ourselves is there to be seen.
         let name = format!("{}-{}", Zoned::now().strftime("%Y%m%d-%H%M%S"), std::process::id());
         let mut names = (1..).map(|n| if n == 1 { name.clone() } else { format!("{name}-{n}") });
@@ -111,14 +114,25 @@ impl Keeper {
         self.path(&self.name)
     }
 
-    /// Writes the conversation to its file, whole or not at all.
+    /// Writes the conversation to its file, whole or not at all. Where another chat has gone on with it in the meantime,
+    /// it gets another name instead, which is returned.
     ///
     /// # Errors
     /// What the file system says.
-    pub(super) fn keep(&self, conversation: &Conversation) -> Result<(), Failure> {
+    pub(super) fn keep(&mut self, conversation: &Conversation) -> Result<Option<&str>, Failure> {
+        let failed = |source| HomeError::Io { action: "lock", path: self.folder.clone(), source };
+        let folder = File::open(&self.folder).map_err(failed)?;
+        folder.lock().map_err(failed)?;
         let mut text = serde_json::to_string_pretty(conversation).expect("a conversation is plain data");
         text.push('\n');
-        Ok(write_private(&self.file(), &text)?)
+        let is_anothers =
+            fs::read_to_string(self.file()).is_ok_and(|there| self.kept.as_ref() != Some(&there));
+        if is_anothers {
+            self.begin();
+        }
+        write_private(&self.file(), &text)?;
+        self.kept = Some(text);
+        Ok(is_anothers.then_some(&self.name))
     }
 
     /// Gives the conversation that is under way, kept or not, another name.
@@ -164,7 +178,8 @@ impl Keeper {
     pub(super) fn load(&mut self, name: &str) -> Result<Conversation, Failure> {
         self.check(name)?;
         let path = self.path(name);
-        if !path.exists() {
+        // Whoever reads anything else may wait for ever.
+        if !path.is_file() {
             let hint = "/load lists those that there are";
             return Err(Failure::new(ErrorCode::NotFound, format!("there is no conversation {name}"), hint));
         }
@@ -184,6 +199,7 @@ impl Keeper {
             )));
         }
         name.clone_into(&mut self.name);
+        self.kept = Some(text);
         Ok(conversation)
     }
 
@@ -197,7 +213,8 @@ impl Keeper {
             fs::read_dir(&self.folder).and_then(Iterator::collect::<io::Result<Vec<_>>>).map_err(failed)?;
         let kept = |entry: &DirEntry| {
             let name = entry.file_name().into_string().ok()?.strip_suffix(".json")?.to_owned();
-            Some((name, entry.metadata().and_then(|metadata| metadata.modified()).ok()?))
+            let metadata = fs::metadata(entry.path()).ok().filter(fs::Metadata::is_file)?;
+            Some((name, metadata.modified().ok()?))
         };
         let mut list: Vec<_> = entries.iter().filter_map(kept).collect();
         list.sort_by(|(_, a), (_, b)| b.cmp(a));
@@ -251,9 +268,24 @@ mod tests {
 
     fn keeper() -> (Keeper, TempDir) {
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let mut keeper = Keeper { folder: folder.path().to_owned(), name: String::new() };
+        let mut keeper = Keeper { folder: folder.path().to_owned(), name: String::new(), kept: None };
         keeper.begin();
         (keeper, folder)
+    }
+
+    #[test]
+    fn two_chats_that_go_on_with_one_conversation_keep_both() {
+        let (mut first, folder) = keeper();
+        assert_eq!(first.keep(&conversation("begun")).expect("our own folder"), None);
+        let mut second = Keeper { folder: folder.path().to_owned(), name: String::new(), kept: None };
+        assert_eq!(second.load_last().expect("it was kept"), conversation("begun"));
+        assert_eq!(first.keep(&conversation("one")).expect("our own folder"), None);
+        let other = second.keep(&conversation("two")).expect("our own folder").expect("another").to_owned();
+        assert_ne!(other, first.name());
+        assert_eq!(second.keep(&conversation("three")).expect("our own folder"), None);
+        assert_eq!(first.load(&other).expect("it was kept"), conversation("three"));
+        let name = second.list().expect("our own folder").into_iter().map(|(name, _)| name);
+        assert_eq!(name.filter(|name| *name != other).count(), 1);
     }
 
     fn conversation(said: &str) -> Conversation {

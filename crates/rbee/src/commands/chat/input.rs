@@ -3,6 +3,7 @@
 use std::io::{self, BufRead, Read};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use rbee_protocol::{Client, ErrorCode, JobEvent, ModelList, Operation, SubmitRequest};
@@ -36,6 +37,8 @@ const PROMPT: &str = "> ";
 /// Where the messages come from.
 pub(super) struct Input {
     kind: Kind,
+    /// Whether the line editor has taken what was typed, so that Ctrl-C is no key any more.
+    is_taken: Arc<AtomicBool>,
     /// What reads, while nothing is being read.
     reader: Option<Reader>,
     /// Reads on, also while the program does something else.
@@ -74,10 +77,11 @@ impl Input {
     /// # Errors
     /// What the line editor says.
     pub(super) fn open(conversations: PathBuf, signals: &Signals) -> Result<Self, Failure> {
+        let is_taken = Arc::new(AtomicBool::new(false));
         let is_plain = std::env::var_os("TERM").is_none_or(|term| term.is_empty() || term == "dumb");
         let (kind, reader) = match Terminal::on_stdin().map(Arc::new) {
             Some(terminal) if !is_plain => {
-                let editor = editor(conversations).map_err(|error| unreadable(&error))?;
+                let editor = editor(conversations, is_taken.clone()).map_err(|error| unreadable(&error))?;
                 signals.give_back(terminal.clone());
                 let ahead = Ahead::of_terminal(terminal).map_err(|error| unreadable(&error))?;
                 (Kind::Editor(Box::new(ahead)), Reader::Editor(Box::new(editor)))
@@ -85,7 +89,7 @@ impl Input {
             Some(_) => (Kind::Plain, Reader::Stdin),
             None => (Kind::Pipe, Reader::Stdin),
         };
-        Ok(Self { kind, reader: Some(reader), reading: None })
+        Ok(Self { kind, is_taken, reader: Some(reader), reading: None })
     }
 
     /// Has the line editor ask this queen for the names of models.
@@ -153,28 +157,29 @@ impl Input {
             Kind::Plain | Kind::Pipe => String::new(),
         };
         let reader = &mut self.reader;
+        let is_taken = &self.is_taken;
         let reading = self.reading.get_or_insert_with(|| {
+            is_taken.store(false, Ordering::SeqCst);
             let mut reader = reader.take().expect("it is back once nothing is being read");
             tokio::task::spawn_blocking(move || {
                 let typed = reader.read(&ahead);
                 (reader, typed)
             })
         });
-        loop {
+        let read = loop {
             tokio::select! {
                 biased;
-                read = &mut *reading => {
-                    let (reader, typed) = read.expect("reading does not panic");
-                    self.reader = Some(reader);
-                    self.reading = None;
-                    return typed;
-                }
+                read = &mut *reading => break read,
                 exit_code = signals.first() => match &self.kind {
                     // The terminal has taken back what was typed, and the same reading goes on.
                     Kind::Plain if exit_code == INTERRUPTED => {
                         signals.settle();
                         printer.prompt("\n");
                         return Ok(Typed::Interrupted);
+                    }
+                    // It is for what comes of what was typed, where it is heard again.
+                    Kind::Editor(_) if exit_code == INTERRUPTED && is_taken.load(Ordering::SeqCst) => {
+                        break reading.await;
                     }
                     // The editor reads Ctrl-C as a key: this one was for an answer that was over just then.
                     Kind::Editor(_) if exit_code == INTERRUPTED => signals.settle(),
@@ -185,7 +190,11 @@ impl Input {
                     Kind::Plain | Kind::Pipe => return Ok(Typed::Signal(exit_code)),
                 },
             }
-        }
+        };
+        let (reader, typed) = read.expect("reading does not panic");
+        self.reader = Some(reader);
+        self.reading = None;
+        typed
     }
 }
 
@@ -239,7 +248,10 @@ fn unreadable(error: &dyn std::error::Error) -> Failure {
     Failure::new(ErrorCode::Io, format!("cannot read stdin: {error}"), hint)
 }
 
-fn editor(conversations: PathBuf) -> Result<Editor<Words, DefaultHistory>, ReadlineError> {
+fn editor(
+    conversations: PathBuf,
+    is_taken: Arc<AtomicBool>,
+) -> Result<Editor<Words, DefaultHistory>, ReadlineError> {
     let config = Config::builder()
         // What is typed belongs to the terminal, also where the answers go to a file.
         .behavior(Behavior::PreferTerm)
@@ -249,7 +261,7 @@ fn editor(conversations: PathBuf) -> Result<Editor<Words, DefaultHistory>, Readl
     let mut editor = Editor::with_config(config)?;
     // The editor stops the process for it, and often takes the terminal back before the other threads have stopped.
     editor.bind_sequence(KeyEvent::ctrl('Z'), Cmd::Noop);
-    editor.set_helper(Some(Words { conversations, queen: None }));
+    editor.set_helper(Some(Words { conversations, queen: None, is_taken }));
     Ok(editor)
 }
 
@@ -258,6 +270,7 @@ struct Words {
     conversations: PathBuf,
     /// Who knows the models, and what talks to it: the editor has a thread of its own.
     queen: Option<(Client, Handle)>,
+    is_taken: Arc<AtomicBool>,
 }
 
 impl Words {
@@ -316,11 +329,9 @@ impl Completer for Words {
 
 impl Validator for Words {
     fn validate(&self, typed: &mut ValidationContext<'_>) -> rustyline::Result<ValidationResult> {
-        Ok(if command::is_whole(typed.input()) {
-            ValidationResult::Valid(None)
-        } else {
-            ValidationResult::Incomplete
-        })
+        let is_whole = command::is_whole(typed.input());
+        self.is_taken.store(is_whole, Ordering::SeqCst);
+        Ok(if is_whole { ValidationResult::Valid(None) } else { ValidationResult::Incomplete })
     }
 }
 
@@ -364,7 +375,11 @@ mod tests {
         for name in ["poems.json", "politics.json", "other.json", "poems.new-1"] {
             std::fs::write(folder.path().join(name), "").expect("our own folder");
         }
-        let words = Words { conversations: folder.path().to_owned(), queen: None };
+        let words = Words {
+            conversations: folder.path().to_owned(),
+            queen: None,
+            is_taken: Arc::new(AtomicBool::new(false)),
+        };
         let check = |typed: &str, at, expected: &[&str]| {
             assert_eq!(words.candidates(typed), (at, expected.iter().map(|&word| word.into()).collect()));
         };
