@@ -469,9 +469,13 @@ pub(crate) fn check_room(folder: &Path, missing_bytes: u64) -> Result<(), ApiErr
     if missing_bytes.saturating_add(DISK_RESERVE_BYTES) <= free {
         return Ok(());
     }
+    let missing = match missing_bytes {
+        // Whose server does not say how much it is.
+        0 => "a file is".to_owned(),
+        missing => format!("{} are", bytes(missing)),
+    };
     let message = format!(
-        "{} are still to be downloaded, and the disk has {} free, of which {} are to stay so",
-        bytes(missing_bytes),
+        "{missing} still to be downloaded, and the disk has {} free, of which {} are to stay so",
         bytes(free),
         bytes(DISK_RESERVE_BYTES)
     );

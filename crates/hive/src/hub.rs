@@ -219,16 +219,34 @@ fn choose<'a>(
             .find_map(|word| with(word))
             .or_else(|| models.iter().next().filter(|_| models.len() == 1)),
     };
-    if let Some((_, files)) = found {
+    if let Some((name, files)) = found {
+        let parts = rbee_gguf::split(&files[0].rfilename).map_or(1, |(_, _, parts)| usize::from(parts));
+        if parts != files.len() {
+            let message =
+                format!("the repository {repository} has {} of the {parts} parts of {name}", files.len());
+            return Err(ApiError::new(ErrorCode::BadData, message)
+                .hint("take the model from another repository: `rbee model search WORDS` looks for some"));
+        }
         return Ok(files.clone());
     }
     if models.is_empty() {
-        let message = format!("the repository {repository} has no GGUF files");
+        let has_some = siblings.iter().any(|sibling| sibling.rfilename.to_lowercase().ends_with(".gguf"));
+        let message = match has_some {
+            true => format!("the repository {repository} has no GGUF files of models with plain names"),
+            false => format!("the repository {repository} has no GGUF files"),
+        };
         return Err(ApiError::new(ErrorCode::NotFound, message)
             .hint("look for one that has: `rbee model search WORDS` shows no others"));
     }
     let names: Vec<&str> = models.keys().take(NAMES_SHOWN_MAX).map(String::as_str).collect();
-    let message = format!("the repository {repository} has several models, and none that is clearly meant");
+    let message = match wanted {
+        Wanted::Quantization(wanted) | Wanted::File(wanted) => {
+            format!("the repository {repository} has no {}", rbee_narration::printable(wanted))
+        }
+        Wanted::Any => {
+            format!("the repository {repository} has several models, and none that is clearly meant")
+        }
+    };
     let hint =
         format!("name one behind a colon, e.g. hf:{repository}:{}; there are {}", names[0], names.join(", "));
     Err(ApiError::new(ErrorCode::NotFound, message).hint(rbee_narration::printable(&hint)))

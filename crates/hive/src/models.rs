@@ -136,6 +136,19 @@ impl Entry {
         Self { name, place, reference: None, asked: None, license: None, files: files.collect(), path }
     }
 
+    /// Sees that its files are there, which somebody may have taken away.
+    fn check_there(&self) -> Result<(), ApiError> {
+        match self.files.iter().find(|file| !Path::new(&file.path).is_file()) {
+            None => Ok(()),
+            Some(file) => {
+                let message = format!("the file {} of the model {} is not there", file.path, self.name);
+                let hint =
+                    format!("put it back, or take the model out of the list: `rbee model rm {}`", self.name);
+                Err(ApiError::new(ErrorCode::NotFound, message).hint(hint))
+            }
+        }
+    }
+
     fn size_bytes(&self) -> u64 {
         self.files.iter().map(|file| file.size_bytes).sum()
     }
@@ -290,6 +303,7 @@ impl ModelStore {
             return local_file(Path::new(name));
         }
         let entry = self.entry(name)?.ok_or_else(|| self.not_here(name))?;
+        entry.check_there()?;
         LocalModel::at(&entry.name, entry.path)
     }
 
@@ -349,10 +363,11 @@ impl ModelStore {
                 .hint(format!("`rbee model pull {}` brings it", known.name));
         }
         let names = self.names();
-        let near = nearest(name, names.iter().map(String::as_str));
+        let near = nearest(name, names.iter().map(String::as_str).filter(|other| *other != name));
         unknown(name).hint(match near {
             Some(near) => format!("did you mean `{near}`? `rbee model list` shows what there is"),
-            None => "`rbee model list` shows what there is; `-m ./model.gguf` takes any file".to_owned(),
+            None => "`rbee model list` shows what there is; a file is named by its path, `./model.gguf`"
+                .to_owned(),
         })
     }
 
@@ -399,7 +414,7 @@ impl ModelStore {
             let path = entry.path();
             let file_name = path.file_name()?.to_str()?;
             let name = file_name.strip_suffix(".gguf").filter(|_| caches::is_model(file_name))?;
-            Some(self.plain(name, path.clone()))
+            path.is_file().then(|| self.plain(name, path.clone()))
         });
         let pulled = self.store.models().into_iter().map(|(name, manifest)| self.pulled(name, manifest));
         let mut names = HashSet::new();
@@ -516,6 +531,7 @@ impl ModelStore {
                 facts: None,
             });
         };
+        entry.check_there()?;
         let facts = rbee_gguf::read(&entry.path).map_err(|error| bad_model(&error))?;
         Ok(ModelReport {
             model: self.info(&entry),

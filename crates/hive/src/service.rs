@@ -127,6 +127,11 @@ impl HiveService {
                 }
             },
         };
+        if self.supervisor.is_paused() {
+            let narrator = job.narrator("hive");
+            let draft = narrator.action("pause").context(&self.hive);
+            draft.human("Hive {} is paused: the job would wait until `rbee hive resume`").emit();
+        }
         if self.supervisor.consider(&model, Level::Info, job) {
             return Ok(End::succeeded());
         }

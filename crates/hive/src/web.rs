@@ -407,7 +407,8 @@ pub(crate) fn server(name: &str, value: &str) -> Result<Url, ApiError> {
 
 /// The server, for people.
 pub(crate) fn host(url: &Url) -> String {
-    url.host_str().unwrap_or_default().to_owned()
+    let host = url.host_str().unwrap_or_default();
+    url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
 }
 
 fn seconds(headers: &HeaderMap, name: &HeaderName) -> Option<Duration> {

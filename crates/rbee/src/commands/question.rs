@@ -206,9 +206,9 @@ fn models(models: &[ModelInfo], look: Look) -> String {
     if models.is_empty() {
         return "no models: `rbee infer -m FILE.gguf` takes one from anywhere\n".to_owned();
     }
-    let mut table = Table::new(["MODEL", "HIVE", "SIZE", "WEIGHTS", "STATE", "PATH"]);
+    let mut table = Table::new(["MODEL", "HIVE", "SIZE", "WEIGHTS", "STATE", "PATH"]).keep_whole(0);
     for model in models {
-        let state = if model.downloaded { place(model.place) } else { "to download" };
+        let state = place_of(model);
         let default = if model.default { ", default" } else { "" };
         let weights = model.parameters.map(quantity).into_iter().chain(model.quantization.clone());
         table.row([
@@ -223,8 +223,10 @@ fn models(models: &[ModelInfo], look: Look) -> String {
     table.render(look)
 }
 
-fn place(place: Place) -> &'static str {
-    match place {
+fn place_of(model: &ModelInfo) -> &'static str {
+    match model.place {
+        _ if !model.downloaded && model.path.is_none() => "to download",
+        _ if !model.downloaded => "missing",
         Place::Store => "here",
         Place::File => "a file",
         Place::HuggingFace => "Hugging Face's",
@@ -236,11 +238,9 @@ fn place(place: Place) -> &'static str {
 
 fn model(report: ModelReport, look: Look) -> String {
     let ModelReport { model, reference, license, files, facts: told } = report;
-    let mut about = vec![
-        ("model", model.model),
-        ("hive", model.hive.to_string()),
-        ("state", if model.downloaded { place(model.place) } else { "to download" }.to_owned()),
-    ];
+    let state = place_of(&model);
+    let mut about =
+        vec![("model", model.model), ("hive", model.hive.to_string()), ("state", state.to_owned())];
     about.extend(reference.map(|reference| ("from", reference)));
     about.push(("size", bytes(model.size_bytes)));
     about.extend(license.map(|license| ("licence", license)));
@@ -264,7 +264,8 @@ fn model(report: ModelReport, look: Look) -> String {
     }
     let mut text = facts(&about, look);
     if has_memory {
-        text += &(title("Weights and context in memory, without buffers", look) + &memory.render(look));
+        text += &(title("Weights and one context in memory; a worker takes more where there is room", look)
+            + &memory.render(look));
     }
     if !files.is_empty() {
         let mut table = Table::new(["FILE", "SIZE", "SHA-256"]);

@@ -18,6 +18,10 @@ fn a_dry_run_says_where_the_job_would_run_and_starts_nothing() {
         assert!(ran.stdout.contains(said), "{said}: {}", ran.stdout);
     }
     assert_eq!(home.ask(&["worker", "list"])["workers"], Value::Array(Vec::new()));
+    assert_eq!(home.run(["hive", "pause"]).code, Some(0));
+    let ran = home.run(["infer", "--dry-run", "hello"]);
+    assert!(ran.stdout.contains("hive    Hive local is paused: the job would wait"), "{}", ran.stdout);
+    assert_eq!(home.run(["hive", "resume"]).code, Some(0));
 
     assert_eq!(home.run(["infer", "hello"]).stdout, "hello");
     let ran = home.run(["infer", "--dry-run", "hello"]);
