@@ -169,10 +169,8 @@ impl Config {
         if let Some(program) = worker_program.as_ref().filter(|program| !program.is_absolute()) {
             // Daemons have a working folder of their own.
             let reason = format!("the path {} is not absolute", program.display());
-            return Err(HomeError::BadSetting { origin: "hive.worker_program".to_owned(), reason });
+            return Err(bad("hive.worker_program", reason));
         }
-        let bad =
-            |setting: &str, reason: String| HomeError::BadSetting { origin: setting.to_owned(), reason };
         let queen_listen: Option<SocketAddr> = variable("RBEE_QUEEN_LISTEN")?.or(file.queen.listen);
         if let Some(address) = queen_listen.filter(|address| !address.ip().is_loopback()) {
             let reason = format!("{address} is not a loopback address, and the queen listens on no other");
@@ -280,6 +278,15 @@ fn is_origin(text: &str) -> bool {
     host.is_some_and(|host| {
         !host.is_empty() && host.bytes().all(|byte| byte.is_ascii_graphic() && !b"/?#@*\\".contains(&byte))
     })
+}
+
+/// Names the setting by the variable that it has been given in, if that is so.
+fn bad(setting: &str, reason: String) -> HomeError {
+    let name = setting.split_once('.').map_or(setting, |(_, name)| name);
+    let variables = [setting, name].map(|name| format!("RBEE_{}", name.replace('.', "_").to_uppercase()));
+    let is_set = |variable: &String| env::var_os(variable).is_some_and(|value| !value.is_empty());
+    let origin = variables.into_iter().find(is_set).unwrap_or_else(|| setting.to_owned());
+    HomeError::BadSetting { origin, reason }
 }
 
 fn variable<T: FromStr<Err: std::fmt::Display>>(name: &str) -> Result<Option<T>, HomeError> {

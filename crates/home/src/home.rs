@@ -166,7 +166,8 @@ impl Home {
         let journal = self.journal_file();
         let mut files =
             vec![self.config_file(), self.operator_key_file(), self.keys_file(), self.aliases_file()];
-        for ending in ["sqlite", "sqlite-wal", "sqlite-shm", "sqlite-journal", "reserve"] {
+        // A hint has people move one that is damaged to the third.
+        for ending in ["sqlite", "reserve", "sqlite.old", "sqlite-wal", "sqlite-shm", "sqlite-journal"] {
             files.push(journal.with_extension(ending));
         }
         for daemon in ["queen", "hive", "worker"] {

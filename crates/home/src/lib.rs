@@ -167,5 +167,9 @@ fn in_the_way(path: &Path, error: &io::Error) -> Option<String> {
         io::ErrorKind::AlreadyExists | io::ErrorKind::NotADirectory => !there.is_dir(),
         _ => false,
     };
-    is_wrong.then(|| move_away_hint(there))
+    let is_the_root = std::env::var_os("RBEE_HOME").is_some_and(|root| Path::new(&root).starts_with(there));
+    is_wrong.then(|| match is_the_root {
+        true => "set RBEE_HOME to a folder".to_owned(),
+        false => move_away_hint(there),
+    })
 }

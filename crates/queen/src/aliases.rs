@@ -130,6 +130,9 @@ fn check_all(entries: &Entries) -> Result<(), ApiError> {
     if entries.len() > ALIASES_MAX {
         return bad(format!("there are {ALIASES_MAX} aliases already"), "remove one that is not needed");
     }
+    if let Some((alias, _)) = entries.iter().find(|(alias, model)| model.as_str() == alias.as_str()) {
+        return bad(format!("`{alias}` would stand for itself"), "name a model");
+    }
     // Nobody need follow one to another, or around.
     if let Some((alias, model)) = entries.iter().find(|(_, model)| entries.contains_key(model.as_str())) {
         let message = format!("`{alias}` would be the alias of an alias, `{model}`");

@@ -397,6 +397,17 @@ impl Queen {
         }
     }
 
+    /// Says so if there is a model of this name, which is now the alias of another.
+    async fn tell_hidden(&self, alias: &str, job: &JobWriter) {
+        let question = Operation::ModelShow { model: Some(ModelRef::new(alias)) };
+        let shown = self.ask_all::<ModelReport>(&question, job).await.unwrap_or_default();
+        if shown.iter().any(|shown| shown.model.model == alias) {
+            let narrator = job.narrator("queen");
+            let draft = narrator.action("alias").target(alias).level(Level::Warn).context(alias);
+            draft.human("{} is also the name of a model: from now on it means the other").emit();
+        }
+    }
+
     fn report(&self, principal: &PrincipalId) -> QueenReport {
         let info = self.info();
         let jobs = self.jobs.list(principal).jobs;
@@ -705,6 +716,7 @@ impl Queen {
                 set.expect("keeping an alias does not panic")?;
                 if let Some(model) = &answer.model {
                     self.tell_missing(model, job).await;
+                    self.tell_hidden(&answer.alias, job).await;
                 }
                 job.answer(&answer);
                 Ok(End::succeeded())

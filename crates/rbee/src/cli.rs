@@ -397,7 +397,7 @@ pub(crate) struct Sampling {
     #[arg(long, value_name = "X", value_parser = not_negative, allow_negative_numbers = true, help_heading = "Sampling")]
     pub(crate) temperature: Option<f32>,
     /// Choose among the N likeliest tokens; 0 for all, 40 if absent
-    #[arg(long, value_name = "N", help_heading = "Sampling")]
+    #[arg(long, value_name = "N", allow_negative_numbers = true, help_heading = "Sampling")]
     pub(crate) top_k: Option<u32>,
     /// Choose among the likeliest tokens that make up this probability together, 0 to 1; 0.95 if absent
     #[arg(long, value_name = "P", value_parser = not_negative, allow_negative_numbers = true, help_heading = "Sampling")]
@@ -418,7 +418,7 @@ pub(crate) struct Sampling {
     #[arg(long, value_name = "X", value_parser = finite, allow_negative_numbers = true, help_heading = "Sampling")]
     pub(crate) frequency_penalty: Option<f32>,
     /// Makes the choice of tokens repeatable, as far as no other job is answered at the same time
-    #[arg(long, value_name = "N", help_heading = "Sampling")]
+    #[arg(long, value_name = "N", allow_negative_numbers = true, help_heading = "Sampling")]
     pub(crate) seed: Option<u64>,
 }
 

@@ -21,9 +21,14 @@ pub(crate) async fn run(command: Key, printer: &mut Printer) -> Result<u8> {
                 Role::Operator => KeyRole::Operator,
             };
             let key = client.create_key(&CreateKey { name, role }).await?;
-            match printer.output() {
-                Output::Text => printer.page(&format!("{}\n", printable(&key.key)))?,
-                Output::Json | Output::Ndjson => printer.json(&key)?,
+            let shown = match printer.output() {
+                Output::Text => printer.page(&format!("{}\n", printable(&key.key))),
+                Output::Json | Output::Ndjson => printer.json(&key),
+            };
+            if let Err(failure) = shown {
+                // Nobody has seen it, and nobody else can be shown it.
+                client.revoke_key(&key.name).await?;
+                return Err(failure.into());
             }
             printer.note(&format!("This is the only time that the key of {} is shown.", key.name))?;
         }

@@ -51,8 +51,9 @@ pub(crate) fn run() -> anyhow::Error {
 /// Runs any other `rbee queen` command.
 pub(crate) async fn control(command: Queen, signals: &mut Signals, printer: &mut Printer) -> Result<u8> {
     let home = match &command {
-        Queen::Install { dry_run: true, .. } => Home::locate()?,
-        _ => Home::from_env()?,
+        Queen::Start | Queen::Install { dry_run: false, .. } => Home::from_env()?,
+        // Whoever looks writes nothing.
+        _ => Home::locate()?,
     };
     match command {
         Queen::Start => start(&home, printer).await,
@@ -77,8 +78,13 @@ async fn start(home: &Home, printer: &mut Printer) -> Result<u8> {
     Ok(0)
 }
 
+/// Whether there is the folder without which no daemon runs.
+fn has_state(home: &Home) -> bool {
+    home.lock_file("start").parent().is_some_and(Path::exists)
+}
+
 async fn status(home: &Home, printer: &mut Printer) -> Result<u8> {
-    let address = running_queen(home)?;
+    let address = if has_state(home) { running_queen(home)? } else { None };
     let info = match &address {
         Some(address) => Some(client(home, address)?.info().await?),
         None => None,
@@ -115,11 +121,16 @@ async fn status(home: &Home, printer: &mut Printer) -> Result<u8> {
 }
 
 async fn stop(home: &Home, keep_hive: bool, printer: &mut Printer) -> Result<u8> {
-    // A command that needs a queen in the meantime waits, and then starts another.
-    let start_lock = home.lock_file("start");
-    let starts = tokio::task::spawn_blocking(move || Lock::acquire(&start_lock)).await;
-    let starts = starts.expect("taking a lock does not panic")?;
-    let (queen, hive) = stop_daemons(home, keep_hive, &starts).await?;
+    let (queen, hive) = match has_state(home) {
+        true => {
+            // A command that needs a queen in the meantime waits, and then starts another.
+            let start_lock = home.lock_file("start");
+            let starts = tokio::task::spawn_blocking(move || Lock::acquire(&start_lock)).await;
+            let starts = starts.expect("taking a lock does not panic")?;
+            stop_daemons(home, keep_hive, &starts).await?
+        }
+        false => (false, false),
+    };
     match printer.output() {
         Output::Text => printer.page(match (queen, hive) {
             (true, _) if keep_hive => "the queen has stopped; the hive runs on\n",
@@ -216,7 +227,7 @@ pub(super) async fn logs_of(
     signals: &mut Signals,
     printer: &mut Printer,
 ) -> Result<u8> {
-    logs(&Home::from_env()?.log_file(name), lines, follow, signals, printer).await
+    logs(&Home::locate()?.log_file(name), lines, follow, signals, printer).await
 }
 
 async fn logs(

@@ -283,14 +283,14 @@ fn a_queen_can_be_stopped_without_its_key() {
 fn settings_that_make_no_sense_are_named() {
     for (name, value, word) in [
         ("RBEE_QUEEN_LISTEN", "0.0.0.0:7833", "loopback"),
-        ("RBEE_THREADS", "0", "threads"),
-        ("RBEE_CONTEXT_LENGTH", "0", "context_length"),
-        ("RBEE_WORKER_PROGRAM", "relative/worker", "absolute"),
-        ("RBEE_SLOTS", "0", "worker.slots"),
+        ("RBEE_THREADS", "0", "RBEE_THREADS"),
+        ("RBEE_CONTEXT_LENGTH", "0", "RBEE_CONTEXT_LENGTH"),
+        ("RBEE_WORKER_PROGRAM", "relative/worker", "RBEE_WORKER_PROGRAM"),
+        ("RBEE_SLOTS", "0", "RBEE_SLOTS"),
         ("RBEE_SLOTS", "many", "RBEE_SLOTS"),
         ("RBEE_WATCHDOG_S", "-1", "or 0 for no watchdog"),
-        ("RBEE_WATCHDOG_S", "NaN", "worker.watchdog_s"),
-        ("RBEE_WAITING_JOBS", "0", "queen.waiting_jobs"),
+        ("RBEE_WATCHDOG_S", "NaN", "RBEE_WATCHDOG_S"),
+        ("RBEE_WAITING_JOBS", "0", "RBEE_WAITING_JOBS"),
     ] {
         let mut home = Home::empty();
         home.set(name, value);

@@ -164,8 +164,13 @@ fn an_alias_stands_for_a_model_for_everybody_until_it_is_removed() {
     let alias = json!({"operation": "model_alias", "alias": "mine", "model": "/etc/passwd"});
     assert_eq!(try_job(&home, &ada, &alias).expect_err("no operator"), 403);
 
+    assert_eq!(home.run(["model", "pull", path]).code, Some(0));
     for (args, code, said) in [
         (&["chain", "gpt-4o"][..], 2, "alias of an alias"),
+        (&["self", "self"], 2, "`self` would stand for itself"),
+        (&["x", "ftp://box/x.gguf"], 2, "neither a name nor an absolute path"),
+        (&["own", MODEL], 0, "own is also the name of a model"),
+        (&["own", "--remove"], 0, ""),
         (&["a/b", MODEL], 2, "no name"),
         (&["x", "./missing.gguf"], 66, "missing.gguf"),
         (&["nobody", "--remove"], 66, "no alias"),

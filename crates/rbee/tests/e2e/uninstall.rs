@@ -153,6 +153,20 @@ fn a_home_that_holds_files_of_others_keeps_them_all() {
 }
 
 #[test]
+fn questions_about_daemons_that_do_not_run_write_nothing() {
+    let home = Home::empty();
+    for (args, code) in
+        [(["queen", "status"], 69), (["queen", "stop"], 0), (["queen", "logs"], 66), (["worker", "logs"], 66)]
+    {
+        let ran = home.run(args);
+        assert_eq!(ran.code, Some(code), "{args:?}: {ran:?}");
+    }
+    for folder in ["config", "data", "state"] {
+        assert!(!home.path(folder).exists(), "{folder}");
+    }
+}
+
+#[test]
 fn folders_in_which_rbee_never_ran_are_left_alone() {
     let home = Home::empty();
     for path in [
