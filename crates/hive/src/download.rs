@@ -57,6 +57,8 @@ pub(crate) struct Remote {
 pub(crate) struct Come {
     pub(crate) done: u64,
     pub(crate) total: u64,
+    /// Whether another download goes on from here if this one ends.
+    pub(crate) goes_on: bool,
     /// Whether it is all here and is being verified.
     pub(crate) verifying: bool,
     /// The last waits before other tries, counted.
@@ -363,6 +365,7 @@ impl<'a> Partial<'a> {
         if !(is_same && goes_on && path.exists()) {
             remove(&path);
         }
+        come.send_modify(|come| come.goes_on = goes_on);
         // Before there are parts, of which a size that is a lie would make many.
         check_room(folder, missing_bytes(&path, seen.size_bytes))?;
         fs::write(path.with_extension("json"), about).map_err(io)?;

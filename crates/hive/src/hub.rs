@@ -80,7 +80,7 @@ impl Hub {
         wanted: &Wanted,
         told: &Told<'_>,
     ) -> Result<Source, ApiError> {
-        let credential = self.credential();
+        let credential = self.credential()?;
         let mut url = self.at(&["api", "models"], repository);
         url.set_query(Some("blobs=true"));
         let about: Repository =
@@ -169,14 +169,22 @@ impl Hub {
     }
 
     /// The user's token, from where Hugging Face's own programs look for it.
-    fn credential(&self) -> Credential {
-        let told = env::var("HF_TOKEN").ok();
+    fn credential(&self) -> Result<Credential, ApiError> {
+        let told = env::var_os("HF_TOKEN").map(|token| token.to_string_lossy().into_owned());
+        let is_one = |(_, token): &(String, String)| !token.trim().is_empty();
+        let told = told.map(|token| ("`HF_TOKEN`".to_owned(), token)).filter(is_one);
         let file = || {
             let path = variable("HF_TOKEN_PATH").or_else(|| Some(home_folder()?.join("token")))?;
-            fs::read_to_string(path).ok()
+            let token = fs::read_to_string(&path).ok()?;
+            Some((path.display().to_string(), token))
         };
-        let token = told.filter(|token| !token.trim().is_empty()).or_else(file);
-        Credential::bearer(&self.endpoint, token.as_deref().map(str::trim))
+        let Some((place, token)) = told.or_else(file).filter(is_one) else {
+            return Ok(Credential::none(&self.endpoint));
+        };
+        Credential::bearer(&self.endpoint, token.trim()).map_err(|_| {
+            ApiError::new(ErrorCode::BadData, format!("{place} holds something that is no token"))
+                .hint("correct it, or remove it, and `rbee queen stop` once, so that the hive sees it")
+        })
     }
 }
 

@@ -224,6 +224,8 @@ impl Service for HiveService {
                     return self.supervisor.work(model, NameKind::Other, operation, &job).await;
                 }
                 let model = tokio::select! {
+                    // It has its last word when it is cancelled.
+                    biased;
                     model = self.models.find(operation.model().flatten(), &job) => model?,
                     () = job.cancelled() => return Err(job.cancel_error()),
                 };
@@ -250,6 +252,8 @@ impl Service for HiveService {
             }
             Operation::ModelPull { model } => {
                 let pulled = tokio::select! {
+                    // It has its last word when it is cancelled.
+                    biased;
                     pulled = self.models.pull(&model, &job) => pulled?,
                     () = job.cancelled() => return Err(job.cancel_error()),
                 };
@@ -286,6 +290,8 @@ impl Service for HiveService {
             }
             Operation::WorkerStart { ref model, pinned, .. } => {
                 let model = tokio::select! {
+                    // It has its last word when it is cancelled.
+                    biased;
                     model = self.models.find(model.as_ref(), &job) => model?,
                     () = job.cancelled() => return Err(job.cancel_error()),
                 };

@@ -14,7 +14,7 @@ use std::time::Duration;
 use rbee_gguf::GgufError;
 use rbee_home::HomeError;
 use rbee_jobs::{JobWriter, lock, now_ms};
-use rbee_narration::printable;
+use rbee_narration::{bytes_of, printable};
 use rbee_protocol::{ApiError, ErrorCode, Phase, Progress, Unit};
 use serde::{Deserialize, Serialize};
 use tokio::runtime::{Builder, Runtime};
@@ -590,7 +590,15 @@ async fn watch(
                 let error = ApiError::new(ErrorCode::Internal, "the download ended without a word");
                 return Err(error.hint("try again"));
             },
-            () = job.cancelled() => return Err(job.cancel_error()),
+            () = job.cancelled() => {
+                let come = state.borrow().come.clone();
+                if come.goes_on {
+                    let narrator = job.narrator("hive");
+                    let draft = narrator.action("model_pull").context(bytes_of(before + come.done, total));
+                    draft.human("{} stay here: the next pull goes on from there").emit();
+                }
+                return Err(job.cancel_error());
+            }
         }
     }
 }

@@ -8,7 +8,8 @@ use bytes::Bytes;
 use http_body_util::{BodyExt, Empty, LengthLimitError, Limited};
 use hyper::body::Incoming;
 use hyper::header::{
-    AUTHORIZATION, HeaderMap, HeaderName, HeaderValue, LOCATION, PROXY_AUTHORIZATION, RETRY_AFTER, USER_AGENT,
+    AUTHORIZATION, HeaderMap, HeaderName, HeaderValue, InvalidHeaderValue, LOCATION, PROXY_AUTHORIZATION,
+    RETRY_AFTER, USER_AGENT,
 };
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
@@ -47,14 +48,19 @@ pub(crate) struct Credential {
 }
 
 impl Credential {
-    /// The token for the server of `url`, if there is one that can be.
-    pub(crate) fn bearer(url: &Url, token: Option<&str>) -> Self {
-        let header = token.and_then(|token| HeaderValue::from_str(&format!("Bearer {token}")).ok());
-        let header = header.map(|mut header| {
-            header.set_sensitive(true);
-            header
-        });
-        Self { origin: url.origin(), header }
+    /// The token for the server of `url`.
+    ///
+    /// # Errors
+    /// When it is none that can be sent.
+    pub(crate) fn bearer(url: &Url, token: &str) -> Result<Self, InvalidHeaderValue> {
+        let mut header = HeaderValue::from_str(&format!("Bearer {token}"))?;
+        header.set_sensitive(true);
+        Ok(Self { origin: url.origin(), header: Some(header) })
+    }
+
+    /// What its owner might have for the server of `url`.
+    pub(crate) fn none(url: &Url) -> Self {
+        Self { origin: url.origin(), header: None }
     }
 }
 

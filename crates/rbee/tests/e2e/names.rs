@@ -4,7 +4,7 @@ use std::fs;
 
 use serde_json::{Value, json};
 
-use crate::support::{Home, MODEL, model_file};
+use crate::support::{Home, MODEL, model_file, narration};
 
 /// The events of the job that this request makes, or the status that it is refused with.
 fn try_job(home: &Home, key: &str, request: &Value) -> Result<Vec<Value>, u16> {
@@ -38,11 +38,6 @@ fn end(events: &[Value]) -> &Value {
 fn error(events: &[Value]) -> (&str, &str) {
     let error = &end(events)["error"];
     (error["code"].as_str().unwrap_or(""), error["hint"].as_str().unwrap_or(""))
-}
-
-fn narration(events: &[Value]) -> String {
-    let lines = events.iter().filter(|event| event["kind"] == "narration");
-    lines.map(|line| format!("{}\n", line["formatted"].as_str().expect("a line"))).collect()
 }
 
 /// Adds a model of this name, or a file at this path, to the home's models.

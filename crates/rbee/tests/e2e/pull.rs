@@ -15,7 +15,7 @@ use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
 use crate::hub::{Behaviour, End, Host, Hub, Redirect, Request};
-use crate::support::{Following, Home, MODEL, Ran, is_progress, model_file, pid};
+use crate::support::{Following, Home, MODEL, Ran, is_progress, model_file, narration, pid};
 
 const MIB: usize = 1 << 20;
 const REPOSITORY: &str = "ada/tiny-GGUF";
@@ -539,6 +539,10 @@ fn a_token_goes_to_its_own_host_only() {
     let ran = run(&stranger, &["model", "pull", "hf:ada/tiny-GGUF"], 77);
     assert!(ran.stderr.contains("HF_TOKEN"), "{ran:?}");
     let mut home = home_of(&hub, Home::empty());
+    home.set("HF_TOKEN", "sec\nret");
+    let ran = run(&home, &["model", "pull", "hf:ada/tiny-GGUF"], 65);
+    assert!(ran.stderr.contains("`HF_TOKEN` holds something that is no token"), "{ran:?}");
+    run(&home, &["queen", "stop"], 0);
     home.set("HF_TOKEN", "secret");
     pull(&home, "hf:ada/tiny-GGUF");
     assert_pulled(&home, &bytes);
@@ -755,7 +759,12 @@ fn a_download_that_nobody_waits_for_any_more_stops() {
     wait_until_kept(&home, KEPT);
     for following in following {
         following.signal(Signal::INT);
-        assert_eq!(following.finish().0.code(), Some(130));
+        let (status, events, _) = following.finish();
+        assert_eq!(status.code(), Some(130));
+        assert!(
+            narration(&events).contains(" MiB stay here: the next pull goes on from there"),
+            "{events:?}"
+        );
     }
     hub.wait_until(|requests| {
         let mut bodies = requests.iter().filter(|request| request.file.is_some());

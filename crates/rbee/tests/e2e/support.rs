@@ -305,6 +305,12 @@ impl Following {
     }
 }
 
+/// The lines of these events' narration.
+pub(crate) fn narration(events: &[Value]) -> String {
+    let lines = events.iter().filter(|event| event["kind"] == "narration");
+    lines.map(|line| format!("{}\n", line["formatted"].as_str().expect("a line"))).collect()
+}
+
 /// Whether an event is progress of this phase.
 pub(crate) fn is_progress(phase: &'static str) -> impl Fn(&Value) -> bool {
     move |event| event["kind"] == "progress" && event["phase"] == phase
