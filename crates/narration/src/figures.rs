@@ -51,4 +51,16 @@ mod tests {
             assert_eq!(bytes(size), expected);
         }
     }
+
+    #[test]
+    fn a_part_has_its_unit_where_that_is_another() {
+        assert_eq!(bytes_of(3 << 19, 31 << 19), "1.5 of 15.5 MiB");
+        assert_eq!(bytes_of(3 << 9, 31 << 19), "1.5 KiB of 15.5 MiB");
+        assert_eq!(bytes_of(5, 10), "5 B of 10 B");
+    }
+
+    #[test]
+    fn one_has_no_s() {
+        assert_eq!([0, 1, 2].map(|files| count(files, "file")), ["0 files", "1 file", "2 files"]);
+    }
 }

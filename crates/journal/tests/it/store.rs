@@ -243,6 +243,7 @@ fn what_is_no_journal_of_ours_is_refused() {
     )
     .expect("our own folder");
     let error = Journal::open(&path).err().expect("it is no journal");
+    assert!(matches!(error, StoreError::Damaged { .. }), "{error:?}");
     assert!(error.to_string().contains("journal.sqlite"), "{error}");
 
     fs::remove_file(&path).expect("our own file");
@@ -251,5 +252,6 @@ fn what_is_no_journal_of_ours_is_refused() {
     newer.pragma_update(None, "user_version", 99).expect("it can be written");
     drop(newer);
     let error = Journal::open(&path).err().expect("it is too new");
+    assert!(matches!(error, StoreError::Failed { .. }), "{error:?}");
     assert!(error.to_string().contains("newer version"), "{error}");
 }
