@@ -15,7 +15,7 @@ use crate::caches::variable;
 use crate::download::{Remote, is_sha256};
 use crate::reference::{Reference, Wanted, has_word, is_path};
 use crate::sources::{Source, SourceFile};
-use crate::web::{Credential, Told, Web, WebError, host, server};
+use crate::web::{CORRECT_HINT, Credential, Told, Web, WebError, host, server};
 
 const ENDPOINT: &str = "https://huggingface.co";
 /// Where nothing is said, the first of these that there is: from good and small to large.
@@ -170,20 +170,22 @@ impl Hub {
 
     /// The user's token, from where Hugging Face's own programs look for it.
     fn credential(&self) -> Result<Credential, ApiError> {
-        let told = env::var_os("HF_TOKEN").map(|token| token.to_string_lossy().into_owned());
-        let is_one = |(_, token): &(String, String)| !token.trim().is_empty();
-        let told = told.map(|token| ("`HF_TOKEN`".to_owned(), token)).filter(is_one);
+        let told = env::var_os("HF_TOKEN").map(|token| (None, token.to_string_lossy().into_owned()));
         let file = || {
             let path = variable("HF_TOKEN_PATH").or_else(|| Some(home_folder()?.join("token")))?;
-            let token = fs::read_to_string(&path).ok()?;
-            Some((path.display().to_string(), token))
+            let token = fs::read(&path).ok()?;
+            Some((Some(path), String::from_utf8_lossy(&token).into_owned()))
         };
-        let Some((place, token)) = told.or_else(file).filter(is_one) else {
+        let is_one = |(_, token): &(_, String)| !token.trim().is_empty();
+        let Some((path, token)) = told.filter(is_one).or_else(file).filter(is_one) else {
             return Ok(Credential::none(&self.endpoint));
         };
-        Credential::bearer(&self.endpoint, token.trim()).map_err(|_| {
-            ApiError::new(ErrorCode::BadData, format!("{place} holds something that is no token"))
-                .hint("correct it, or remove it, and `rbee queen stop` once, so that the hive sees it")
+        Credential::bearer(&self.endpoint, token.trim()).ok_or_else(|| {
+            let (place, hint) = match path {
+                Some(path) => (path.display().to_string(), "correct it, or remove it"),
+                None => ("`HF_TOKEN`".to_owned(), CORRECT_HINT),
+            };
+            ApiError::new(ErrorCode::BadData, format!("{place} holds something that is no token")).hint(hint)
         })
     }
 }
@@ -202,21 +204,24 @@ fn choose<'a>(
     repository: &str,
     wanted: &Wanted,
 ) -> Result<Vec<&'a Sibling>, ApiError> {
-    let mut models: BTreeMap<String, Vec<&Sibling>> = BTreeMap::new();
+    // A model may be there as one file and divided, too.
+    let mut models: BTreeMap<(String, u16), Vec<&Sibling>> = BTreeMap::new();
     for sibling in siblings {
         let name = &sibling.rfilename;
         let lower = name.to_lowercase();
         // What belongs to models: parts that see, and what quantizations were made with.
         let is_model = lower.ends_with(".gguf") && !lower.contains("mmproj") && !lower.contains("imatrix");
         if is_model && is_path(name) {
-            let model = rbee_gguf::split(name).map(|(model, ..)| format!("{model}.gguf"));
-            models.entry(model.unwrap_or_else(|| name.clone())).or_default().push(sibling);
+            let divided = rbee_gguf::split(name).map(|(model, _, parts)| (format!("{model}.gguf"), parts));
+            models.entry(divided.unwrap_or_else(|| (name.clone(), 1))).or_default().push(sibling);
         }
     }
     for files in models.values_mut() {
         files.sort_by(|a, b| a.rfilename.cmp(&b.rfilename));
     }
-    let with = |word: &str| models.iter().find(|(name, _)| has_word(name, word));
+    let with = |word: &str| models.iter().find(|((name, _), _)| has_word(name, word));
+    let mut names: Vec<&str> = models.keys().map(|(name, _)| name.as_str()).collect();
+    names.dedup();
     let found = match wanted {
         Wanted::Quantization(word) => with(word),
         Wanted::File(file) => {
@@ -225,11 +230,11 @@ fn choose<'a>(
         Wanted::Any => PREFERRED
             .iter()
             .find_map(|word| with(word))
-            .or_else(|| models.iter().next().filter(|_| models.len() == 1)),
+            .or_else(|| models.iter().next().filter(|_| names.len() == 1)),
     };
-    if let Some((name, files)) = found {
-        let parts = rbee_gguf::split(&files[0].rfilename).map_or(1, |(_, _, parts)| usize::from(parts));
-        if parts != files.len() {
+    if let Some(((name, parts), files)) = found {
+        let numbers = files.iter().map(|file| rbee_gguf::split(&file.rfilename).map_or(1, |(_, no, _)| no));
+        if !numbers.eq(1..=*parts) {
             let message =
                 format!("the repository {repository} has {} of the {parts} parts of {name}", files.len());
             return Err(ApiError::new(ErrorCode::BadData, message)
@@ -246,7 +251,7 @@ fn choose<'a>(
         return Err(ApiError::new(ErrorCode::NotFound, message)
             .hint("look for one that has: `rbee model search WORDS` shows no others"));
     }
-    let names: Vec<&str> = models.keys().take(NAMES_SHOWN_MAX).map(String::as_str).collect();
+    names.truncate(NAMES_SHOWN_MAX);
     let message = match wanted {
         Wanted::Quantization(wanted) | Wanted::File(wanted) => {
             format!("the repository {repository} has no {}", rbee_narration::printable(wanted))
@@ -297,5 +302,10 @@ mod tests {
         check(&["only.gguf"], Wanted::Any, &["only.gguf"]);
         check(&["a.gguf", "b.gguf"], Wanted::Any, &[]);
         check(&["sub/Q6_K/m.gguf", "x.gguf"], Wanted::Any, &["sub/Q6_K/m.gguf"]);
+        let both = ["m-00001-of-00002.gguf", "m-00001-of-00003.gguf", "m-00002-of-00002.gguf", "m.gguf"];
+        check(&both, Wanted::Any, &["m.gguf"]);
+        check(&both, Wanted::File("m.gguf".into()), &["m.gguf"]);
+        check(&both, Wanted::File(both[0].into()), &[both[0], both[2]]);
+        check(&both, Wanted::File(both[1].into()), &[]);
     }
 }

@@ -142,8 +142,18 @@ impl Entry {
             None => Ok(()),
             Some(file) => {
                 let message = format!("the file {} of the model {} is not there", file.path, self.name);
-                let hint =
-                    format!("put it back, or take the model out of the list: `rbee model rm {}`", self.name);
+                let hint = match (self.place, &self.reference) {
+                    (Place::Store, Some(reference)) => {
+                        format!("`rbee model pull {reference}` brings it again")
+                    }
+                    (Place::Store, None) | (Place::File, Some(_)) => {
+                        format!(
+                            "put it back, or take the model out of the list: `rbee model rm {}`",
+                            self.name
+                        )
+                    }
+                    _ => "put it back".to_owned(),
+                };
                 Err(ApiError::new(ErrorCode::NotFound, message).hint(hint))
             }
         }
@@ -675,7 +685,12 @@ impl ModelStore {
             self.store.remove(&entry.name)?
         } else {
             for file in &entry.files {
-                fs::remove_file(&file.path).map_err(|error| io_error("remove the model", &error))?;
+                match fs::remove_file(&file.path) {
+                    Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                        return Err(io_error("remove the model", &error));
+                    }
+                    _ => {}
+                }
             }
             entry.size_bytes()
         };

@@ -185,6 +185,18 @@ impl HiveService {
     }
 }
 
+/// What comes of `work` until the job is cancelled. Work that sees that itself may say how far it has come.
+async fn unless_cancelled<T>(
+    work: impl Future<Output = Result<T, ApiError>>,
+    job: &JobWriter,
+) -> Result<T, ApiError> {
+    tokio::select! {
+        biased;
+        done = work => done,
+        () = job.cancelled() => Err(job.cancel_error()),
+    }
+}
+
 impl Service for HiveService {
     fn info(&self) -> DaemonInfo {
         daemon_info("hive", self.started_at_ms)
@@ -223,12 +235,8 @@ impl Service for HiveService {
                 if let Some(model) = self.stand_in(&operation, &job).await? {
                     return self.supervisor.work(model, NameKind::Other, operation, &job).await;
                 }
-                let model = tokio::select! {
-                    // It has its last word when it is cancelled.
-                    biased;
-                    model = self.models.find(operation.model().flatten(), &job) => model?,
-                    () = job.cancelled() => return Err(job.cancel_error()),
-                };
+                let model =
+                    unless_cancelled(self.models.find(operation.model().flatten(), &job), &job).await?;
                 let is_default = matches!(operation, Operation::Infer(InferRequest { model: None, .. }));
                 let end = self.supervisor.work(model, NameKind::Own, operation, &job).await?;
                 if is_default && end.state == EndState::Succeeded {
@@ -251,13 +259,7 @@ impl Service for HiveService {
                 Ok(End::succeeded())
             }
             Operation::ModelPull { model } => {
-                let pulled = tokio::select! {
-                    // It has its last word when it is cancelled.
-                    biased;
-                    pulled = self.models.pull(&model, &job) => pulled?,
-                    () = job.cancelled() => return Err(job.cancel_error()),
-                };
-                job.answer(&pulled);
+                job.answer(&unless_cancelled(self.models.pull(&model, &job), &job).await?);
                 Ok(End::succeeded())
             }
             Operation::ModelShow { model } => {
@@ -289,12 +291,7 @@ impl Service for HiveService {
                 Ok(End::succeeded())
             }
             Operation::WorkerStart { ref model, pinned, .. } => {
-                let model = tokio::select! {
-                    // It has its last word when it is cancelled.
-                    biased;
-                    model = self.models.find(model.as_ref(), &job) => model?,
-                    () = job.cancelled() => return Err(job.cancel_error()),
-                };
+                let model = unless_cancelled(self.models.find(model.as_ref(), &job), &job).await?;
                 let end = self.supervisor.work(model.clone(), NameKind::Own, operation, &job).await?;
                 if end.error.is_none()
                     && let Some(worker) = self.supervisor.started(&model, pinned)

@@ -251,8 +251,8 @@ impl Store {
     ) -> Result<Option<String>, ApiError> {
         let partial = self.folder.join("partial");
         let missing = source.files.iter().filter(|file| self.here(&file.remote, cached).is_none());
-        let missing = missing.map(|file| file.remote.missing_bytes(&partial)).fold(0, u64::saturating_add);
-        check_room(&partial, missing)?;
+        let missing = missing.map(|file| file.remote.missing_bytes(&partial)).reduce(u64::saturating_add);
+        missing.map_or(Ok(()), |missing| check_room(&partial, missing))?;
         let total = source.size_bytes();
         // A download is held until its file is a model's, so that whoever else wants it finds one or the other.
         let (mut files, mut fetched, mut downloads) = (Vec::new(), Vec::new(), Vec::new());
@@ -430,15 +430,14 @@ impl Store {
         }) else {
             return 0;
         };
-        let files = models.iter().flat_map(|model| &model.files);
         // One that is somebody else's lies elsewhere, whatever has the same bytes here.
-        let ours = files.filter(|file| file.path.is_none());
-        let used: HashSet<&str> = ours.map(|file| file.sha256.as_str()).collect();
+        let used: HashSet<PathBuf> =
+            models.iter().flat_map(|model| &model.files).map(|file| self.file(file)).collect();
         let mut freed = 0;
         for blob in fs::read_dir(self.folder.join("blobs")).into_iter().flatten().flatten() {
             let name = blob.file_name();
             // What is not named by a digest somebody else has put there.
-            let is_unused = name.to_str().is_some_and(|name| is_sha256(name) && !used.contains(name));
+            let is_unused = name.to_str().is_some_and(is_sha256) && !used.contains(&blob.path());
             let size = blob.metadata().map_or(0, |blob| blob.len());
             if is_unused && fs::remove_file(blob.path()).is_ok() {
                 freed += size;
@@ -592,9 +591,10 @@ async fn watch(
             },
             () = job.cancelled() => {
                 let come = state.borrow().come.clone();
-                if come.goes_on {
+                let here = before.saturating_add(if come.verifying { come.total } else { come.done });
+                if come.goes_on && here > 0 {
                     let narrator = job.narrator("hive");
-                    let draft = narrator.action("model_pull").context(bytes_of(before + come.done, total));
+                    let draft = narrator.action("model_pull").context(bytes_of(here, total));
                     draft.human("{} stay here: the next pull goes on from there").emit();
                 }
                 return Err(job.cancel_error());

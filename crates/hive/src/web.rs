@@ -8,8 +8,7 @@ use bytes::Bytes;
 use http_body_util::{BodyExt, Empty, LengthLimitError, Limited};
 use hyper::body::Incoming;
 use hyper::header::{
-    AUTHORIZATION, HeaderMap, HeaderName, HeaderValue, InvalidHeaderValue, LOCATION, PROXY_AUTHORIZATION,
-    RETRY_AFTER, USER_AGENT,
+    AUTHORIZATION, HeaderMap, HeaderName, HeaderValue, LOCATION, PROXY_AUTHORIZATION, RETRY_AFTER, USER_AGENT,
 };
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
@@ -48,14 +47,12 @@ pub(crate) struct Credential {
 }
 
 impl Credential {
-    /// The token for the server of `url`.
-    ///
-    /// # Errors
-    /// When it is none that can be sent.
-    pub(crate) fn bearer(url: &Url, token: &str) -> Result<Self, InvalidHeaderValue> {
-        let mut header = HeaderValue::from_str(&format!("Bearer {token}"))?;
+    /// The token for the server of `url`; `None` if it is no token.
+    pub(crate) fn bearer(url: &Url, token: &str) -> Option<Self> {
+        let is_one = token.bytes().all(|byte| byte.is_ascii_graphic());
+        let mut header = HeaderValue::from_str(&format!("Bearer {token}")).ok().filter(|_| is_one)?;
         header.set_sensitive(true);
-        Ok(Self { origin: url.origin(), header: Some(header) })
+        Some(Self { origin: url.origin(), header: Some(header) })
     }
 
     /// What its owner might have for the server of `url`.
@@ -399,6 +396,10 @@ impl Web {
     }
 }
 
+/// What to do about an environment variable of the hive that makes no sense.
+pub(crate) const CORRECT_HINT: &str =
+    "correct it, or remove it, and `rbee queen stop` once, so that the hive sees it";
+
 /// The server that the environment variable `name` names.
 ///
 /// # Errors
@@ -407,7 +408,7 @@ pub(crate) fn server(name: &str, value: &str) -> Result<Url, ApiError> {
     match Url::parse(value) {
         Ok(url) if matches!(url.scheme(), "http" | "https") => Ok(url),
         _ => Err(ApiError::new(ErrorCode::BadData, format!("`{name}` is not the URL of a server"))
-            .hint("correct it, or remove it, and `rbee queen stop` once, so that the hive sees it")),
+            .hint(CORRECT_HINT)),
     }
 }
 

@@ -224,7 +224,7 @@ pub struct ModelInfo {
     pub hive: HiveId,
     /// Size of its file in bytes.
     pub size_bytes: u64,
-    /// Whether the file is there; if not, it is downloaded when first asked for.
+    /// Whether the file is there; if not, it is missing where there is a `path`, else downloaded when first asked for.
     pub downloaded: bool,
     /// Whether it is what `infer` takes when no model is named.
     pub default: bool,

@@ -316,7 +316,7 @@ impl Queen {
         let alias = named_model(operation).flatten()?.clone();
         let model = self.aliases.get(alias.as_str())?;
         match operation {
-            // Nobody means the model that is to go by a name that stays.
+            // What goes is named by its own name: an alias would stand for nothing then.
             Operation::ModelRemove { .. } => return None,
             Operation::ModelPull { model: named } => *named = model.clone(),
             Operation::ModelShow { model: named }
@@ -333,12 +333,12 @@ impl Queen {
     /// Has a hive take a model away, and says which aliases stand for nothing then.
     async fn remove_model(&self, model: ModelRef, job: &JobWriter) -> Result<End, ApiError> {
         let aliases = self.aliases.all();
-        let question = Operation::ModelShow { model: Some(model.clone()) };
-        let shown = match aliases.is_empty() {
-            true => Vec::new(),
-            // What is wrong with it, the removal says.
-            false => self.ask_all::<ModelReport>(&question, job).await.unwrap_or_default(),
-        };
+        let mut standing = Vec::new();
+        for (alias, stands_for) in &aliases {
+            if self.is_known(stands_for, job).await {
+                standing.push((alias, stands_for));
+            }
+        }
         let removal = Operation::ModelRemove { model: model.clone() };
         let end = self.have_hive_do(hives::local(), removal, job).await?;
         if let (Some(ErrorCode::NotFound), Some(stands_for)) =
@@ -351,14 +351,8 @@ impl Queen {
         if end.state != EndState::Succeeded {
             return Ok(end);
         }
-        // A path leads to its file with a name for that, and without.
-        let names = |shown: &ModelReport, name: &str| {
-            let is_named = [Some(model.as_str()), Some(&*shown.model.model), shown.reference.as_deref()];
-            is_named.contains(&Some(name)) && !name.starts_with('/')
-        };
-        // The default model comes again when it is wanted.
-        for shown in shown.iter().filter(|shown| !shown.model.default) {
-            for (alias, _) in aliases.iter().filter(|(_, stands_for)| names(shown, stands_for.as_str())) {
+        for (alias, stands_for) in standing {
+            if !self.is_known(stands_for, job).await {
                 let narrator = job.narrator("queen");
                 let draft = narrator.action("alias").target(alias).level(Level::Warn).context(alias);
                 draft
@@ -368,6 +362,13 @@ impl Queen {
             }
         }
         Ok(end)
+    }
+
+    /// Whether a hive has this model, or gets it when it is wanted.
+    async fn is_known(&self, model: &ModelRef, job: &JobWriter) -> bool {
+        let question = Operation::ModelShow { model: Some(model.clone()) };
+        // What is wrong with it, whoever wants it is told.
+        self.ask_all::<ModelReport>(&question, job).await.is_ok_and(|shown| !shown.is_empty())
     }
 
     /// Puts a question to every hive that is there, and gathers the answers.
@@ -398,13 +399,13 @@ impl Queen {
     }
 
     /// Says so if there is a model of this name, which is now the alias of another.
-    async fn tell_hidden(&self, alias: &str, job: &JobWriter) {
+    async fn tell_hidden(&self, alias: &str, model: &ModelRef, job: &JobWriter) {
         let question = Operation::ModelShow { model: Some(ModelRef::new(alias)) };
         let shown = self.ask_all::<ModelReport>(&question, job).await.unwrap_or_default();
         if shown.iter().any(|shown| shown.model.model == alias) {
             let narrator = job.narrator("queen");
             let draft = narrator.action("alias").target(alias).level(Level::Warn).context(alias);
-            draft.human("{} is also the name of a model: from now on it means the other").emit();
+            draft.context(model).human("{} is also the name of a model: from now on it means {}").emit();
         }
     }
 
@@ -716,7 +717,7 @@ impl Queen {
                 set.expect("keeping an alias does not panic")?;
                 if let Some(model) = &answer.model {
                     self.tell_missing(model, job).await;
-                    self.tell_hidden(&answer.alias, job).await;
+                    self.tell_hidden(&answer.alias, model, job).await;
                 }
                 job.answer(&answer);
                 Ok(End::succeeded())

@@ -160,7 +160,11 @@ fn jobs_that(current: &OsStr, run: bool) -> Vec<CompletionCandidate> {
 const NO_MODELS: ModelList = ModelList { models: Vec::new(), aliases: std::collections::BTreeMap::new() };
 
 fn named(model: &ModelInfo) -> CompletionCandidate {
-    let state = if model.downloaded { "" } else { ", to download" };
+    let state = match model.path {
+        _ if model.downloaded => "",
+        None => ", to download",
+        Some(_) => ", missing",
+    };
     candidate(&model.model, &format!("{}{state}", crate::human::bytes(model.size_bytes)))
 }
 

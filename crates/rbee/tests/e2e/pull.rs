@@ -912,6 +912,19 @@ fn a_model_whose_file_has_gone_is_missing() {
         assert!(ran.stderr.contains("`rbee model rm own`"), "{ran:?}");
     }
     assert_eq!(home.ask(&["model", "rm", "own"])["freed_bytes"], 0);
+
+    let (_hub, home, bytes) = hub(1);
+    let reference = format!("hf:{REPOSITORY}:{FILE}");
+    pull(&home, &reference);
+    let blob = home.path(&format!("data/models/blobs/{}", sha256(&bytes)));
+    fs::remove_file(&blob).expect("it was pulled");
+    let ran = run(&home, &["model", "show", "tiny-Q4_K_M"], 66);
+    assert!(ran.stderr.contains(&format!("`rbee model pull {reference}` brings it again")), "{ran:?}");
+    pull(&home, &reference);
+    assert_pulled(&home, &bytes);
+    run(&home, &["model", "alias", "mine", "hf:ada/tiny-GGUF"], 0);
+    let ran = run(&home, &["model", "rm", "tiny-Q4_K_M"], 0);
+    assert!(ran.stderr.contains("mine stands for a model that is gone"), "{ran:?}");
 }
 
 #[test]
