@@ -18,12 +18,13 @@ use crate::terminal::Terminal;
 const HEARING: Duration = Duration::from_secs(2);
 /// Who signals a program and then its group, as `timeout` does, leaves no time between the first and the second: for so
 /// long the command may still say what has to be said, e.g. that its job is to end.
-const LAST_WORD: Duration = Duration::from_millis(300);
+const LAST_WORD: Duration = Duration::from_secs(1);
 
 /// The signals that ask the program to leave: SIGINT, SIGTERM and SIGHUP.
 ///
 /// As long as no command has asked for them, they end the program at once. Then the first one is the
-/// command's to handle, and the second ends the program, unless the command has gone on in between.
+/// command's to handle, and the second ends the program as soon as all has been said, unless the command has gone on in
+/// between.
 pub(crate) struct Signals {
     shared: Arc<Shared>,
     last: watch::Receiver<Received>,
@@ -140,12 +141,14 @@ async fn relay(mut signals: Listeners, shared: &Shared, tell: &watch::Sender<Rec
         tell.send_replace(Received { number, exit_code });
         let heard_or_again = async {
             tokio::select! {
-                again = signals.next() => shared.leave(again).await,
-                () = shared.heard.notified() => {}
+                again = signals.next() => Some(again),
+                () = shared.heard.notified() => None,
             }
         };
-        if timeout(HEARING, heard_or_again).await.is_err() {
-            shared.exit(exit_code);
+        match timeout(HEARING, heard_or_again).await {
+            Ok(None) => {}
+            Ok(Some(again)) => shared.leave(again).await,
+            Err(_) => shared.exit(exit_code),
         }
         tokio::select! {
             again = signals.next() => shared.leave(again).await,

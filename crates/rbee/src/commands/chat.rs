@@ -24,7 +24,7 @@ use crate::follow::{Outcome, View, follow};
 use crate::human::{ago, count};
 use crate::printer::Printer;
 use crate::signals::Signals;
-use crate::table::Table;
+use crate::table::{Look, Table};
 
 /// Answers message after message, until there are no more.
 pub(crate) async fn chat(arguments: Chat, signals: &mut Signals, printer: &mut Printer) -> Result<u8> {
@@ -84,7 +84,7 @@ struct Session {
     unanswered: Option<Question>,
     /// How often the last message has been answered again.
     repetitions: u64,
-    /// The exit code of the first message in a pipe that was not answered.
+    /// The exit code of the first message or command in a pipe that failed.
     failed: u8,
 }
 
@@ -235,7 +235,11 @@ impl Session {
                     let kept = kept.duration_since(std::time::UNIX_EPOCH).unwrap_or_default().as_millis();
                     table.row([name, ago(now_ms, u64::try_from(kept).unwrap_or(now_ms))]);
                 }
-                self.show(&table.render(printer.look()), printer)?;
+                let look = match printer.output() {
+                    Output::Text => printer.look(),
+                    _ => Look { bold: false, ..printer.look() },
+                };
+                self.show(&table.render(look), printer)?;
             }
             Wish::Load(Some(name)) => {
                 self.conversation = self.keeper.load(&name)?;
@@ -261,8 +265,7 @@ impl Session {
     fn keep(&mut self, printer: &mut Printer) -> Result<(), Failure> {
         let before = self.keeper.name().to_owned();
         if let Some(name) = self.keeper.keep(&self.conversation)? {
-            printer
-                .warning(&format!("another chat has gone on with {before}: this one is kept as {name}"))?;
+            printer.warning(&format!("{before} has been changed meanwhile: this chat is kept as {name}"))?;
         }
         Ok(())
     }
@@ -271,7 +274,10 @@ impl Session {
     fn show(&self, text: &str, printer: &mut Printer) -> Result<(), Failure> {
         match printer.output() {
             Output::Text => printer.page(text),
-            _ => text.lines().try_for_each(|line| printer.note(line)),
+            _ => {
+                printer.prompt(text);
+                Ok(())
+            }
         }
     }
 

@@ -27,7 +27,9 @@ pub(crate) async fn run(command: Key, printer: &mut Printer) -> Result<u8> {
             };
             if let Err(failure) = shown {
                 // Nobody has seen it, and nobody else can be shown it.
-                client.revoke_key(&key.name).await?;
+                if client.revoke_key(&key.name).await.is_err() {
+                    printer.warning(&format!("take it back with `rbee key revoke {}`", key.name))?;
+                }
                 return Err(failure.into());
             }
             printer.note(&format!("This is the only time that the key of {} is shown.", key.name))?;

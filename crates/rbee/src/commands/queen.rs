@@ -78,13 +78,14 @@ async fn start(home: &Home, printer: &mut Printer) -> Result<u8> {
     Ok(0)
 }
 
-/// Whether there is the folder without which no daemon runs.
-fn has_state(home: &Home) -> bool {
-    home.lock_file("start").parent().is_some_and(Path::exists)
+/// Whether a daemon may run, which holds a lock then, or has run.
+pub(super) fn has_run(home: &Home) -> bool {
+    // What cannot be seen is told when it is needed.
+    ["queen", "hive"].iter().any(|name| home.lock_file(name).try_exists().unwrap_or(true))
 }
 
 async fn status(home: &Home, printer: &mut Printer) -> Result<u8> {
-    let address = if has_state(home) { running_queen(home)? } else { None };
+    let address = if has_run(home) { running_queen(home)? } else { None };
     let info = match &address {
         Some(address) => Some(client(home, address)?.info().await?),
         None => None,
@@ -121,7 +122,7 @@ async fn status(home: &Home, printer: &mut Printer) -> Result<u8> {
 }
 
 async fn stop(home: &Home, keep_hive: bool, printer: &mut Printer) -> Result<u8> {
-    let (queen, hive) = match has_state(home) {
+    let (queen, hive) = match has_run(home) {
         true => {
             // A command that needs a queen in the meantime waits, and then starts another.
             let start_lock = home.lock_file("start");

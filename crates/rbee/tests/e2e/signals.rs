@@ -1,7 +1,7 @@
 use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::support::{Home, is_progress, is_token};
+use crate::support::{Home, Ran, is_progress, is_token};
 
 /// Follows an infer up to an event, interrupts it there, and sees it confirmed and the worker idle.
 fn check(home: &Home, args: &[&str], at: impl Fn(&Value) -> bool) {
@@ -64,8 +64,11 @@ fn who_is_told_to_end_twice_at_once_has_the_job_cancelled_before() {
     home.wait_for_idle_workers();
     let jobs = home.ask(&["job", "list"]);
     let infers = jobs["jobs"].as_array().expect("a list").iter().filter(|job| job["operation"] == "infer");
-    let states: Vec<_> = infers.map(|job| &job["state"]).collect();
-    assert_eq!(states, ["cancelled"; 5]);
+    let ended: Vec<_> =
+        infers.map(|job| home.run(["job", "show", job["job_id"].as_str().expect("an id")])).collect();
+    assert_eq!(ended.len(), 5);
+    let is_cancelled = |shown: &Ran| shown.stdout.contains("the job was cancelled");
+    assert!(ended.iter().all(is_cancelled), "{ended:?}");
 }
 
 #[test]

@@ -164,6 +164,11 @@ fn questions_about_daemons_that_do_not_run_write_nothing() {
     for folder in ["config", "data", "state"] {
         assert!(!home.path(folder).exists(), "{folder}");
     }
+    fs::create_dir(home.path("state")).expect("room in the test's home");
+    for command in ["status", "stop"] {
+        home.run(["queen", command]);
+    }
+    assert_eq!(fs::read_dir(home.path("state")).expect("our own folder").count(), 0);
 }
 
 #[test]

@@ -120,13 +120,10 @@ impl Keeper {
     /// # Errors
     /// What the file system says.
     pub(super) fn keep(&mut self, conversation: &Conversation) -> Result<Option<&str>, Failure> {
-        let failed = |source| HomeError::Io { action: "lock", path: self.folder.clone(), source };
-        let folder = File::open(&self.folder).map_err(failed)?;
-        folder.lock().map_err(failed)?;
+        let _changing = self.lock()?;
         let mut text = serde_json::to_string_pretty(conversation).expect("a conversation is plain data");
         text.push('\n');
-        let is_anothers =
-            fs::read_to_string(self.file()).is_ok_and(|there| self.kept.as_ref() != Some(&there));
+        let is_anothers = self.is_anothers();
         if is_anothers {
             self.begin();
         }
@@ -135,7 +132,23 @@ impl Keeper {
         Ok(is_anothers.then_some(&self.name))
     }
 
-    /// Gives the conversation that is under way, kept or not, another name.
+    /// Has other chats wait until this one has changed the folder.
+    fn lock(&self) -> Result<File, Failure> {
+        let failed = |source| HomeError::Io { action: "lock", path: self.folder.clone(), source };
+        let folder = File::open(&self.folder).map_err(failed)?;
+        folder.lock().map_err(failed)?;
+        Ok(folder)
+    }
+
+    /// Whether its file is not as this chat has left it.
+    fn is_anothers(&self) -> bool {
+        match fs::read(self.file()) {
+            Ok(there) => self.kept.as_ref().is_none_or(|kept| kept.as_bytes() != there),
+            Err(error) => error.kind() != io::ErrorKind::NotFound,
+        }
+    }
+
+    /// Gives the conversation that is under way, kept or not, another name. What another chat has made of its file stays.
     ///
     /// # Errors
     /// When it is no name, or one that tells of none, or another conversation has it; what the file system says.
@@ -156,16 +169,14 @@ impl Keeper {
         };
         let failed =
             |error| Failure::from(HomeError::Io { action: "write", path: after.clone(), source: error });
-        // A link, unlike a new name, never takes the place of another file.
-        match fs::hard_link(&before, &after) {
-            Ok(()) => fs::remove_file(&before).map_err(failed)?,
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Err(exists()),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                if after.exists() {
-                    return Err(exists());
-                }
-            }
-            Err(error) => return Err(failed(error)),
+        let _changing = self.lock()?;
+        if fs::symlink_metadata(&after).is_ok() {
+            return Err(exists());
+        }
+        if self.is_anothers() {
+            self.kept = None;
+        } else if before.exists() {
+            fs::rename(&before, &after).map_err(failed)?;
         }
         name.clone_into(&mut self.name);
         Ok(())
@@ -286,6 +297,13 @@ mod tests {
         assert_eq!(first.load(&other).expect("it was kept"), conversation("three"));
         let name = second.list().expect("our own folder").into_iter().map(|(name, _)| name);
         assert_eq!(name.filter(|name| *name != other).count(), 1);
+
+        second.load(&other).expect("it was kept");
+        first.keep(&conversation("four")).expect("our own folder");
+        second.rename("poems").expect("the name is free");
+        assert_eq!(second.keep(&conversation("five")).expect("our own folder"), None);
+        assert_eq!(first.load(&other).expect("it stays"), conversation("four"));
+        assert_eq!(first.load("poems").expect("it was kept"), conversation("five"));
     }
 
     fn conversation(said: &str) -> Conversation {
