@@ -92,10 +92,16 @@ impl Hub {
                     ..
                 } => {
                     let message = format!("there is no repository {repository}, or it is not for everybody");
-                    ApiError::new(ErrorCode::NotFound, message).hint(
-                        "check the name (`rbee model search WORDS` looks for models); if it needs a token, put that into \
-                         `HF_TOKEN`, and `rbee queen stop` once, so that the hive sees it",
-                    )
+                    ApiError::new(ErrorCode::NotFound, message).hint(match credential.is_there() {
+                        true => {
+                            "check the name (`rbee model search WORDS` looks for models), and that the token which was \
+                             sent with it is right and may read it"
+                        }
+                        false => {
+                            "check the name (`rbee model search WORDS` looks for models); if it needs a token, put that \
+                             into `HF_TOKEN`, and `rbee queen stop` once, so that the hive sees it"
+                        }
+                    })
                 }
                 _ => error.into(),
             })?;

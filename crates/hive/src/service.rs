@@ -65,10 +65,10 @@ impl HiveService {
         })
     }
 
-    fn pause(&self, paused: bool, job: &JobWriter) -> End {
-        self.supervisor.pause(paused);
+    fn pause(&self, paused: bool, job: &JobWriter) -> Result<End, ApiError> {
+        self.supervisor.pause(paused)?;
         job.answer(&HivePause { hive: self.hive.clone(), paused });
-        End::succeeded()
+        Ok(End::succeeded())
     }
 
     async fn verify(&self, model: Option<&ModelRef>, job: &JobWriter) -> Result<End, ApiError> {
@@ -305,8 +305,8 @@ impl Service for HiveService {
                 job.answer(&self.supervisor.stop_worker(&worker, deadline, &job).await?);
                 Ok(End::succeeded())
             }
-            Operation::HivePause { .. } => Ok(self.pause(true, &job)),
-            Operation::HiveResume { .. } => Ok(self.pause(false, &job)),
+            Operation::HivePause { .. } => self.pause(true, &job),
+            Operation::HiveResume { .. } => self.pause(false, &job),
             Operation::HiveWatch {} => self.watch(&job).await,
             Operation::Status {} | Operation::HiveList {} | Operation::ModelAlias { .. } => {
                 unreachable!("refused by `check`")

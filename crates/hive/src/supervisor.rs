@@ -1,5 +1,6 @@
 use std::collections::HashMap;
 use std::fmt::Write;
+use std::fs::{self, File};
 use std::io;
 use std::path::PathBuf;
 use std::pin::pin;
@@ -21,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::devices;
-use crate::models::{LocalModel, ModelKey};
+use crate::models::{LocalModel, ModelKey, io_error};
 
 /// A worker that does not confirm a cancellation for so long is killed: its slot must come free.
 const CANCEL_TIMEOUT: Duration = Duration::from_secs(10);
@@ -311,6 +312,7 @@ impl Supervisor {
     /// # Errors
     /// What keeps processes from being started.
     pub(crate) fn new(home: Home, config: Config, hive: HiveId, log: Log) -> io::Result<Self> {
+        let paused = watch::Sender::new(home.paused_file().exists());
         Ok(Self(Arc::new(Inner {
             home,
             config,
@@ -322,7 +324,7 @@ impl Supervisor {
             needed: Mutex::default(),
             started: AtomicU64::new(0),
             changed: watch::Sender::new(0),
-            paused: watch::Sender::new(false),
+            paused,
             making_room: tokio::sync::Mutex::default(),
             stopping: CancellationToken::new(),
             tasks: TaskTracker::new(),
@@ -630,8 +632,22 @@ impl Supervisor {
         self.0.changed();
     }
 
-    /// Begins no more work, and ends the workers that nobody uses; or goes on.
-    pub(crate) fn pause(&self, paused: bool) {
+    /// Begins no more work, and ends the workers that nobody uses; or goes on. The hives after this one do so, too.
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub(crate) fn pause(&self, paused: bool) -> Result<(), ApiError> {
+        let path = self.0.home.paused_file();
+        let noted = match paused {
+            true => File::create(&path).map(drop),
+            false => fs::remove_file(&path),
+        };
+        match noted {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(io_error("note that the hive is paused", &error));
+            }
+            _ => {}
+        }
         self.0.paused.send_replace(paused);
         if paused {
             for worker in self.running() {
@@ -639,6 +655,7 @@ impl Supervisor {
             }
         }
         self.0.changed();
+        Ok(())
     }
 
     pub(crate) fn is_paused(&self) -> bool {

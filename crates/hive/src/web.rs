@@ -55,6 +55,11 @@ impl Credential {
         Some(Self { origin: url.origin(), header: Some(header) })
     }
 
+    /// Whether there is one.
+    pub(crate) fn is_there(&self) -> bool {
+        self.header.is_some()
+    }
+
     /// What its owner might have for the server of `url`.
     pub(crate) fn none(url: &Url) -> Self {
         Self { origin: url.origin(), header: None }

@@ -18,7 +18,8 @@ pub fn write_private(path: &Path, text: &str) -> Result<(), HomeError> {
         file.sync_all()?;
         fs::rename(&staged, path)?;
         // The new name is the folder's content, and durable when that is.
-        path.parent().map_or(Ok(()), |folder| File::open(folder)?.sync_all())
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+        File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
     };
     write().map_err(|error| {
         // Where there is no room, what is half written takes the last of it.

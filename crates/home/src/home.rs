@@ -74,11 +74,10 @@ impl Home {
         } else {
             // A relative XDG path is invalid by that standard and to be ignored.
             let xdg = |name, fallback: &str| {
-                folder(name)
-                    .filter(|path| path.is_absolute())
-                    .or_else(|| folder("HOME").map(|home| home.join(fallback)))
-                    .map(|base| base.join("rbee"))
-                    .ok_or(HomeError::NoHome)
+                let base = folder(name).filter(|path| path.is_absolute());
+                let base = base.or_else(|| folder("HOME").map(|home| home.join(fallback)));
+                let base = base.ok_or(HomeError::NoHome)?;
+                std::path::absolute(&base).map(|base| base.join("rbee")).map_err(HomeError::io("find", &base))
             };
             (
                 xdg("XDG_CONFIG_HOME", ".config")?,
@@ -166,6 +165,7 @@ impl Home {
         let journal = self.journal_file();
         let mut files =
             vec![self.config_file(), self.operator_key_file(), self.keys_file(), self.aliases_file()];
+        files.push(self.paused_file());
         // A hint has people move a damaged journal to `.old`.
         for ending in ["sqlite", "reserve", "sqlite.old", "sqlite-wal", "sqlite-shm", "sqlite-journal"] {
             files.push(journal.with_extension(ending));
@@ -202,6 +202,11 @@ impl Home {
     /// The folder with the models.
     pub fn models_dir(&self) -> PathBuf {
         self.data.join("models")
+    }
+
+    /// The file that is there as long as the hive is paused.
+    pub fn paused_file(&self) -> PathBuf {
+        self.state.join("hive.paused")
     }
 
     /// The file in which the queen keeps its jobs.

@@ -33,6 +33,9 @@ const CANCEL_TIMEOUT: Duration = Duration::from_secs(20);
 const HIVE_LOSSES_MAX: u32 = 3;
 const HIVE_LOSS_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// The slot of what a hive does without a worker.
+const NO_SLOT: &str = "";
+
 /// A job is told its place at most so often for each job that is ahead of it, up to so many: the log leaves out progress that
 /// comes more often still, and many who wait for long would fill the journal with their places.
 const PLACE_INTERVAL: Duration = Duration::from_millis(300);
@@ -224,21 +227,7 @@ impl Queen {
             child.scope = Some(job.principal().to_string());
             let child = Child::New(Box::new(child), Some((&placed.hive, &model)));
             match self.relay(job, &placed, child).await {
-                // The hive went before it had the job, which begins again when there is one.
-                Err(error)
-                    if error.code == ErrorCode::Interrupted
-                        && job.placement().is_none()
-                        && losses < HIVE_LOSSES_MAX =>
-                {
-                    losses += 1;
-                    tokio::select! {
-                        () = placed.reach.gone.cancelled() => {}
-                        () = job.cancelled() => return Err(job.cancel_error()),
-                        // It is there after all, whatever it was.
-                        () = tokio::time::sleep(HIVE_LOSS_TIMEOUT) => {}
-                    }
-                }
-                Err(error) => return Err(error),
+                Err(error) => self.wait_for_next(error, &mut losses, &placed, job).await?,
                 Ok(mut end) => {
                     if let Some(timings) = &mut end.timings {
                         timings.queue_ms += queue_ms;
@@ -275,7 +264,11 @@ impl Queen {
     /// Takes up a job that a hive has from the queen before this one.
     async fn work_again(&self, at: Placement, job: &JobWriter) -> Result<End, ApiError> {
         let Placement { hive, child, slot: model } = at;
-        let placed = self.place(job, Need::Again { hive: hive.clone(), model }, false).await;
+        let need = match model.as_str() {
+            NO_SLOT => Need::Hive(hive.clone()),
+            _ => Need::Again { hive: hive.clone(), model },
+        };
+        let placed = self.place(job, need, false).await;
         let placed = placed.map_err(|error| interrupted(&hive, &error.message))?;
         self.relay(job, &placed, Child::Existing(child)).await
     }
@@ -306,9 +299,46 @@ impl Queen {
         operation: Operation,
         job: &JobWriter,
     ) -> Result<End, ApiError> {
-        let placed = self.place(job, Need::Hive(hive), true).await?;
-        let child = SubmitRequest::child(operation, job.id().clone());
-        self.relay(job, &placed, Child::New(Box::new(child), None)).await
+        // What takes its time goes on without this queen, and with the next one.
+        let lasts = matches!(
+            operation,
+            Operation::ModelPull { .. }
+                | Operation::ModelVerify { .. }
+                | Operation::WorkerStart { .. }
+                | Operation::WorkerStop { .. }
+        );
+        let mut losses = 0;
+        loop {
+            let placed = self.place(job, Need::Hive(hive.clone()), losses == 0).await?;
+            let mut child = SubmitRequest::child(operation.clone(), job.id().clone());
+            child.detached = job.is_detached();
+            let noted = lasts.then_some((&placed.hive, NO_SLOT));
+            match self.relay(job, &placed, Child::New(Box::new(child), noted)).await {
+                Err(error) if lasts => self.wait_for_next(error, &mut losses, &placed, job).await?,
+                end => return end,
+            }
+        }
+    }
+
+    /// Waits until a hive that went before it had the job may have come back. Any other error is the job's.
+    async fn wait_for_next(
+        &self,
+        error: ApiError,
+        losses: &mut u32,
+        placed: &Placed<'_>,
+        job: &JobWriter,
+    ) -> Result<(), ApiError> {
+        let is_begun = job.placement().is_some();
+        if error.code != ErrorCode::Interrupted || is_begun || *losses == HIVE_LOSSES_MAX {
+            return Err(error);
+        }
+        *losses += 1;
+        tokio::select! {
+            () = placed.reach.gone.cancelled() => Ok(()),
+            () = job.cancelled() => Err(job.cancel_error()),
+            // It is there after all, whatever it was.
+            () = tokio::time::sleep(HIVE_LOSS_TIMEOUT) => Ok(()),
+        }
     }
 
     /// Puts the model's own name where `operation` has an alias, and says so; returns both.
@@ -656,8 +686,7 @@ impl Service for Queen {
         explained(alias, self.perform(operation, &job).await)
     }
 
-    /// An answer that was begun goes on where it is; one that nobody had begun yet begins. Questions are
-    /// quickly asked anew.
+    /// What a hive has goes on there; an answer that nobody had begun yet begins. Questions are quickly asked anew.
     async fn resume(self: Arc<Self>, operation: Option<Operation>, job: JobWriter) -> Result<End, ApiError> {
         match (job.placement(), operation) {
             (Some(at), _) => self.work_again(at, &job).await,

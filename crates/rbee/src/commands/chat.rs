@@ -112,6 +112,10 @@ impl Session {
             self.input.ask_for_models(&self.connection.client);
             let typed = match self.input.next(signals, printer).await? {
                 Typed::Text(text) => text,
+                Typed::Nonsense(failure) => {
+                    self.tell(failure, printer)?;
+                    continue;
+                }
                 Typed::Interrupted => {
                     printer.note("Ctrl-D or /quit leaves")?;
                     continue;

@@ -26,7 +26,7 @@ pub(crate) async fn run(after: u64, signals: &mut Signals, printer: &mut Printer
     loop {
         let event = tokio::select! {
             biased;
-            _ = signals.first() => return Ok(0),
+            exit_code = signals.first() => return Ok(exit_code),
             event = events.next() => event?,
         };
         match event {

@@ -267,7 +267,7 @@ async fn logs(
         printer.page(&whole_lines(&mut pending))?;
         tokio::select! {
             _ = polls.tick() => {}
-            _ = signals.first() => return Ok(0),
+            exit_code = signals.first() => return Ok(exit_code),
         }
         log.read_to_end(&mut pending).map_err(failed)?;
         // A queen that starts sets a large log aside and begins another.

@@ -102,7 +102,8 @@ fn what_fails_in_a_pipe_is_told_and_the_other_lines_are_answered() {
     assert_eq!(errors.len(), 3, "{}", ran.stderr);
     assert!(errors[0].contains("/nope") && errors[1].contains("missing"), "{}", ran.stderr);
     assert_eq!(ran.stderr.matches("\nhint: ").count(), 3, "{}", ran.stderr);
-    assert_eq!(home.run_with_stdin(b"gr\xfcn\n", ["chat"]).code, Some(65));
+    let ran = home.run_with_stdin(b"gr\xfcn\ngreen\n", ["chat"]);
+    assert_eq!((ran.code, ran.stdout.as_str()), (Some(65), "green\n"), "{}", ran.stderr);
 }
 
 #[test]

@@ -327,7 +327,10 @@ fn a_bundle_tells_of_everything_but_prompts_answers_and_keys() {
     let refused = write(&[]);
     assert!(refused.code == Some(2) && refused.stderr.contains("--overwrite"), "{refused:?}");
     assert_eq!(fs::read_to_string(&bundle).expect("it is there"), "mine");
-    assert_eq!(write(&["--overwrite"]).code, Some(0));
+    let mut here = home.command(["doctor", "--overwrite", "--bundle"]);
+    here.arg(bundle.file_name().expect("a name")).current_dir(bundle.parent().expect("a folder"));
+    let ran = here.output().expect("rbee starts");
+    assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
     assert!(fs::read_to_string(&bundle).expect("it is there").contains("== doctor =="));
 }
 

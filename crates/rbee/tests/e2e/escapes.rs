@@ -1,6 +1,8 @@
 use std::fs::{self, File};
 use std::process::Child;
 
+use rustix::process::{Pid, Signal, kill_process};
+
 use crate::support::{Home, MODEL};
 
 const ANSWER: &str = "an-answer-that-nothing-else-says";
@@ -120,8 +122,8 @@ fn no_command_writes_an_escape_byte_to_a_file_or_an_answer_to_stderr() {
         if line.starts_with("events") {
             following.wait().expect("rbee ends");
         } else {
-            following.kill().expect("it follows on");
-            following.wait().expect("rbee ends");
+            kill_process(Pid::from_child(&following), Signal::INT).expect("it follows on");
+            assert_eq!(following.wait().expect("rbee ends").code(), Some(130));
         }
         check(&home, line);
     }

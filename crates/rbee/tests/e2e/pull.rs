@@ -398,6 +398,21 @@ fn what_came_before_the_hive_was_killed_is_kept() {
 }
 
 #[test]
+fn a_pull_goes_on_with_the_next_queen() {
+    let (hub, home, bytes) = hub(8);
+    hub.behave(NAME, Behaviour { allowance_bytes: Some(KEPT), ..Behaviour::default() });
+    let following = start_pull(&home);
+    wait_until_kept(&home, KEPT);
+    kill_process(pid(&home.queen_address()["pid"]), Signal::KILL).expect("the queen runs");
+    hub.release(NAME);
+    let (status, events, stderr) = following.finish();
+    assert!(status.success(), "{stderr}");
+    progress(&events, bytes.len());
+    assert_pulled(&home, &bytes);
+    assert_sent_once(&hub, bytes.len());
+}
+
+#[test]
 fn a_server_that_wants_to_be_left_alone_is_until_it_is_too_much() {
     let (hub, home, bytes) = hub(1);
     for (path, times, status, retry_after_s, code) in [

@@ -77,8 +77,8 @@ fn events_tell_of_jobs_workers_hives_and_keys_until_the_queen_stops() {
     assert!(told[0].ends_with("  key_created       ada, user, by operator\n"), "{told:?}");
 
     // The reader of one is told the end of the queen, that of the other leaves before.
-    kill_process(Pid::from_child(&later.child), Signal::INT).expect("rbee still runs");
-    assert_eq!(later.child.wait().expect("rbee ends").code(), Some(0));
+    kill_process(Pid::from_child(&later.child), Signal::TERM).expect("rbee still runs");
+    assert_eq!(later.child.wait().expect("rbee ends").code(), Some(143));
     assert_eq!(home.run(["queen", "stop"]).code, Some(0));
     events.until("queen_stopping");
     assert_eq!(events.child.wait().expect("rbee ends").code(), Some(0));

@@ -172,6 +172,19 @@ fn questions_about_daemons_that_do_not_run_write_nothing() {
 }
 
 #[test]
+fn models_that_were_left_can_be_removed_later() {
+    let home = Home::scripted();
+    assert_eq!(home.run(["infer", "hello"]).code, Some(0));
+    let model = home.path("data/models/SmolLM2-135M-Instruct.Q4_1.gguf");
+    let left = is_gone(home.run(["uninstall", "--yes"]));
+    assert!(left.contains("`--models` removes those") && model.exists(), "{left}");
+    let listed = is_gone(home.run(["uninstall", "--dry-run", "--models"]));
+    assert!(listed.contains(".gguf"), "{listed}");
+    is_gone(home.run(["uninstall", "--yes", "--models"]));
+    assert!(!model.exists() && !home.path("data").exists());
+}
+
+#[test]
 fn folders_in_which_rbee_never_ran_are_left_alone() {
     let home = Home::empty();
     for path in [

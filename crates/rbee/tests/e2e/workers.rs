@@ -159,6 +159,17 @@ fn a_hive_that_is_paused_finishes_what_runs_and_begins_nothing() {
     assert_eq!(waiting.finish().0.code(), Some(0));
 }
 
+#[test]
+fn a_hive_stays_paused_whatever_is_restarted() {
+    let home = Home::scripted();
+    assert_eq!(home.run(["hive", "pause"]).code, Some(0));
+    assert_eq!(home.run(["queen", "stop"]).code, Some(0));
+    assert_eq!(home.ask(&["hive", "status"])["paused"], true);
+    assert_eq!(home.run(["hive", "resume"]).code, Some(0));
+    assert_eq!(home.run(["queen", "stop"]).code, Some(0));
+    assert_eq!(home.run(["infer", "hello"]).stdout, "hello");
+}
+
 /// Asks the queen for its hives until it has heard from the hive.
 fn wait_until_paused(home: &Home, paused: bool) {
     let is_so = || home.ask(&["hive", "list"])["hives"][0]["paused"].as_bool().unwrap_or(false) == paused;

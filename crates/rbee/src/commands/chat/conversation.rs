@@ -148,7 +148,8 @@ impl Keeper {
         }
     }
 
-    /// Gives the conversation that is under way, kept or not, another name. What another chat has made of its file stays.
+    /// Gives the conversation that is under way, kept or not, a name. Under one that it was given before it stays as it is,
+    /// as does what another chat has made of its file.
     ///
     /// # Errors
     /// When it is no name, or one that tells of none, or another conversation has it; what the file system says.
@@ -173,10 +174,10 @@ impl Keeper {
         if fs::symlink_metadata(&after).is_ok() {
             return Err(exists());
         }
-        if self.is_anothers() {
-            self.kept = None;
-        } else if before.exists() {
+        if is_given(&self.name) && !self.is_anothers() && before.exists() {
             fs::rename(&before, &after).map_err(failed)?;
+        } else {
+            self.kept = None;
         }
         name.clone_into(&mut self.name);
         Ok(())
@@ -304,6 +305,9 @@ mod tests {
         assert_eq!(second.keep(&conversation("five")).expect("our own folder"), None);
         assert_eq!(first.load(&other).expect("it stays"), conversation("four"));
         assert_eq!(first.load("poems").expect("it was kept"), conversation("five"));
+        second.rename("songs").expect("the name is free");
+        assert_eq!(second.keep(&conversation("six")).expect("our own folder"), None);
+        assert_eq!(first.load("poems").expect("it stays"), conversation("five"));
     }
 
     fn conversation(said: &str) -> Conversation {

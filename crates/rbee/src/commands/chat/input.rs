@@ -63,6 +63,8 @@ enum Reader {
 pub(super) enum Typed {
     /// A message, or a command.
     Text(String),
+    /// What is neither, and why.
+    Nonsense(Failure),
     /// Ctrl-C, which takes back what was typed.
     Interrupted,
     /// Ctrl-D, or the end of stdin.
@@ -229,10 +231,11 @@ fn read_lines(stdin: &mut impl BufRead) -> Result<Typed, Failure> {
             ));
         }
         let is_over = bytes.len() == before;
-        let text = std::str::from_utf8(&bytes).map_err(|_| {
+        let Ok(text) = std::str::from_utf8(&bytes) else {
             let hint = "convert it, e.g. with iconv";
-            Failure::new(ErrorCode::BadData, "a message on stdin is not UTF-8", hint)
-        })?;
+            let failure = Failure::new(ErrorCode::BadData, "a message on stdin is not UTF-8", hint);
+            return Ok(Typed::Nonsense(failure));
+        };
         let text = text.strip_suffix('\n').unwrap_or(text);
         let text = text.strip_suffix('\r').unwrap_or(text);
         match (is_over, bytes.is_empty()) {
@@ -363,7 +366,10 @@ mod tests {
 
     #[test]
     fn what_is_no_text_or_too_much_is_refused() {
-        assert_eq!(messages(b"gr\xfcn").expect_err("Latin-1").exit_code(), 65);
+        let mut stdin = &b"gr\xfcn\ngreen\n"[..];
+        let typed = read_lines(&mut stdin).expect("it goes on");
+        assert!(matches!(typed, Typed::Nonsense(failure) if failure.exit_code() == 65));
+        assert_eq!(messages(stdin).expect("text"), ["green"]);
         let long = vec![b'a'; MESSAGE_MAX_BYTES + 1];
         assert_eq!(messages(&long).expect_err("too long").exit_code(), 65);
         assert_eq!(messages(&long[1..]).expect("just as much").len(), 1);

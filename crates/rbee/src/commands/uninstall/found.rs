@@ -61,10 +61,11 @@ impl Found {
 /// Looks for all that is there.
 pub(super) fn look(home: &Home, with_models: bool) -> Found {
     let mut found = Found::default();
-    if home.has_run() {
-        let [(_, config), (_, data), (_, state), (_, sockets)] = home.folders();
+    let [(_, config), (_, data), (_, state), (_, sockets)] = home.folders();
+    let models = home.models_dir();
+    let has_run = home.has_run();
+    if has_run {
         let own = home.own_files();
-        let models = home.models_dir();
         if is_folder(home.temporary_folder().unwrap_or(state)) {
             folder(&mut found, sockets, of_sockets);
         }
@@ -82,6 +83,9 @@ pub(super) fn look(home: &Home, with_models: bool) -> Found {
                 }
             });
         }
+    }
+    // The models outlast an uninstallation without them.
+    if has_run || is_folder(data) && is_store(&models) {
         if is_folder(data) && is_folder(&models) {
             store(&mut found, &models, with_models);
         }
@@ -113,6 +117,12 @@ fn root() -> Option<PathBuf> {
 /// Whether this is the folder of the user, which stays whatever it holds.
 fn is_home(path: &Path) -> bool {
     env::var_os("HOME").is_some_and(|home| Path::new(&home) == path)
+}
+
+/// Whether rbee has kept models in this folder.
+fn is_store(models: &Path) -> bool {
+    is_folder(models)
+        && (is_folder(&models.join("manifests")) || models.join(format!("{DEFAULT_MODEL}.gguf")).is_file())
 }
 
 /// Whether it is a folder, and no link to one.
