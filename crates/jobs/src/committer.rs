@@ -11,10 +11,10 @@ use crate::metrics::Histogram;
 use crate::store::{Change, Frame, JobStore, StoreError};
 use crate::sync::{AtomicU64, Condvar, Mutex, Ordering, lock_core};
 
-/// Under load, commits begin no sooner one after another than this, so that each carries more.
-const GATHER: Duration = Duration::from_millis(2);
-/// A commit of so many changes means load.
-const LOAD: usize = 16;
+/// In company, a commit waits so long for what is just coming, and carries that as well.
+const GATHER: Duration = Duration::from_millis(1);
+/// A commit for so many jobs means company: what a worker has to tell of its jobs comes in bursts.
+const COMPANY: usize = 3;
 /// So many pages are read from the store at once; each takes a connection of the store's, and a thread.
 const READS_MAX: usize = 4;
 /// The store is tidied when there was nothing to write for so long.
@@ -100,7 +100,7 @@ impl Committer {
     /// Writes what comes until the committer is closed. Blocks the thread.
     pub(crate) fn run(&self) {
         let mut retried = Queue::default();
-        let (mut is_tidy, mut is_failing) = (false, false);
+        let (mut is_tidy, mut is_failing, mut in_company) = (false, false, false);
         loop {
             let patience = match (self.store.check_room(), is_tidy) {
                 // The disk cannot tell when it has room again.
@@ -108,7 +108,7 @@ impl Committer {
                 (Ok(()), false) => Some(IDLE_DELAY),
                 (Ok(()), true) => None,
             };
-            let Some(mut batch) = self.next(&mut retried, patience) else {
+            let Some(mut batch) = self.next(&mut retried, patience, in_company) else {
                 self.store.tidy();
                 is_tidy = true;
                 continue;
@@ -119,8 +119,8 @@ impl Committer {
                 return;
             }
             is_tidy = false;
-            let began = Instant::now();
-            let (changes, outcome) = self.write(&mut batch);
+            in_company = batch.logs.len() >= COMPANY;
+            let outcome = self.write(&mut batch);
             if is_failing != outcome.is_err() {
                 is_failing = outcome.is_err();
                 self.tell(outcome.as_ref().err());
@@ -133,9 +133,6 @@ impl Committer {
                 retried = batch;
                 // The disk cannot tell when it has room again.
                 std::thread::sleep(RETRY_DELAY);
-            } else if changes >= LOAD {
-                // The window itself: what comes in it shares the next commit.
-                std::thread::sleep(GATHER.saturating_sub(began.elapsed()));
             }
         }
     }
@@ -152,7 +149,7 @@ impl Committer {
 
     /// What there is to write, `retried` included, once there is something or the committer is closed;
     /// `None` when there has not been anything for as long as `patience`.
-    fn next(&self, retried: &mut Queue, patience: Option<Duration>) -> Option<Queue> {
+    fn next(&self, retried: &mut Queue, patience: Option<Duration>, in_company: bool) -> Option<Queue> {
         let mut batch = std::mem::take(retried);
         let mut queue = lock_core(&self.queue);
         while batch.logs.is_empty()
@@ -172,6 +169,12 @@ impl Committer {
                 return None;
             }
         }
+        if in_company && !queue.closed {
+            drop(queue);
+            // The window itself: what comes in it shares the commit.
+            std::thread::sleep(GATHER);
+            queue = lock_core(&self.queue);
+        }
         batch.logs.append(&mut queue.logs);
         batch.removed.append(&mut queue.removed);
         batch.closed = queue.closed;
@@ -179,7 +182,7 @@ impl Committer {
     }
 
     /// Writes the batch in one commit. What is left of it then has to be tried again.
-    fn write(&self, batch: &mut Queue) -> (usize, Result<(), StoreError>) {
+    fn write(&self, batch: &mut Queue) -> Result<(), StoreError> {
         let mut changes = Vec::new();
         let unstored: Vec<_> = batch.logs.iter().map(|log| log.unstored(&mut changes)).collect();
         changes.extend(batch.removed.iter().map(|job| Change::Remove { job: job.clone() }));
@@ -198,7 +201,7 @@ impl Committer {
                 batch.logs.retain(|log| log.break_off(error));
             }
         }
-        (changes.len(), outcome)
+        outcome
     }
 }
 

@@ -91,7 +91,7 @@ mod steps {
 
     /// Writes once what there is to write.
     fn round(committer: &Committer, retried: &mut Queue) {
-        let mut batch = committer.next(retried, None).expect("it waits");
+        let mut batch = committer.next(retried, None, false).expect("it waits");
         let _ = committer.write(&mut batch);
         *retried = batch;
     }
@@ -288,7 +288,7 @@ mod schedules {
             thread::spawn(move || {
                 let mut rest = Queue::default();
                 loop {
-                    let mut batch = committer.next(&mut rest, None).expect("it waits");
+                    let mut batch = committer.next(&mut rest, None, false).expect("it waits");
                     if batch.logs.is_empty() && batch.removed.is_empty() {
                         return;
                     }
