@@ -545,7 +545,7 @@ fn remove_damaged(path: &Path) -> io::Result<()> {
 
 /// Waits for a download that is wanted since `started`; reports `before` bytes more of `total`.
 async fn watch(
-    download: &Download,
+    download: &Arc<Download>,
     started: Instant,
     before: u64,
     total: Option<u64>,
@@ -592,7 +592,8 @@ async fn watch(
             () = job.cancelled() => {
                 let come = state.borrow().come.clone();
                 let here = before.saturating_add(if come.verifying { come.total } else { come.done });
-                if come.goes_on && here > 0 {
+                let is_others_too = Arc::strong_count(download) > 1;
+                if come.goes_on && here > 0 && !is_others_too {
                     let narrator = job.narrator("hive");
                     let draft = narrator.action("model_pull").context(bytes_of(here, total));
                     draft.human("{} stay here: the next pull goes on from there").emit();

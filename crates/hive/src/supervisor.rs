@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use rbee_home::{Announcement, Config, Home, HomeError, Lifelines, SLOTS_MAX, Start, Started, program};
 use rbee_jobs::{Child, JobWriter, Relayed, lock, now_ms, relay};
-use rbee_narration::{Level, Log, SystemNarrator};
+use rbee_narration::{Level, Log, SystemNarrator, count};
 use rbee_protocol::{
     ApiError, Client, ClientError, End, ErrorCode, HiveId, Loaded, ModelRef, Operation, SubmitRequest,
     WatchedWorker, WorkerId, WorkerInfo, WorkerState, WorkerStopped, nearest,
@@ -406,7 +406,7 @@ impl Supervisor {
             let does = match jobs {
                 0 if pinned => "is idle and pinned".to_owned(),
                 0 => "is idle".to_owned(),
-                jobs => format!("has {jobs} job(s)"),
+                jobs => format!("has {}", count(jobs, "job")),
             };
             let verdict = match (is_its, usable) {
                 (true, true) if worker.model.version != model.version => {

@@ -136,7 +136,7 @@ fn check_all(entries: &Entries) -> Result<(), ApiError> {
     // Nobody need follow one to another, or around.
     if let Some((alias, model)) = entries.iter().find(|(_, model)| entries.contains_key(model.as_str())) {
         let message = format!("`{alias}` would be the alias of an alias, `{model}`");
-        return bad(message, "name the model itself");
+        return bad(message, &format!("`rbee model alias {alias} MODEL` names the model itself"));
     }
     Ok(())
 }

@@ -9,7 +9,7 @@ use rbee_jobs::{
     Child, Exposition, JobWriter, Jobs, Placement, Principal, Relayed, Service, SystemLog, daemon_info,
     interrupted_by_restart, lock, now_ms, relay,
 };
-use rbee_narration::Level;
+use rbee_narration::{Level, count};
 use rbee_protocol::{
     ApiError, Client, ClientError, DaemonInfo, End, EndState, ErrorCode, HiveId, HiveList, HiveState,
     JobEvent, JobId, ModelAlias, ModelInfo, ModelList, ModelRef, ModelReport, Operation, Phase, PrincipalId,
@@ -179,8 +179,8 @@ impl Queen {
                 News::Wait(Place { ahead, estimate }) => {
                     if most_ahead == 0 {
                         let narrator = job.narrator("queen");
-                        let draft = narrator.action("queue").context(ahead);
-                        draft.human("Waiting for {} job(s) of the same model").emit();
+                        let draft = narrator.action("queue").context(count(ahead, "job"));
+                        draft.human("Waiting for {} of the same model").emit();
                     }
                     most_ahead = ahead.max(most_ahead);
                     job.progress(queued(most_ahead - ahead, most_ahead, estimate));

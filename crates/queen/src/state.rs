@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::fmt;
 use std::time::{Duration, Instant};
 
+use rbee_narration::count;
 use rbee_protocol::{
     ApiError, ErrorCode, HiveId, HiveState, HiveSummary, JobId, PrincipalId, WatchedWorker, WorkerId,
     WorkerInfo, WorkerWatch, nearest,
@@ -133,7 +134,8 @@ impl fmt::Display for Considered {
                 write!(out, "Hive {hive} has no worker with the model yet")
             }
             Outlook::Ready { worker: None, jobs, .. } => {
-                write!(out, "Hive {hive} has no worker with the model yet, and {jobs} job(s) of others")
+                let jobs = count(*jobs as u64, "other job");
+                write!(out, "Hive {hive} has no worker with the model yet, and {jobs}")
             }
         }
     }

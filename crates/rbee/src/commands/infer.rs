@@ -97,7 +97,8 @@ fn json_schema(text: &str) -> Result<Value, Failure> {
         if is_file { (text, read(Path::new(text))?) } else { ("--json-schema", text.to_owned()) };
     serde_json::from_str(&json).map_err(|error| {
         let message = format!("{name} is no JSON: {error}");
-        Failure::new(ErrorCode::BadRequest, message, "give it a JSON Schema, or the path of a file with one")
+        let code = if is_file { ErrorCode::BadData } else { ErrorCode::BadRequest };
+        Failure::new(code, message, "give it a JSON Schema, or the path of a file with one")
     })
 }
 
