@@ -299,14 +299,7 @@ impl Queen {
         operation: Operation,
         job: &JobWriter,
     ) -> Result<End, ApiError> {
-        // What takes its time goes on without this queen, and with the next one.
-        let lasts = matches!(
-            operation,
-            Operation::ModelPull { .. }
-                | Operation::ModelVerify { .. }
-                | Operation::WorkerStart { .. }
-                | Operation::WorkerStop { .. }
-        );
+        let lasts = lasts(&operation);
         let mut losses = 0;
         loop {
             let placed = self.place(job, Need::Hive(hive.clone()), losses == 0).await?;
@@ -537,6 +530,17 @@ fn explained(alias: Option<(ModelRef, ModelRef)>, done: Result<End, ApiError>) -
     }
 }
 
+/// Whether a hive may take its time over this, which then outlives a queen.
+fn lasts(operation: &Operation) -> bool {
+    matches!(
+        operation,
+        Operation::ModelPull { .. }
+            | Operation::ModelVerify { .. }
+            | Operation::WorkerStart { .. }
+            | Operation::WorkerStop { .. }
+    )
+}
+
 /// The command that takes an alias away.
 fn removal_of(alias: &str) -> String {
     format!("`rbee model alias {} --remove`", quoted(Path::new(alias)))
@@ -686,7 +690,8 @@ impl Service for Queen {
         explained(alias, self.perform(operation, &job).await)
     }
 
-    /// What a hive has goes on there; an answer that nobody had begun yet begins. Questions are quickly asked anew.
+    /// What a hive has goes on there; an answer or a download that nobody had begun yet begins. Questions are quickly asked
+    /// anew.
     async fn resume(self: Arc<Self>, operation: Option<Operation>, job: JobWriter) -> Result<End, ApiError> {
         match (job.placement(), operation) {
             (Some(at), _) => self.work_again(at, &job).await,
@@ -694,6 +699,7 @@ impl Service for Queen {
                 let alias = self.resolve(&mut operation, &job);
                 explained(alias, self.work(operation, &job, false).await)
             }
+            (None, Some(operation)) if lasts(&operation) => self.run(operation, job).await,
             (None, _) => Err(interrupted_by_restart()),
         }
     }

@@ -413,6 +413,21 @@ fn a_pull_goes_on_with_the_next_queen() {
 }
 
 #[test]
+fn a_pull_that_no_hive_had_yet_begins_with_the_next_queen() {
+    let (hub, home, bytes) = hub(1);
+    let hive = pid(&home.ask(&["hive", "status"])["pid"]);
+    kill_process(hive, Signal::STOP).expect("the hive runs");
+    let mut following = start_pull(&home);
+    following.until(|event| event["action"] == "job_create");
+    kill_process(pid(&home.queen_address()["pid"]), Signal::KILL).expect("the queen runs");
+    kill_process(hive, Signal::CONT).expect("the hive runs");
+    let (status, _, stderr) = following.finish();
+    assert!(status.success(), "{stderr}");
+    assert_pulled(&home, &bytes);
+    assert_sent_once(&hub, bytes.len());
+}
+
+#[test]
 fn a_server_that_wants_to_be_left_alone_is_until_it_is_too_much() {
     let (hub, home, bytes) = hub(1);
     for (path, times, status, retry_after_s, code) in [
