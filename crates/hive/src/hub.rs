@@ -218,7 +218,8 @@ fn choose<'a>(
         // What belongs to models: parts that see, and what quantizations were made with.
         let is_model = lower.ends_with(".gguf") && !lower.contains("mmproj") && !lower.contains("imatrix");
         if is_model && is_path(name) {
-            let divided = rbee_gguf::split(name).map(|(model, _, parts)| (format!("{model}.gguf"), parts));
+            let divided = rbee_gguf::split(name).filter(|(.., parts)| *parts > 1);
+            let divided = divided.map(|(model, _, parts)| (format!("{model}.gguf"), parts));
             models.entry(divided.unwrap_or_else(|| (name.clone(), 1))).or_default().push(sibling);
         }
     }
@@ -313,5 +314,6 @@ mod tests {
         check(&both, Wanted::File("m.gguf".into()), &["m.gguf"]);
         check(&both, Wanted::File(both[0].into()), &[both[0], both[2]]);
         check(&both, Wanted::File(both[1].into()), &[]);
+        check(&["m.gguf", "m-00001-of-00001.gguf"], Wanted::File("m.gguf".into()), &["m.gguf"]);
     }
 }

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use std::time::UNIX_EPOCH;
 
 use rbee_gguf::Facts;
-use rbee_home::{HINT_SHOWN, HomeError, NamedModel};
+use rbee_home::{HINT_SHOWN, HomeError, NamedModel, quoted};
 use rbee_jobs::{JobWriter, lock};
 use rbee_narration::Level;
 use rbee_protocol::{
@@ -144,7 +144,7 @@ impl Entry {
                 let message = format!("the file {} of the model {} is not there", file.path, self.name);
                 let hint = match (self.place, &self.reference) {
                     (Place::Store, Some(reference)) => {
-                        format!("`rbee model pull {reference}` brings it again")
+                        format!("`rbee model pull {}` brings it again", quoted(Path::new(reference)))
                     }
                     (Place::Store, None) | (Place::File, Some(_)) => {
                         format!(

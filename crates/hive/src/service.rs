@@ -65,10 +65,14 @@ impl HiveService {
         })
     }
 
-    fn pause(&self, paused: bool, job: &JobWriter) -> Result<End, ApiError> {
-        self.supervisor.pause(paused)?;
+    fn pause(&self, paused: bool, job: &JobWriter) -> End {
+        if let Err(error) = self.supervisor.pause(paused) {
+            let narrator = job.narrator("hive");
+            let draft = narrator.action("pause").level(Level::Warn).context(error);
+            draft.human("That ends with this hive, since it could not be noted: {}").emit();
+        }
         job.answer(&HivePause { hive: self.hive.clone(), paused });
-        Ok(End::succeeded())
+        End::succeeded()
     }
 
     async fn verify(&self, model: Option<&ModelRef>, job: &JobWriter) -> Result<End, ApiError> {
@@ -305,8 +309,8 @@ impl Service for HiveService {
                 job.answer(&self.supervisor.stop_worker(&worker, deadline, &job).await?);
                 Ok(End::succeeded())
             }
-            Operation::HivePause { .. } => self.pause(true, &job),
-            Operation::HiveResume { .. } => self.pause(false, &job),
+            Operation::HivePause { .. } => Ok(self.pause(true, &job)),
+            Operation::HiveResume { .. } => Ok(self.pause(false, &job)),
             Operation::HiveWatch {} => self.watch(&job).await,
             Operation::Status {} | Operation::HiveList {} | Operation::ModelAlias { .. } => {
                 unreachable!("refused by `check`")

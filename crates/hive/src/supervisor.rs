@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::devices;
-use crate::models::{LocalModel, ModelKey, io_error};
+use crate::models::{LocalModel, ModelKey};
 
 /// A worker that does not confirm a cancellation for so long is killed: its slot must come free.
 const CANCEL_TIMEOUT: Duration = Duration::from_secs(10);
@@ -635,19 +635,13 @@ impl Supervisor {
     /// Begins no more work, and ends the workers that nobody uses; or goes on. The hives after this one do so, too.
     ///
     /// # Errors
-    /// What the file system says.
-    pub(crate) fn pause(&self, paused: bool) -> Result<(), ApiError> {
+    /// What keeps the hives after this one from it.
+    pub(crate) fn pause(&self, paused: bool) -> io::Result<()> {
         let path = self.0.home.paused_file();
         let noted = match paused {
             true => File::create(&path).map(drop),
             false => fs::remove_file(&path),
         };
-        match noted {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                return Err(io_error("note that the hive is paused", &error));
-            }
-            _ => {}
-        }
         self.0.paused.send_replace(paused);
         if paused {
             for worker in self.running() {
@@ -655,7 +649,10 @@ impl Supervisor {
             }
         }
         self.0.changed();
-        Ok(())
+        match noted {
+            Err(error) if paused || error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
     }
 
     pub(crate) fn is_paused(&self) -> bool {

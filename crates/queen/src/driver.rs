@@ -33,8 +33,8 @@ const CANCEL_TIMEOUT: Duration = Duration::from_secs(20);
 const HIVE_LOSSES_MAX: u32 = 3;
 const HIVE_LOSS_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// The slot of what a hive does without a worker.
-const NO_SLOT: &str = "";
+/// The slot of what a hive does without a worker. No model has such a name; the default one has none.
+const NO_SLOT: &str = "\0hive";
 
 /// A job is told its place at most so often for each job that is ahead of it, up to so many: the log leaves out progress that
 /// comes more often still, and many who wait for long would fill the journal with their places.
@@ -154,7 +154,7 @@ impl Queen {
     async fn place(&self, job: &JobWriter, need: Need, is_new: bool) -> Result<Placed<'_>, ApiError> {
         let (sender, mut news) = watch::channel(News::Wait(Place::default()));
         // What runs on a hive already is reached first: there it has to be cancelled.
-        let may_stop = !matches!(need, Need::Again { .. });
+        let may_stop = job.placement().is_none();
         let turn = {
             let mut inner = self.lock();
             let (id, principal) = (job.id().clone(), job.principal().clone());
@@ -358,8 +358,10 @@ impl Queen {
         let aliases = self.aliases.all();
         let mut standing = Vec::new();
         for (alias, stands_for) in &aliases {
-            if self.is_known(stands_for, job).await {
-                standing.push((alias, stands_for));
+            match self.is_known(stands_for, job).await {
+                Ok(true) => standing.push((alias, stands_for)),
+                Err(error) if job.is_cancelled() => return Err(error),
+                _ => {}
             }
         }
         let removal = Operation::ModelRemove { model: model.clone() };
@@ -375,7 +377,7 @@ impl Queen {
             return Ok(end);
         }
         for (alias, stands_for) in standing {
-            if !self.is_known(stands_for, job).await {
+            if self.is_known(stands_for, job).await == Ok(false) {
                 let narrator = job.narrator("queen");
                 let draft = narrator.action("alias").target(alias).level(Level::Warn).context(alias);
                 draft
@@ -388,10 +390,13 @@ impl Queen {
     }
 
     /// Whether a hive has this model, or gets it when it is wanted.
-    async fn is_known(&self, model: &ModelRef, job: &JobWriter) -> bool {
+    async fn is_known(&self, model: &ModelRef, job: &JobWriter) -> Result<bool, ApiError> {
         let question = Operation::ModelShow { model: Some(model.clone()) };
-        // What is wrong with it, whoever wants it is told.
-        self.ask_all::<ModelReport>(&question, job).await.is_ok_and(|shown| !shown.is_empty())
+        match self.ask_all::<ModelReport>(&question, job).await {
+            Ok(shown) => Ok(!shown.is_empty()),
+            Err(error) if error.code == ErrorCode::NotFound => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
     /// Puts a question to every hive that is there, and gathers the answers.
@@ -530,14 +535,12 @@ fn explained(alias: Option<(ModelRef, ModelRef)>, done: Result<End, ApiError>) -
     }
 }
 
-/// Whether a hive may take its time over this, which then outlives a queen.
+/// Whether a hive may take its time over this, which then outlives a queen, and begins again where no hive had it. To stop
+/// a worker does not: the next hive gives its name to another.
 fn lasts(operation: &Operation) -> bool {
     matches!(
         operation,
-        Operation::ModelPull { .. }
-            | Operation::ModelVerify { .. }
-            | Operation::WorkerStart { .. }
-            | Operation::WorkerStop { .. }
+        Operation::ModelPull { .. } | Operation::ModelVerify { .. } | Operation::WorkerStart { .. }
     )
 }
 

@@ -54,9 +54,7 @@ pub(crate) async fn explain(
         }
     }
     match printer.output() {
-        Output::Text if lines.is_empty() => {
-            printer.note("Nothing was chosen for this job: the queen did it itself")?
-        }
+        Output::Text if lines.is_empty() => printer.note("Nothing was chosen for this job")?,
         Output::Text => printer.page(&page(&lines))?,
         Output::Json => printer.json(&Explanation { job_id: job, lines: &lines, error: error.as_ref() })?,
         Output::Ndjson => {}

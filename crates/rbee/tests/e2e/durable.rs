@@ -32,6 +32,21 @@ fn check_gapless(events: &[Value]) {
 }
 
 #[test]
+fn an_answer_of_the_default_model_keeps_its_slot_when_its_queen_is_killed() {
+    let mut home = Home::scripted();
+    home.set("RBEE_SLOTS", "1");
+    let mut first = home.follow(&["tokens 1000000 20 x"]);
+    first.until(is_token);
+    kill_queen(&home);
+    let mut second = home.follow(&["hello"]);
+    second.until(|event| event["action"] == "queue");
+    first.signal(Signal::INT);
+    assert_eq!(first.finish().0.code(), Some(130));
+    let (status, events, _) = second.finish();
+    assert!(status.success() && text(&events) == "hello", "{events:?}");
+}
+
+#[test]
 fn an_answer_goes_on_with_the_very_next_token_when_its_queen_is_killed() {
     let home = Home::with_model();
     let args = ["Tell me a long story", "--temperature", "0", "--max-tokens", "200"];

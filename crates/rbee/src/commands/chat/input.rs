@@ -231,16 +231,17 @@ fn read_lines(stdin: &mut impl BufRead) -> Result<Typed, Failure> {
             ));
         }
         let is_over = bytes.len() == before;
-        let Ok(text) = std::str::from_utf8(&bytes) else {
-            let hint = "convert it, e.g. with iconv";
-            let failure = Failure::new(ErrorCode::BadData, "a message on stdin is not UTF-8", hint);
-            return Ok(Typed::Nonsense(failure));
-        };
-        let text = text.strip_suffix('\n').unwrap_or(text);
+        let text = String::from_utf8_lossy(&bytes);
+        let text = text.strip_suffix('\n').unwrap_or(&text);
         let text = text.strip_suffix('\r').unwrap_or(text);
         match (is_over, bytes.is_empty()) {
             (true, true) => return Ok(Typed::End),
             (false, _) if !command::is_whole(text) => {}
+            _ if std::str::from_utf8(&bytes).is_err() => {
+                let hint = "convert it, e.g. with iconv";
+                let failure = Failure::new(ErrorCode::BadData, "a message on stdin is not UTF-8", hint);
+                return Ok(Typed::Nonsense(failure));
+            }
             _ => return Ok(Typed::Text(text.to_owned())),
         }
     }
@@ -366,7 +367,7 @@ mod tests {
 
     #[test]
     fn what_is_no_text_or_too_much_is_refused() {
-        let mut stdin = &b"gr\xfcn\ngreen\n"[..];
+        let mut stdin = &b"\"\"\"\ngr\xfcn\n\"\"\"\ngreen\n"[..];
         let typed = read_lines(&mut stdin).expect("it goes on");
         assert!(matches!(typed, Typed::Nonsense(failure) if failure.exit_code() == 65));
         assert_eq!(messages(stdin).expect("text"), ["green"]);

@@ -121,8 +121,11 @@ fn is_home(path: &Path) -> bool {
 
 /// Whether rbee has kept models in this folder.
 fn is_store(models: &Path) -> bool {
+    let manifests = models.join("manifests");
+    let mut files = fs::read_dir(&manifests).into_iter().flatten().flatten();
     is_folder(models)
-        && (is_folder(&models.join("manifests")) || models.join(format!("{DEFAULT_MODEL}.gguf")).is_file())
+        && (models.join(format!("{DEFAULT_MODEL}.gguf")).is_file()
+            || is_folder(&manifests) && files.any(|file| is_manifest(&file.path())))
 }
 
 /// Whether it is a folder, and no link to one.
