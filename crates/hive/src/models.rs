@@ -149,7 +149,7 @@ impl Entry {
                     (Place::Store, None) | (Place::File, Some(_)) => {
                         format!(
                             "put it back, or take the model out of the list: `rbee model rm {}`",
-                            self.name
+                            quoted(Path::new(&self.name))
                         )
                     }
                     _ => "put it back".to_owned(),

@@ -145,6 +145,7 @@ impl Exchange {
     /// # Errors
     /// What one of the jobs failed with before.
     pub async fn begun(&mut self, patience: Duration) -> Result<(), ApiError> {
+        // A deadline, raced against what the jobs tell.
         let mut timeout = pin!(tokio::time::sleep(patience));
         let mut seen = 0;
         loop {

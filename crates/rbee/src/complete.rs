@@ -92,7 +92,10 @@ pub(crate) fn models() -> ArgValueCompleter {
 pub(crate) fn downloaded_models() -> ArgValueCompleter {
     ArgValueCompleter::new(|current: &OsStr| {
         let list = result::<ModelList>(Operation::ModelList {}).unwrap_or(NO_MODELS);
-        beginning_with(current, list.models.iter().filter(|model| model.downloaded).map(named))
+        beginning_with(
+            current,
+            list.models.iter().filter(|model| model.downloaded || model.path.is_some()).map(named),
+        )
     })
 }
 

@@ -548,7 +548,10 @@ async fn pull(
     if !model.downloaded {
         let message = format!("the model `{}` is not here yet", rbee_narration::printable(&model.model));
         return Err(ApiError::new(ErrorCode::NotFound, message)
-            .hint("it comes with the first answer, or with `rbee model pull`")
+            .hint(match model.path {
+                Some(_) => "its file has gone: `rbee model show` says what helps",
+                None => "it comes with the first answer, or with `rbee model pull`",
+            })
             .into());
     }
     Ok(respond(json!({"status": "success"}), job))

@@ -79,13 +79,13 @@ async fn start(home: &Home, printer: &mut Printer) -> Result<u8> {
 }
 
 /// Whether a daemon may run, which holds a lock then, or has run.
-pub(super) fn has_run(home: &Home) -> bool {
+pub(super) fn may_run(home: &Home) -> bool {
     // What cannot be seen is told when it is needed.
     ["queen", "hive"].iter().any(|name| home.lock_file(name).try_exists().unwrap_or(true))
 }
 
 async fn status(home: &Home, printer: &mut Printer) -> Result<u8> {
-    let address = if has_run(home) { running_queen(home)? } else { None };
+    let address = if may_run(home) { running_queen(home)? } else { None };
     let info = match &address {
         Some(address) => Some(client(home, address)?.info().await?),
         None => None,
@@ -122,7 +122,7 @@ async fn status(home: &Home, printer: &mut Printer) -> Result<u8> {
 }
 
 async fn stop(home: &Home, keep_hive: bool, printer: &mut Printer) -> Result<u8> {
-    let (queen, hive) = match has_run(home) {
+    let (queen, hive) = match may_run(home) {
         true => {
             // A command that needs a queen in the meantime waits, and then starts another.
             let start_lock = home.lock_file("start");

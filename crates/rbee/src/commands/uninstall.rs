@@ -46,7 +46,7 @@ pub(crate) async fn run(arguments: Uninstall, printer: &mut Printer) -> Result<u
         service::disable().await;
     }
     // Held to the end, so that no command starts daemons in the meantime.
-    let _starts = match queen::has_run(&home) {
+    let _starts = match queen::may_run(&home) {
         true => {
             let starts = Lock::acquire(&home.lock_file("start"))?;
             queen::stop_daemons(&home, false, &starts).await?;

@@ -106,6 +106,12 @@ fn assert_pulled(home: &Home, bytes: &[u8]) {
     assert_eq!(files(home, "data/models/partial"), Vec::<PathBuf>::new());
 }
 
+/// The model is here, and no byte of it was sent twice.
+fn assert_pulled_once(hub: &Hub, home: &Home, bytes: &[u8]) {
+    assert_pulled(home, bytes);
+    assert_sent_once(hub, bytes.len());
+}
+
 /// Sees that each byte was sent once.
 fn assert_sent_once(hub: &Hub, length: usize) {
     let mut sent: Vec<Range<usize>> = hub.sent(NAME);
@@ -352,17 +358,22 @@ fn connections_that_are_cut_again_and_again_lose_no_byte() {
     let (status, events, stderr) = start_pull(&home).finish();
     assert!(status.success(), "{stderr}");
     progress(&events, bytes.len());
-    assert_pulled(&home, &bytes);
-    assert_sent_once(&hub, bytes.len());
+    assert_pulled_once(&hub, &home, &bytes);
 }
 
 /// What is sent before the end of a download that ends in the middle.
 const KEPT: usize = 5 * MIB / 2 + 12_345;
 
-#[test]
-fn what_came_before_a_server_went_away_is_kept() {
+/// A hub that gives so much of its model, and the rest when it is released.
+fn holding_hub() -> (Hub, Home, Vec<u8>) {
     let (hub, home, bytes) = hub(8);
     hub.behave(NAME, Behaviour { allowance_bytes: Some(KEPT), ..Behaviour::default() });
+    (hub, home, bytes)
+}
+
+#[test]
+fn what_came_before_a_server_went_away_is_kept() {
+    let (hub, home, bytes) = holding_hub();
     let following = start_pull(&home);
     wait_until_kept(&home, KEPT);
     hub.refuse("/cdn/", usize::MAX, 503, 3600);
@@ -375,14 +386,12 @@ fn what_came_before_a_server_went_away_is_kept() {
     let (status, events, stderr) = start_pull(&home).finish();
     assert!(status.success(), "{stderr}");
     assert!(progress(&events, bytes.len())[0] >= KEPT as u64);
-    assert_pulled(&home, &bytes);
-    assert_sent_once(&hub, bytes.len());
+    assert_pulled_once(&hub, &home, &bytes);
 }
 
 #[test]
 fn what_came_before_the_hive_was_killed_is_kept() {
-    let (hub, home, bytes) = hub(8);
-    hub.behave(NAME, Behaviour { allowance_bytes: Some(KEPT), ..Behaviour::default() });
+    let (hub, home, bytes) = holding_hub();
     let following = start_pull(&home);
     wait_until_kept(&home, KEPT);
     let hive = pid(&home.ask(&["hive", "status"])["pid"]);
@@ -393,14 +402,12 @@ fn what_came_before_the_hive_was_killed_is_kept() {
     let (status, events, stderr) = start_pull(&home).finish();
     assert!(status.success(), "{stderr}");
     assert!(progress(&events, bytes.len())[0] >= KEPT as u64);
-    assert_pulled(&home, &bytes);
-    assert_sent_once(&hub, bytes.len());
+    assert_pulled_once(&hub, &home, &bytes);
 }
 
 #[test]
 fn a_pull_goes_on_with_the_next_queen() {
-    let (hub, home, bytes) = hub(8);
-    hub.behave(NAME, Behaviour { allowance_bytes: Some(KEPT), ..Behaviour::default() });
+    let (hub, home, bytes) = holding_hub();
     let following = start_pull(&home);
     wait_until_kept(&home, KEPT);
     kill_process(pid(&home.queen_address()["pid"]), Signal::KILL).expect("the queen runs");
@@ -408,8 +415,7 @@ fn a_pull_goes_on_with_the_next_queen() {
     let (status, events, stderr) = following.finish();
     assert!(status.success(), "{stderr}");
     progress(&events, bytes.len());
-    assert_pulled(&home, &bytes);
-    assert_sent_once(&hub, bytes.len());
+    assert_pulled_once(&hub, &home, &bytes);
 }
 
 #[test]
@@ -423,8 +429,7 @@ fn a_pull_that_no_hive_had_yet_begins_with_the_next_queen() {
     kill_process(hive, Signal::CONT).expect("the hive runs");
     let (status, _, stderr) = following.finish();
     assert!(status.success(), "{stderr}");
-    assert_pulled(&home, &bytes);
-    assert_sent_once(&hub, bytes.len());
+    assert_pulled_once(&hub, &home, &bytes);
 }
 
 #[test]
@@ -460,8 +465,7 @@ fn a_server_that_wants_to_be_left_alone_is_until_it_is_too_much() {
     }
     let is_the_others = |line: &str| line.contains("127.0.0.2:") && line.contains(" answered 429 Too Many");
     assert!(ran.stderr.lines().any(is_the_others), "{}", ran.stderr);
-    assert_pulled(&home, &bytes);
-    assert_sent_once(&hub, bytes.len());
+    assert_pulled_once(&hub, &home, &bytes);
 }
 
 /// Pulls what is not what it is said to be, and sees that nothing of it stays.
@@ -745,8 +749,7 @@ fn a_redirect_to_nowhere_and_one_in_circles_end() {
 
 #[test]
 fn those_who_want_one_file_share_its_download() {
-    let (hub, home, bytes) = hub(8);
-    hub.behave(NAME, Behaviour { allowance_bytes: Some(KEPT), ..Behaviour::default() });
+    let (hub, home, bytes) = holding_hub();
     let mut following = [(); 3].map(|()| start_pull(&home));
     following.iter_mut().for_each(|following| following.until(is_progress("download")));
     let [first, second, third] = following;
@@ -759,14 +762,12 @@ fn those_who_want_one_file_share_its_download() {
         assert!(status.success(), "{stderr}");
         progress(&events, bytes.len());
     }
-    assert_pulled(&home, &bytes);
-    assert_sent_once(&hub, bytes.len());
+    assert_pulled_once(&hub, &home, &bytes);
 }
 
 #[test]
 fn who_joins_a_download_hears_nothing_of_waits_that_are_over() {
-    let (hub, home, _) = hub(8);
-    hub.behave(NAME, Behaviour { allowance_bytes: Some(KEPT), ..Behaviour::default() });
+    let (hub, home, _) = holding_hub();
     hub.refuse("/cdn/", 1, 429, 0);
     let first = start_pull(&home);
     wait_until_kept(&home, KEPT);
@@ -782,8 +783,7 @@ fn who_joins_a_download_hears_nothing_of_waits_that_are_over() {
 
 #[test]
 fn a_download_that_nobody_waits_for_any_more_stops() {
-    let (hub, home, bytes) = hub(8);
-    hub.behave(NAME, Behaviour { allowance_bytes: Some(KEPT), ..Behaviour::default() });
+    let (hub, home, bytes) = holding_hub();
     let mut following = [(); 2].map(|()| start_pull(&home));
     following.iter_mut().for_each(|following| following.until(is_progress("download")));
     wait_until_kept(&home, KEPT);
@@ -800,8 +800,7 @@ fn a_download_that_nobody_waits_for_any_more_stops() {
     });
     hub.release(NAME);
     pull(&home, "hf:ada/tiny-GGUF");
-    assert_pulled(&home, &bytes);
-    assert_sent_once(&hub, bytes.len());
+    assert_pulled_once(&hub, &home, &bytes);
 }
 
 #[test]
