@@ -8,6 +8,7 @@ use llama_cpp_2::model::LlamaModel;
 use llama_cpp_sys_2::{LLAMA_FLASH_ATTN_TYPE_AUTO, llama_context_params};
 
 use crate::abort::Abort;
+use crate::attention::Attention;
 use crate::error::EngineError;
 use crate::llama::Llama;
 use crate::room::Room;
@@ -40,13 +41,14 @@ pub(crate) fn create<'model>(
     shape: &Shape,
     threads: usize,
     abort: Option<&Abort>,
+    attention: Option<&Attention>,
 ) -> Result<LlamaContext<'model>, EngineError> {
     let Shape { cells, slots, batch_tokens, outputs } = *shape;
     let params = LlamaContextParams::default()
         .with_n_ctx(NonZeroU32::new(cells))
         .with_n_seq_max(slots)
         // Sequences share their cells, so that one may be as long as all together, and so that a
-        // common beginning is there once. Flash attention passes over others' cells.
+        // common beginning is there once. Attention passes over others' cells.
         .with_kv_unified(true)
         .with_flash_attention_policy(LLAMA_FLASH_ATTN_TYPE_AUTO)
         // A sequence can be taken back to its beginning only if all of it is still there.
@@ -56,14 +58,24 @@ pub(crate) fn create<'model>(
         .with_n_threads(threads as i32)
         .with_n_threads_batch(threads as i32);
     model
-        .new_context(&llama.backend, with_more(params, outputs as u32, abort))
+        .new_context(&llama.backend, with_more(params, outputs as u32, abort, attention))
         .map_err(|_| llama.internal(format_args!("a context of {cells} tokens could not be created")))
 }
 
 /// Sets what the binding has no setting for. There is room for so many rows of logits, and not for one behind each token
 /// of a batch: a large vocabulary's rows are megabytes.
-fn with_more(mut params: LlamaContextParams, outputs: u32, abort: Option<&Abort>) -> LlamaContextParams {
+fn with_more(
+    mut params: LlamaContextParams,
+    outputs: u32,
+    abort: Option<&Abort>,
+    attention: Option<&Attention>,
+) -> LlamaContextParams {
     inner(&mut params).n_outputs_max = outputs;
+    if let Some(attention) = attention {
+        let (callback, data) = attention.callback();
+        inner(&mut params).cb_eval = Some(callback);
+        inner(&mut params).cb_eval_user_data = data;
+    }
     match abort {
         Some(abort) => with_abort(params, abort),
         None => params,

@@ -12,6 +12,7 @@ use llama_cpp_2::model::LlamaModel;
 use llama_cpp_2::token::LlamaToken;
 use rbee_gguf as gguf;
 
+use crate::attention::Attention;
 use crate::context::{self, Shape};
 use crate::engine::load_model;
 use crate::error::EngineError;
@@ -162,12 +163,14 @@ impl DraftPlan {
         let model = load_model(llama, &self.path, self.offload.layers, on_progress)?;
         memory::give_back_file_pages(&gguf::model_files(&self.path));
         let shape = own_shape(shape, self.longest);
-        let context = context::create(llama, &model, &shape, threads, None)?;
+        let attention = Attention::new(threads, self.offload.layers);
+        let context = context::create(llama, &model, &shape, threads, None, attention.as_ref())?;
         // SAFETY: the lifetime stands for the pointer to the C++ model, which outlives the context: the
         // drafter drops its fields in order, and neither leaves it.
         let context = unsafe { std::mem::transmute::<LlamaContext<'_>, LlamaContext<'static>>(context) };
         Ok(Drafter {
             context,
+            _attention: attention,
             model,
             batch: LlamaBatch::new(shape.batch_tokens, 1),
             batch_tokens: shape.batch_tokens,
@@ -212,6 +215,7 @@ fn common_vocabulary(model: &LlamaModel, other: &LlamaModel) -> Option<usize> {
 pub(crate) struct Drafter {
     // Fields are dropped in this order, which llama.cpp relies on.
     context: LlamaContext<'static>,
+    _attention: Option<Attention>,
     model: LlamaModel,
     batch: LlamaBatch<'static>,
     batch_tokens: usize,

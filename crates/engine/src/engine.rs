@@ -14,6 +14,7 @@ use llama_cpp_2::model::{LlamaLoraAdapter, LlamaModel};
 use rbee_gguf::{self as gguf, MIN_CONTEXT_LENGTH};
 
 use crate::abort::Abort;
+use crate::attention::Attention;
 use crate::cells::Cells;
 use crate::chat::Chat;
 use crate::constraint::Constraints;
@@ -108,6 +109,7 @@ pub struct Engine {
     pub(crate) embedder: Option<Embedder>,
     pub(crate) context: LlamaContext<'static>,
     pub(crate) abort: Abort,
+    pub(crate) _attention: Option<Attention>,
     /// Its memory is the model's.
     pub(crate) adapter: Option<LoadedAdapter>,
     pub(crate) model: Arc<LlamaModel>,
@@ -309,7 +311,9 @@ impl Plan {
         let mut adapter = self.adapter.as_ref().map(load_adapter).transpose()?;
         memory::give_back_file_pages(&gguf::model_files(&self.path));
         let abort = Abort::new();
-        let mut context = context::create(&self.llama, &model, &shape, self.threads, Some(&abort))?;
+        let attention = Attention::new(self.threads, self.gpu_layers);
+        let mut context =
+            context::create(&self.llama, &model, &shape, self.threads, Some(&abort), attention.as_ref())?;
         if let Some(adapter) = &mut adapter {
             adapter.add_to(&self.llama, &mut context)?;
         }
@@ -343,6 +347,7 @@ impl Plan {
             embedder: None,
             context,
             abort,
+            _attention: attention,
             model,
             llama,
             threads: self.threads,

@@ -11,6 +11,11 @@
 
 mod abort;
 mod answer;
+#[cfg(target_arch = "x86_64")]
+mod attention;
+#[cfg(not(target_arch = "x86_64"))]
+#[path = "attention/absent.rs"]
+mod attention;
 mod cells;
 mod chat;
 mod constraint;

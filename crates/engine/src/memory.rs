@@ -67,7 +67,8 @@ impl HollowModel {
         shape: &Shape,
         threads: usize,
     ) -> Result<ContextSizes, EngineError> {
-        let (context, sizes) = llama.sizes_of(|| context::create(llama, &self.model, shape, threads, None));
+        let (context, sizes) =
+            llama.sizes_of(|| context::create(llama, &self.model, shape, threads, None, None));
         drop(context?);
         // One row of logits for each token that is sampled.
         let outputs = shape.outputs as u64 * u64::try_from(self.model.n_vocab()).unwrap_or(0) * 4;
