@@ -209,16 +209,30 @@ const GEMMA_ENDS: [u32; 2] = [1, 106];
 
 /// A prompt of about 4,000 tokens.
 pub(crate) fn long(manner: Manner, number: usize) -> Question {
+    let text = format!("{}What is this diary about?", diary(number));
+    greedy(match manner {
+        Manner::Chat => Input::Chat(vec![user(text)]),
+        Manner::Text => Input::Text(text),
+    })
+}
+
+/// The same diary, and then something else to be answered at length: in an answer about the diary there would be much to draft.
+pub(crate) fn story_behind_diary(manner: Manner, number: usize) -> Question {
+    let mut question = story(manner, number);
+    match &mut question.input {
+        Input::Chat(messages) => messages.insert(0, system(diary(number))),
+        Input::Text(text) => text.insert_str(0, &diary(number)),
+    }
+    question
+}
+
+fn diary(number: usize) -> String {
     let mut text = format!("Diary number {number}. ");
     for line in 0..LONG_LINES {
         let subject = SUBJECTS[(line * 5 + number) % SUBJECTS.len()];
         let _ = write!(text, "On day {} of the year {}, we hear that {subject}. ", line + 1, 1800 + number);
     }
-    text.push_str("What is this diary about?");
-    greedy(match manner {
-        Manner::Chat => Input::Chat(vec![user(text)]),
-        Manner::Text => Input::Text(text),
-    })
+    text
 }
 
 fn system(content: String) -> Message {

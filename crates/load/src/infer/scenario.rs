@@ -41,6 +41,8 @@ pub(crate) enum Scenario {
     First,
     /// The first token of a conversation's second answer
     Turn,
+    /// One stream behind a prompt of 4,000 tokens
+    Long,
     /// A file that is to be given back with one name changed, beside the peer as it comes: without drafts
     Edit,
     /// The same, beside the peer with its own drafts from the prompt
@@ -73,7 +75,7 @@ impl Scenario {
     /// How the peer has to divide its context for this.
     pub(crate) fn room(self) -> Room {
         match self {
-            Self::Edit | Self::Stall => Room::Shared,
+            Self::Edit | Self::Stall | Self::Long => Room::Shared,
             Self::EditDrafting => Room::Drafting,
             _ => Room::Divided,
         }
@@ -96,6 +98,10 @@ impl Scenario {
             Self::Common => vec![Measure::new("8 streams, common beginning, tokens/s in all", AtLeast(1.3))],
             Self::First => vec![Measure::new("first token alone, cold, ms", AtMost(1.05))],
             Self::Turn => vec![Measure::new("first token of a second turn, ms", AtMost(1.05))],
+            Self::Long => vec![
+                Measure::new("prompt of 4,000 tokens, first token ms", Anything),
+                Measure::new("1 stream behind a prompt of 4,000 tokens, decode tokens/s", Anything),
+            ],
             Self::Edit => vec![
                 Measure::new("edit of a file, the peer without drafts, decode tokens/s", AtLeast(edit)),
                 Measure::new("edit of a file, the peer without drafts, % of the file given back", Anything),
@@ -163,6 +169,12 @@ impl Scenario {
                 let second = server.ask(&second, FIRST_TOKENS).await?.finish().await?;
                 note(name, std::slice::from_ref(&second));
                 Ok(vec![second.first_ms()])
+            }
+            Self::Long => {
+                let question = prompts::story_behind_diary(manner, number);
+                let answer = server.ask(&question, ALONE_TOKENS).await?.finish().await?;
+                note(name, std::slice::from_ref(&answer));
+                Ok(vec![answer.first_ms(), answer.decode_tokens_per_s()])
             }
             Self::Edit | Self::EditDrafting => {
                 let answer = server
