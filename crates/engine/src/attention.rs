@@ -7,15 +7,17 @@
 use std::cell::UnsafeCell;
 use std::ffi::{c_int, c_void};
 use std::ops::Range;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use llama_cpp_sys_2::{
     GGML_OP_CUSTOM, GGML_OP_FLASH_ATTN_EXT, GGML_TYPE_F16, GGML_TYPE_F32, ggml_backend_buffer_is_host,
-    ggml_tensor,
+    ggml_backend_sched_eval_callback, ggml_tensor,
 };
 
 mod kernel;
-#[cfg(test)]
+// Where llama.cpp's own parts are libraries that are found at run time, a test cannot call them.
+#[cfg(all(test, not(feature = "dynamic-backends")))]
 mod tests;
 
 use kernel::{BLOCK, Rows};
@@ -28,7 +30,7 @@ const HEADS_MAX: usize = 4;
 const SCALE: usize = 8;
 
 /// Computes attention in the place of llama.cpp. It must live as long as the context.
-pub(crate) struct Attention(Box<Shared>);
+pub(crate) struct Attention(Arc<Shared>);
 
 struct Shared {
     threads: Box<[UnsafeCell<Scratch>]>,
@@ -73,16 +75,14 @@ impl Attention {
     pub(crate) fn new(threads: usize, gpu_layers: u32) -> Option<Self> {
         let threads = (0..threads).map(|_| UnsafeCell::default()).collect();
         (gpu_layers == 0 && kernel::is_supported())
-            .then(|| Self(Box::new(Shared { threads, done: AtomicUsize::new(0) })))
+            .then(|| Self(Arc::new(Shared { threads, done: AtomicUsize::new(0) })))
     }
 
     /// What llama.cpp calls with each operation of a graph before it computes any, and what it gives to that.
-    pub(crate) fn callback(&self) -> (Callback, *mut c_void) {
-        (take_over, (&raw const *self.0).cast_mut().cast())
+    pub(crate) fn callback(&self) -> (ggml_backend_sched_eval_callback, *mut c_void) {
+        (Some(take_over), Arc::as_ptr(&self.0).cast_mut().cast())
     }
 }
-
-pub(crate) type Callback = unsafe extern "C" fn(*mut ggml_tensor, bool, *mut c_void) -> bool;
 
 /// `ggml_custom_op_params`, which the binding lacks.
 #[repr(C)]
@@ -125,7 +125,7 @@ unsafe fn is_ours(node: &ggml_tensor) -> bool {
     let (query, key, value, mask) = unsafe { (&*query, &*key, &*value, &*mask) };
     let [_, max_bias, softcap, ..] = node.op_params.map(|bits| f32::from_bits(bits.cast_unsigned()));
     let is_plain = |tensor: &ggml_tensor, kind, bytes| {
-        // SAFETY: a buffer lives as long as the tensors in it.
+        // SAFETY: a buffer lives as long as the tensors in it. Those of tests are in none.
         let in_memory = tensor.buffer.is_null() || unsafe { ggml_backend_buffer_is_host(tensor.buffer) };
         in_memory && tensor.type_ == kind && tensor.nb[0] == bytes && tensor.ne[3] == 1
     };
@@ -135,8 +135,10 @@ unsafe fn is_ours(node: &ggml_tensor) -> bool {
         && [node, query].iter().all(|tensor| is_plain(tensor, GGML_TYPE_F32, size_of::<f32>()))
         && [key, value, mask].iter().all(|tensor| is_plain(tensor, GGML_TYPE_F16, size_of::<u16>()))
         && query.ne[1] <= TOKENS_MAX as i64
+        && mask.ne[0] >= key.ne[1]
+        && mask.ne[1] >= query.ne[1]
         && mask.ne[2] == 1
-        && key.ne[2] == value.ne[2]
+        && key.ne[1..3] == value.ne[1..3]
         && key.ne[0] % kernel::KEY_MULTIPLE == 0
         && value.ne[0] % kernel::VALUE_MULTIPLE == 0
 }
@@ -239,7 +241,7 @@ impl Task {
                 }
             } else if begin < share.end && share.start < end {
                 // SAFETY: as of this function.
-                unsafe { kernel::list(self.mask.row(token, 0), self.cells, &mut scratch.cells) };
+                unsafe { kernel::list(self.mask.row(token, 0), self.cells, count, &mut scratch.cells) };
                 for (begin, heads) in (begin..).step_by(count).zip(self.groups()) {
                     let within = |at: usize| at.clamp(begin, begin + count) - begin;
                     let cells = within(share.start)..within(share.end);

@@ -73,7 +73,7 @@ fn with_more(
     inner(&mut params).n_outputs_max = outputs;
     if let Some(attention) = attention {
         let (callback, data) = attention.callback();
-        inner(&mut params).cb_eval = Some(callback);
+        inner(&mut params).cb_eval = callback;
         inner(&mut params).cb_eval_user_data = data;
     }
     match abort {

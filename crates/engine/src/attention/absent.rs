@@ -2,7 +2,7 @@
 
 use std::ffi::c_void;
 
-use llama_cpp_sys_2::ggml_tensor;
+use llama_cpp_sys_2::ggml_backend_sched_eval_callback;
 
 pub(crate) enum Attention {}
 
@@ -11,9 +11,7 @@ impl Attention {
         None
     }
 
-    pub(crate) fn callback(&self) -> (Callback, *mut c_void) {
+    pub(crate) fn callback(&self) -> (ggml_backend_sched_eval_callback, *mut c_void) {
         match *self {}
     }
 }
-
-pub(crate) type Callback = unsafe extern "C" fn(*mut ggml_tensor, bool, *mut c_void) -> bool;

@@ -61,14 +61,14 @@ pub(super) unsafe fn count(mask: *const u8, cells: usize) -> usize {
     count
 }
 
-/// Which cells a token looks at.
+/// Which cells a token looks at, of which there are `count`.
 ///
 /// # Safety
 /// The mask has so many cells.
 #[target_feature(enable = "avx2")]
-pub(super) unsafe fn list(mask: *const u8, cells: usize, list: &mut Vec<u32>) {
+pub(super) unsafe fn list(mask: *const u8, cells: usize, count: usize, list: &mut Vec<u32>) {
     list.clear();
-    list.reserve(cells);
+    list.reserve_exact(count);
     // SAFETY: as of this function.
     unsafe {
         each_word(mask, cells, |at, mut word| {
