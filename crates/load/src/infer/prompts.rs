@@ -7,7 +7,7 @@ use rbee_protocol::{Message, Role};
 
 use crate::infer::ask::{Input, Question};
 
-/// Lines of the list that takes about 4,000 tokens.
+/// Lines of the list that takes about 5,000 tokens.
 const LONG_LINES: usize = 178;
 
 /// How a model is spoken to: as its template says, or, where it has none, with a text to go on with.
@@ -207,7 +207,7 @@ pub(crate) fn endless(manner: Manner, number: usize) -> Question {
 const SMOLLM2_ENDS: [u32; 2] = [0, 2];
 const GEMMA_ENDS: [u32; 2] = [1, 106];
 
-/// A prompt of about 4,000 tokens.
+/// A prompt of about 5,000 tokens.
 pub(crate) fn long(manner: Manner, number: usize) -> Question {
     let text = format!("{}What is this diary about?", diary(number));
     greedy(match manner {

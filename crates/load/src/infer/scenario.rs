@@ -41,13 +41,13 @@ pub(crate) enum Scenario {
     First,
     /// The first token of a conversation's second answer
     Turn,
-    /// One stream behind a prompt of 4,000 tokens
+    /// One stream behind a prompt of 5,000 tokens
     Long,
     /// A file that is to be given back with one name changed, beside the peer as it comes: without drafts
     Edit,
     /// The same, beside the peer with its own drafts from the prompt
     EditDrafting,
-    /// A stream whose neighbour's prompt has 4,000 tokens
+    /// A stream whose neighbour's prompt has 5,000 tokens
     Stall,
     /// What queen and hive add for each token
     Hops,
@@ -99,8 +99,8 @@ impl Scenario {
             Self::First => vec![Measure::new("first token alone, cold, ms", AtMost(1.05))],
             Self::Turn => vec![Measure::new("first token of a second turn, ms", AtMost(1.05))],
             Self::Long => vec![
-                Measure::new("prompt of 4,000 tokens, first token ms", Anything),
-                Measure::new("1 stream behind a prompt of 4,000 tokens, decode tokens/s", Anything),
+                Measure::new("prompt of 5,000 tokens, first token ms", Anything),
+                Measure::new("1 stream behind a prompt of 5,000 tokens, decode tokens/s", Anything),
             ],
             Self::Edit => vec![
                 Measure::new("edit of a file, the peer without drafts, decode tokens/s", AtLeast(edit)),
@@ -110,7 +110,7 @@ impl Scenario {
                 Measure::new("edit of a file, the peer with drafts, decode tokens/s", Anything),
                 Measure::new("edit of a file, the peer with drafts, % of the file given back", Anything),
             ],
-            Self::Stall => vec![Measure::new("beside a prompt of 4,000 tokens, gap p99 ms", AtMost(1.0))],
+            Self::Stall => vec![Measure::new("beside a prompt of 5,000 tokens, gap p99 ms", AtMost(1.0))],
             Self::Hops => Vec::new(),
         }
     }
