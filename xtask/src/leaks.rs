@@ -16,6 +16,8 @@ use anyhow::{Context, Result, bail};
 use crate::workspace::{Workspace, execute};
 use crate::{build, printer, test};
 
+/// Where leaks lie.
+const FOLDER: &str = "xtask/leaks";
 const TESTED_BY: &str = "Tested by: ";
 /// The package whose tests start all programs, and the packages and programs that these are.
 const COMMAND_LINE: &str = "rbee";
@@ -30,13 +32,13 @@ const FAILURES_MAX: &str = "--max-fail=4:immediate";
 /// # Errors
 /// When nothing catches one, or one cannot be planted.
 pub(crate) fn run(workspace: &Workspace, wanted: &[String]) -> Result<()> {
-    let leaks = Leak::all(&workspace.root.join("xtask/leaks"))?;
+    let leaks = Leak::all(&workspace.root.join(FOLDER))?;
     let leaks: Vec<Leak> = leaks
         .into_iter()
         .filter(|leak| wanted.is_empty() || wanted.iter().any(|wanted| leak.name.contains(wanted)))
         .collect();
     if leaks.is_empty() {
-        bail!("there is no such leak in xtask/leaks");
+        bail!("there is no such leak in {FOLDER}");
     }
     let field = Field::prepare(workspace)?;
     printer::say(&format!("testing without a leak, for {} of them", leaks.len()));
@@ -78,6 +80,22 @@ pub(crate) fn run(workspace: &Workspace, wanted: &[String]) -> Result<()> {
             bail!("not caught: {}; cannot be planted: {}", missed.join(", "), broken.join(", "))
         }
     }
+}
+
+/// Says which leaks can no longer be planted.
+///
+/// # Errors
+/// When they cannot be read, or git cannot be run.
+pub(crate) fn problems(workspace: &Workspace) -> Result<Vec<String>> {
+    let mut problems = Vec::new();
+    for leak in Leak::all(&workspace.root.join(FOLDER))? {
+        let mut git = workspace.command("git");
+        git.current_dir(&workspace.root).args(["apply", "--check"]).arg(&leak.patch);
+        if !git.output().context("cannot run git")?.status.success() {
+            problems.push(format!("`{FOLDER}/{}.patch` does not apply: fit it to the sources", leak.name));
+        }
+    }
+    Ok(problems)
 }
 
 struct Leak {

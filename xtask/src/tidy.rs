@@ -6,6 +6,7 @@ use std::path::Path;
 use anyhow::{Context, Result, bail};
 use cargo_metadata::{DependencyKind, Package, TargetKind};
 
+use crate::leaks;
 use crate::printer;
 use crate::workspace::Workspace;
 
@@ -46,6 +47,7 @@ pub(crate) fn check(workspace: &Workspace) -> Result<()> {
         problems.extend(source_problems(workspace, package)?);
     }
     problems.extend(requirement_problems(&workspace.root)?);
+    problems.extend(leaks::problems(workspace)?);
 
     problems.iter().for_each(|problem| printer::say(&format!("tidy: {problem}")));
     match problems.len() {
